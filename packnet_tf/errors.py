@@ -1,0 +1,51 @@
+"""What can go wrong, by name.
+
+Every error that the package raises on purpose is a `PackNetError`, which is
+a `ValueError`: one line that names the thing, what was expected, and what to
+do instead. The apps print that line and exit with code 1; anything else is a
+defect of the package and keeps its traceback.
+"""
+
+
+class PackNetError(ValueError):
+    """The base of all errors that the package raises on purpose."""
+
+
+class PhaseError(PackNetError):
+    """A step that the current phase does not allow."""
+
+
+class TaskError(PackNetError):
+    """A task that is unknown, or a name that cannot be used."""
+
+
+class CapacityError(PackNetError):
+    """No free weights, or no task numbers, are left."""
+
+
+class ProtectionError(PackNetError):
+    """A training setting under which older tasks cannot be kept exact."""
+
+
+class ConversionError(PackNetError):
+    """A model or layer that cannot be masked, or not completely."""
+
+
+class PromiseError(PackNetError):
+    """A packed task is no longer what it was when it was packed."""
+
+
+class DataError(PackNetError):
+    """A data set that is missing, broken or unsuitable."""
+
+
+class NetworkError(PackNetError):
+    """A network, its options or its weights that cannot be used."""
+
+
+class StateError(PackNetError):
+    """A workdir or packed state that is damaged, foreign or in use."""
+
+
+class FlagError(PackNetError):
+    """A command line flag with a value that cannot be used."""

@@ -1,0 +1,372 @@
+"""Many tasks in one model: what there is, and what it answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from packnet_tf import digests, ownership
+from packnet_tf.conversion import mask_model
+from packnet_tf.errors import PhaseError, PromiseError, TaskError
+from packnet_tf.layers import Masked, MaskedKernel
+from packnet_tf.private import PrivateBank
+from packnet_tf.protection import Protection
+from packnet_tf.task import Task
+from packnet_tf.training import ProtectedTraining
+
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+
+
+class MultiTask(ProtectedTraining):
+    """A backbone under masks, heads, and one active task.
+
+    It answers for any of its tasks, knows what the phase in progress may
+    change, and can prove that packed tasks are what they were. `phases.py`
+    moves it from phase to phase; `model.py` is the public class, where the
+    arguments are described.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        private: str = "per_task",
+        depthwise: str = "private",
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(name=name or "packnet", **kwargs)
+        for option, value, legal in (
+            ("private", private, ("per_task", "frozen")),
+            ("depthwise", depthwise, ("private", "masked")),
+        ):
+            if value not in legal:
+                raise ValueError(
+                    f"PackNet({option}={value!r}): expected one of {legal}."
+                )
+        self.private = private
+        self.depthwise = depthwise
+        with self.distribute_strategy.scope():
+            self.backbone = mask_model(
+                backbone, skip=_DEPTHWISE if depthwise == "private" else ()
+            )
+        self.heads: list[keras.Layer] = []
+        self._bank = PrivateBank(self.backbone, self.masked_kernels())
+        # Tuples, so that Keras does not track what is no layer.
+        self._tasks: tuple[Task, ...] = ()
+        self._active: Task | None = None
+        self._owned: tuple[int, ...] | None = None
+        self._saving_newest = False
+        self.built = True
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks in the order added."""
+        return tuple(self._tasks)
+
+    @property
+    def active_task(self) -> Task | None:
+        """The task that the network answers for now."""
+        return self._active
+
+    @property
+    def newest(self) -> Task | None:
+        """The task added last."""
+        return self._tasks[-1] if self._tasks else None
+
+    @property
+    def phase(self) -> str | None:
+        """Phase of the active task: train, retrain or packed."""
+        return self._active.phase if self._active else None
+
+    @property
+    def capacity(self) -> float:
+        """Share of the prunable weights that is free, from 0 to 1."""
+        counts = [
+            ownership.count(np.asarray(k.mask))
+            for k in self.masked_kernels()
+            if k.prunable
+        ]
+        total = sum(sum(c.values()) for c in counts)
+        free = sum(c.get(ownership.FREE, 0) for c in counts)
+        return free / total if total else 0.0
+
+    @property
+    def pretrained_kernels(self) -> list[np.ndarray] | None:
+        """Kernels before the base task was pruned, or None if unknown.
+
+        They are the origin of new tasks with `origin="pretrained"`, and are
+        kept beside the files of the network, not inside them.
+        """
+        return self._bank.pretrained
+
+    @pretrained_kernels.setter
+    def pretrained_kernels(self, values: Sequence[np.ndarray] | None) -> None:
+        if values is not None:
+            values = [np.asarray(v) for v in values]
+            shapes = [tuple(k.variable.shape) for k in self.masked_kernels()]
+            if [v.shape for v in values] != shapes:
+                raise TaskError(
+                    "pretrained_kernels: the shapes are not those of this "
+                    "network's kernels; give those of the same network."
+                )
+        self._bank.pretrained = values
+
+    @property
+    def private_variables(self) -> list[keras.Variable]:
+        """The private variables; they hold the active task's values."""
+        return list(self._bank.variables)
+
+    @property
+    def constants(self) -> list[keras.Variable]:
+        """Preprocessing statistics, shared by all tasks."""
+        return list(self._bank.constants)
+
+    def masked_kernels(self) -> list[MaskedKernel]:
+        """Returns every masked kernel of the backbone, in a fixed order."""
+        kernels: list[MaskedKernel] = []
+        seen: set[int] = set()
+        for layer in self.backbone._flatten_layers():
+            if isinstance(layer, Masked):
+                for kernel in layer.masked_kernels():
+                    if id(kernel.variable) not in seen:
+                        seen.add(id(kernel.variable))
+                        kernels.append(kernel)
+        return kernels
+
+    def task(self, name: str) -> Task:
+        """Returns the task of that name.
+
+        Raises:
+            TaskError: If there is none; the message lists the tasks.
+        """
+        for task in self._tasks:
+            if task.name == name:
+                return task
+        known = ", ".join(t.name for t in self._tasks) or "none yet"
+        raise TaskError(f"Unknown task {name!r}; the tasks are: {known}.")
+
+    def head_of(self, name: str) -> keras.Layer | None:
+        """Returns the head of a task, or None if it has none."""
+        task = self.task(name)
+        head = self.heads[task.owner - 1]
+        return None if isinstance(head, keras.layers.Identity) else head
+
+    def private_values(self, name: str) -> list[np.ndarray]:
+        """Returns a task's private variables, whichever task is active."""
+        task = self.task(name)
+        if task is self._active:
+            return self._bank.live()
+        return self._bank.of(task.owner)
+
+    def features(self, inputs, training=None):
+        """Returns the backbone's features, flattened to rank 2."""
+        features = self.backbone(inputs, training=training)
+        if len(features.shape) > 2:
+            features = keras.ops.reshape(
+                features, (-1, int(np.prod(features.shape[1:])))
+            )
+        return features
+
+    def logits(self, inputs, training=None):
+        """Returns the active task's logits: the head before its activation.
+
+        Args:
+            inputs: A batch; for images, pixels 0 to 255.
+            training: As in Keras.
+        """
+        if self._active is None:
+            raise TaskError("The network has no task yet; call add_task().")
+        head = self.heads[self._active.owner - 1]
+        return head(self.features(inputs, training=training))
+
+    def call(self, inputs, training=None):
+        """Returns the active task's scores."""
+        logits = self.logits(inputs, training=training)
+        if self._active.classes == 0:
+            return logits
+        return keras.activations.get(self._active.activation)(logits)
+
+    def build(self, input_shape=None):
+        """Does nothing: the backbone comes built."""
+
+    def feature_count(self) -> int:
+        """Returns the number of features below the heads."""
+        try:
+            shape = self.backbone.output_shape
+        except AttributeError:
+            shape = self.backbone.compute_output_shape(
+                self.backbone._build_shapes_dict["input_shape"]
+            )
+        return int(np.prod(shape[1:]))
+
+    def _make_head(self, task, head, seed) -> keras.Layer:
+        name = f"head_{task.owner}"
+        if task.classes == 0:
+            return keras.layers.Identity(name=name)
+        if task.classes < 1:
+            raise TaskError(
+                f"Task {task.name!r}: classes={task.classes}; expected 1 or "
+                "more."
+            )
+        with self.distribute_strategy.scope():
+            made = keras.layers.Dense(
+                task.classes,
+                name=name,
+                dtype="float32",
+                kernel_initializer=keras.initializers.GlorotUniform(seed),
+            )
+            made.build((None, self.feature_count()))
+            if head is not None:
+                kernel, *bias = head.get_weights()
+                if kernel.shape != tuple(made.kernel.shape):
+                    raise TaskError(
+                        f"The head given for {task.name!r} has a kernel of "
+                        f"shape {kernel.shape}; expected "
+                        f"{tuple(made.kernel.shape)}."
+                    )
+                made.kernel.assign(kernel)
+                if bias:
+                    made.bias.assign(bias[0])
+        return made
+
+    def _in_training(self, step: str) -> Task:
+        task = self.newest
+        if task is None:
+            raise PhaseError(f"{step}() needs a task; call add_task() first.")
+        if task.packed:
+            raise PhaseError(
+                f"{step}(): task {task.name!r} is packed and final; call "
+                "add_task() to go on with a new task."
+            )
+        if task is not self._active:
+            raise PhaseError(
+                f"{step}() acts on the task in training, {task.name!r}, but "
+                f"{self._active.name!r} is active; call "
+                f"activate({task.name!r}) first."
+            )
+        return task
+
+    def _bank_active(self) -> None:
+        """Keeps the live private variables of a task still in training."""
+        if self._active is not None and not self._active.packed:
+            self.equalize_replicas()
+            self._bank.keep(self._active.owner)
+
+    def _enter(self, task: Task) -> None:
+        """Makes everything follow the task and its phase."""
+        if task is not self._active:
+            self._active = task
+            self._bank.restore(task.owner)
+        for layer in self.backbone._flatten_layers():
+            if isinstance(layer, Masked):
+                # A packed task always runs through its view, so that its
+                # program is the same for ever; training needs no mask.
+                layer.view_task = task.owner if task.packed else None
+        self._owned = None
+        self._bank.freeze(self.private == "frozen" and task.owner > 1)
+        self._select_functions()
+
+    def _function_key(self) -> Any:
+        if self._active is None:
+            return None
+        return self._active.owner, self._active.packed
+
+    def _mark_trained(self) -> None:
+        self._in_training("fit").trained = True
+
+    def _make_protection(self) -> Protection:
+        task = self._in_training("fit")
+        kernels = self.masked_kernels()
+        shared = [
+            0 < count < np.prod(kernel.variable.shape)
+            for count, kernel in zip(self._owned_counts(), kernels, strict=True)
+        ]
+        # Steps were made before these masks: slots of weights that are gone
+        # still hold momentum.
+        stale = self.optimizer is not None and self.optimizer.iterations > 0
+        return Protection(kernels, task.owner, shared, stale_slots=bool(stale))
+
+    def _owned_counts(self) -> list[int]:
+        """Returns how many weights of each kernel the active task owns."""
+        if self._owned is None:
+            self._owned = tuple(
+                int(np.count_nonzero(np.asarray(k.mask) == self._active.owner))
+                for k in self.masked_kernels()
+            )
+        return list(self._owned)
+
+    def _masks_changed(self) -> None:
+        self._owned = None
+        super()._masks_changed()
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """What the current phase may change; nothing, once packed."""
+        task = self._active
+        if task is None or task.packed:
+            return []
+        closed = {
+            id(v)
+            for head in self.heads
+            for v in head.weights
+            if head is not self.heads[task.owner - 1]
+        }
+        if self.private == "frozen" and task.owner > 1:
+            closed.update(id(v) for v in self._bank.variables)
+        for count, kernel in zip(
+            self._owned_counts(), self.masked_kernels(), strict=True
+        ):
+            if count == 0:
+                closed.add(id(kernel.variable))
+        return [v for v in super().trainable_variables if id(v) not in closed]
+
+    @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        """The same as `trainable_variables`."""
+        return self.trainable_variables
+
+    def digest_of(self, name: str) -> str:
+        """Returns a task's digest as it is now (hexadecimal SHA-256)."""
+        return self._digests([self.task(name)])[0]
+
+    def _digests(self, tasks: Sequence[Task]) -> list[str]:
+        if not tasks:
+            return []
+        owned = digests.kernel_digests(
+            [
+                (np.asarray(k.variable), np.asarray(k.mask))
+                for k in self.masked_kernels()
+            ],
+            max(task.owner for task in tasks),
+        )
+        constants = [np.asarray(v) for v in self._bank.constants]
+        return [
+            digests.task_digest(
+                owned[: task.owner],
+                self.private_values(task.name),
+                constants,
+                [np.asarray(v) for v in self.heads[task.owner - 1].weights],
+            )
+            for task in tasks
+        ]
+
+    def verify_digests(self) -> None:
+        """Compares every packed task with what it was when it was packed.
+
+        Raises:
+            PromiseError: Naming the tasks that differ.
+        """
+        packed = [task for task in self._tasks if task.packed]
+        changed = [
+            task.name
+            for task, digest in zip(packed, self._digests(packed), strict=True)
+            if digest != task.digest
+        ]
+        if changed:
+            raise PromiseError(
+                f"Packed task(s) {', '.join(changed)} have changed since they "
+                "were packed (by set_weights, a callback or a training loop "
+                "of your own?); load the last packed state."
+            )
+

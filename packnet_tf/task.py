@@ -1,0 +1,89 @@
+"""The record of one task, and what a task may be called."""
+
+import dataclasses
+import re
+from typing import Any
+
+from packnet_tf.errors import TaskError
+
+TRAIN = "train"
+RETRAIN = "retrain"
+PACKED = "packed"
+
+# A task's name becomes a folder and a SavedModel signature, so it has to be
+# legal as both, on every file system.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_RESERVED = frozenset({"serving_default", "all_tasks", "by_task", "auto"})
+
+
+@dataclasses.dataclass
+class Task:
+    """One classification problem of a network.
+
+    Attributes:
+        name: The task's name.
+        owner: Its number in the masks, from 1 in the order added.
+        classes: Width of its head; 0 for a base task without a head.
+        class_names: Names in the order of the logits, or None.
+        activation: Keras name of the activation behind the logits.
+        phase: `"train"`, `"retrain"` or `"packed"`.
+        trained: Whether it has been trained, or came with its weights.
+        claimed: For each kernel, how many weights it claimed when added.
+        digest: Hexadecimal digest recorded when it was packed, else None.
+    """
+
+    name: str
+    owner: int
+    classes: int
+    class_names: tuple[str, ...] | None = None
+    activation: str = "softmax"
+    phase: str = TRAIN
+    trained: bool = False
+    claimed: tuple[int, ...] = ()
+    digest: str | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether the task can never change again."""
+        return self.phase == PACKED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the record as JSON-able values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Task":
+        """Returns the task of a record made by `to_dict`."""
+        record = dict(record)
+        names = record.get("class_names")
+        record["class_names"] = None if names is None else tuple(names)
+        record["claimed"] = tuple(int(n) for n in record.get("claimed", ()))
+        return cls(**record)
+
+
+def check_task_name(name: str) -> str:
+    """Returns `name` if a task may have it.
+
+    Args:
+        name: The proposed name.
+
+    Returns:
+        The same name.
+
+    Raises:
+        TaskError: If it is not 1 to 64 letters, digits, `_`, `.` or `-`,
+            starting with a letter or digit, or if it is reserved for a
+            SavedModel signature.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise TaskError(
+            f"Task name {name!r} cannot be a file and signature name; use 1 "
+            "to 64 letters, digits, '_', '.' or '-', starting with a letter "
+            "or digit."
+        )
+    if name in _RESERVED or name.endswith("_bytes"):
+        raise TaskError(
+            f"Task name {name!r} is reserved for a serving signature; choose "
+            "another one."
+        )
+    return name
