@@ -1,0 +1,40 @@
+"""packnet_tf: many tasks in one Keras network, and nothing forgotten."""
+
+from packnet_tf.conversion import extract, mask_model
+from packnet_tf.errors import (
+    CapacityError,
+    ConversionError,
+    DataError,
+    FlagError,
+    NetworkError,
+    PackNetError,
+    PhaseError,
+    PromiseError,
+    ProtectionError,
+    StateError,
+    TaskError,
+)
+from packnet_tf.model import PackNet
+from packnet_tf.serving import export_saved_model
+from packnet_tf.task import Task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CapacityError",
+    "ConversionError",
+    "DataError",
+    "FlagError",
+    "NetworkError",
+    "PackNet",
+    "PackNetError",
+    "PhaseError",
+    "PromiseError",
+    "ProtectionError",
+    "StateError",
+    "Task",
+    "TaskError",
+    "export_saved_model",
+    "extract",
+    "mask_model",
+]

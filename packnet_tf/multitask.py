@@ -55,7 +55,6 @@ class MultiTask(ProtectedTraining):
         # Tuples, so that Keras does not track what is no layer.
         self._tasks: tuple[Task, ...] = ()
         self._active: Task | None = None
-        self._owned: tuple[int, ...] | None = None
         self._saving_newest = False
         self.built = True
 
@@ -263,9 +262,29 @@ class MultiTask(ProtectedTraining):
                 # A packed task always runs through its view, so that its
                 # program is the same for ever; training needs no mask.
                 layer.view_task = task.owner if task.packed else None
-        self._owned = None
         self._bank.freeze(self.private == "frozen" and task.owner > 1)
         self._select_functions()
+
+    def resume_task(self, record: dict[str, Any]) -> None:
+        """Takes up the record of the task in training, as checkpoints do.
+
+        Args:
+            record: `Task.to_dict()` of the newest task.
+
+        Raises:
+            TaskError: If it is of another task.
+        """
+        task = self._in_training("resume_task")
+        saved = Task.from_dict(record)
+        if (saved.name, saved.classes) != (task.name, task.classes):
+            raise TaskError(
+                f"The checkpoint is of task {saved.name!r} with "
+                f"{saved.classes} classes; expected {task.name!r} with "
+                f"{task.classes}."
+            )
+        task.__dict__.update(saved.__dict__)
+        self._enter(task)
+        self._masks_changed()
 
     def _function_key(self) -> Any:
         if self._active is None:
@@ -278,27 +297,12 @@ class MultiTask(ProtectedTraining):
     def _make_protection(self) -> Protection:
         task = self._in_training("fit")
         kernels = self.masked_kernels()
-        shared = [
-            0 < count < np.prod(kernel.variable.shape)
-            for count, kernel in zip(self._owned_counts(), kernels, strict=True)
-        ]
+        own = [np.asarray(kernel.mask) == task.owner for kernel in kernels]
+        shared = [bool(o.any() and not o.all()) for o in own]
         # Steps were made before these masks: slots of weights that are gone
         # still hold momentum.
         stale = self.optimizer is not None and self.optimizer.iterations > 0
         return Protection(kernels, task.owner, shared, stale_slots=bool(stale))
-
-    def _owned_counts(self) -> list[int]:
-        """Returns how many weights of each kernel the active task owns."""
-        if self._owned is None:
-            self._owned = tuple(
-                int(np.count_nonzero(np.asarray(k.mask) == self._active.owner))
-                for k in self.masked_kernels()
-            )
-        return list(self._owned)
-
-    def _masks_changed(self) -> None:
-        self._owned = None
-        super()._masks_changed()
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -314,10 +318,11 @@ class MultiTask(ProtectedTraining):
         }
         if self.private == "frozen" and task.owner > 1:
             closed.update(id(v) for v in self._bank.variables)
-        for count, kernel in zip(
-            self._owned_counts(), self.masked_kernels(), strict=True
+        # What a task claimed it keeps in part, however often it is pruned.
+        for claimed, kernel in zip(
+            task.claimed, self.masked_kernels(), strict=True
         ):
-            if count == 0:
+            if claimed == 0:
                 closed.add(id(kernel.variable))
         return [v for v in super().trainable_variables if id(v) not in closed]
 

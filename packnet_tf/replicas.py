@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from keras.src.trainers.epoch_iterator import EpochIterator
 
-from packnet_tf.errors import DataError
+from packnet_tf.errors import DataError, FlagError
 
 
 def equalize(
@@ -194,3 +194,42 @@ class _EvenAdapter:
         rows = self._adapter.partial_batch_size
         joined = rows is not None and rows < self._strategy.num_replicas_in_sync
         return batches - 1 if joined and batches > 1 else batches
+
+
+def make_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
+    """Returns a `MirroredStrategy` over the machine's devices.
+
+    Call it before TensorFlow has used a device: a CPU is split into logical
+    devices then, which makes several replicas possible anywhere.
+
+    Args:
+        replicas: How many; all GPUs (or one CPU) if None.
+
+    Raises:
+        FlagError: If there are not as many devices.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    count = replicas if replicas is not None else max(len(gpus), 1)
+    if count < 1:
+        raise FlagError(f"--replicas={count}: expected 1 or more.")
+    if gpus:
+        if count > len(gpus):
+            raise FlagError(
+                f"--replicas={count}: this machine has {len(gpus)} GPU(s)."
+            )
+        return tf.distribute.MirroredStrategy(
+            [f"GPU:{i}" for i in range(count)]
+        )
+    if count > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        try:
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * count
+            )
+        except RuntimeError as error:
+            if len(tf.config.list_logical_devices("CPU")) < count:
+                raise FlagError(
+                    f"--replicas={count}: TensorFlow has begun to use the CPU "
+                    "as fewer devices; make the strategy first."
+                ) from error
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])

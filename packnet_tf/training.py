@@ -41,6 +41,7 @@ class ProtectedTraining(keras.Model):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
+        self.optimizer = None
         self._training_book = _Book()
 
     # What the subclass answers.
@@ -104,6 +105,18 @@ class ProtectedTraining(keras.Model):
         # outside the model's scope.
         if optimizer is not None:
             self._renew_optimizer()
+
+    def get_compile_config(self):
+        """Returns what `compile` was called with, or None."""
+        return self._compile_config.serialize() if self.compiled else None
+
+    def compile_from_config(self, config) -> None:
+        """Compiles as the network was compiled when it was saved."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            # So that the slots in the file find their place.
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def _renew_optimizer(self) -> None:
         """Starts a phase: fresh slots, and no function of the last one."""

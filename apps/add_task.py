@@ -1,0 +1,25 @@
+"""Adds a task to a network: train, prune, retrain, pack, SavedModel.
+
+  python apps/add_task.py --workdir=runs/m --network=mobilenet \
+      --task=birds --data=PATH
+
+loads the newest packed state in --workdir, or begins with the base task of
+the pretrained network, and ends with a new packed state and its SavedModel
+for TensorFlow Serving. Interrupted, the same command goes on where it was;
+what is done is not done again. --phases=train,pack adds a last task that
+keeps all weights that are left.
+"""
+
+import os
+import sys
+
+# From the project's root: this folder has an inspect.py, as Python has.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from apps import run_flags, task_app
+
+run_flags.define_network_flags()
+run_flags.define_task_flags()
+
+if __name__ == "__main__":
+    run_flags.run(task_app.main, "workdir", "task")

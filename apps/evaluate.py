@@ -1,0 +1,55 @@
+"""Evaluates every packed task on its test data, as a table.
+
+  python apps/evaluate.py --workdir=runs/m
+  python apps/evaluate.py --workdir=runs/m --data=imagenet=PATH
+
+Each task is evaluated on the test split of the data it was trained on;
+--data=NAME=PATH, repeatable, gives another place for a task's data.
+"""
+
+import os
+import sys
+
+# From the project's root: this folder has an inspect.py, as Python has.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from absl import flags
+
+from apps import run_flags
+
+run_flags.define_run_flags()
+flags.DEFINE_multi_string(
+    "data",
+    [],
+    "NAME=PLACE: where a task's test data is, for data that has moved or was "
+    "never given; places as in apps/add_task.py. Repeatable.",
+)
+flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS data sets.")
+flags.DEFINE_integer("batch_size", 32, "Images a step.")
+flags.DEFINE_string("state", None, "Packed state to evaluate; the newest.")
+
+
+def main() -> None:
+    path = run_flags.workdir_path(writing=False)
+    places = run_flags.pairs("data")
+
+    from packnet_tf import report
+    from packnet_tf.evaluation import evaluate_tasks
+    from packnet_tf.replicas import make_strategy
+    from packnet_tf.workdir import Workdir
+
+    flag = flags.FLAGS
+    workdir = Workdir(path)
+    with make_strategy(flag.replicas).scope():
+        rows = evaluate_tasks(
+            workdir,
+            places,
+            which=flag.state,
+            data_dir=flag.data_dir,
+            batch_size=flag.batch_size,
+        )
+    print(report.of_evaluation(rows))
+
+
+if __name__ == "__main__":
+    run_flags.run(main, "workdir")

@@ -1,0 +1,41 @@
+"""Shows who owns what, layer by layer, and how many more tasks fit.
+
+  python apps/inspect.py --workdir=runs/m --prune_fraction=0.75
+"""
+
+import os
+import sys
+
+# From the project's root: this folder has an inspect.py, as Python has.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from absl import flags
+
+from apps import run_flags
+
+flags.DEFINE_string("state", None, "Packed state to look at; the newest.")
+flags.DEFINE_float(
+    "prune_fraction", 0.75, "Fraction for the forecast of further tasks."
+)
+
+
+def main() -> None:
+    path = run_flags.workdir_path(writing=False)
+
+    from packnet_tf import pruning, report, states
+    from packnet_tf.workdir import Workdir
+    from packnet_tf.workflow import forecast
+
+    flag = flags.FLAGS
+    pruning.validate_fraction(flag.prune_fraction, "prune_fraction")
+    net, state = states.load(Workdir(path), flag.state, origin=False)
+    print(report.of_ownership(net))
+    print()
+    print(net.summary_of_tasks())
+    print()
+    print(forecast(net.capacity, flag.prune_fraction))
+    print(f"packed state: {state.path}")
+
+
+if __name__ == "__main__":
+    run_flags.run(main, "workdir")

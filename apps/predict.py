@@ -1,0 +1,37 @@
+"""Classifies an image, or every image of a folder, with one task.
+
+  python apps/predict.py --workdir=runs/m --task=birds --images=bird.jpg
+"""
+
+import os
+import sys
+
+# From the project's root: this folder has an inspect.py, as Python has.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from absl import flags
+
+from apps import run_flags
+
+flags.DEFINE_string("task", None, "The task to ask.")
+flags.DEFINE_string("images", None, "An image file, or a folder of images.")
+flags.DEFINE_integer("top", 3, "How many classes to show for each image.")
+flags.DEFINE_string("state", None, "Packed state to ask; the newest.")
+
+
+def main() -> None:
+    path = run_flags.workdir_path(writing=False)
+
+    from packnet_tf import report
+    from packnet_tf.evaluation import predict_files
+    from packnet_tf.workdir import Workdir
+
+    flag = flags.FLAGS
+    answers = predict_files(
+        Workdir(path), flag.task, flag.images, top=flag.top, which=flag.state
+    )
+    print(report.of_answers(answers))
+
+
+if __name__ == "__main__":
+    run_flags.run(main, "workdir", "task", "images")

@@ -1,0 +1,292 @@
+"""Flags that the apps share, and how they become options."""
+
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import app, flags
+
+from packnet_tf.errors import FlagError, PackNetError
+from packnet_tf.options import (
+    OPTIMIZERS,
+    PHASES,
+    SCHEDULES,
+    NetworkOptions,
+    TaskOptions,
+    check_writable,
+)
+
+_NETWORK = NetworkOptions()
+_TASK = TaskOptions(task="")
+
+flags.DEFINE_string(
+    "workdir", None, "Folder of the network: its packed states and SavedModels."
+)
+
+
+def define_network_flags() -> None:
+    """Flags of the network; fixed by the first command on a workdir."""
+    flags.DEFINE_string(
+        "network",
+        _NETWORK.network,
+        "vgg16, resnet50, densenet121, mobilenet, any other keras.applications "
+        "network, cnn (a small one), or the path of a .keras file. This and "
+        "the other network flags are kept in the workdir by its first "
+        "command, and need not be given again.",
+    )
+    flags.DEFINE_string(
+        "network_options", "", "Options of the network, e.g. alpha=0.75."
+    )
+    flags.DEFINE_string(
+        "weights",
+        _NETWORK.weights,
+        "imagenet (downloaded), none (the first task trains from scratch), or "
+        "the path of a weights file.",
+    )
+    flags.DEFINE_integer(
+        "image_size", _NETWORK.image_size, "Height and width in pixels."
+    )
+    flags.DEFINE_string(
+        "head_layer",
+        None,
+        "Layer of the network that is the base task's head; none for a base "
+        "task without one. By default the last layer with a kernel.",
+    )
+    flags.DEFINE_enum(
+        "private",
+        _NETWORK.private,
+        ["per_task", "frozen"],
+        "Normalization, biases and depthwise kernels: a copy for each task, "
+        "or those of the base task for all (the paper).",
+    )
+    flags.DEFINE_enum(
+        "depthwise",
+        _NETWORK.depthwise,
+        ["private", "masked"],
+        "Depthwise kernels: private variables, or shared under masks.",
+    )
+    flags.DEFINE_enum(
+        "precision",
+        _NETWORK.precision,
+        ["float32", "mixed_float16", "mixed_bfloat16"],
+        "Arithmetic of the network.",
+    )
+    flags.DEFINE_string(
+        "base_task", _NETWORK.base_task, "Name of the pretrained weights' task."
+    )
+    flags.DEFINE_float(
+        "base_prune_fraction",
+        _NETWORK.base_prune_fraction,
+        "Share of the pretrained weights freed for added tasks; more serves "
+        "them, less serves the base task.",
+    )
+    flags.DEFINE_string(
+        "base_data", None, "Labelled images of the base task; as --data."
+    )
+    flags.DEFINE_enum(
+        "base_recovery",
+        _NETWORK.base_recovery,
+        ["none", "distill", "data"],
+        "What heals the base task after pruning: nothing (if nobody asks it "
+        "anything), the unpruned network's answers on the new task's images, "
+        "or --base_data.",
+    )
+    flags.DEFINE_integer(
+        "base_recovery_epochs",
+        _NETWORK.base_recovery_epochs,
+        "Epochs of the base task's recovery.",
+    )
+    flags.DEFINE_float(
+        "base_learning_rate",
+        _NETWORK.base_learning_rate,
+        "Peak learning rate of the base task's recovery.",
+    )
+
+
+def define_task_flags(phases: tuple[str, ...] = PHASES) -> None:
+    """Flags of one task's training."""
+    flags.DEFINE_string("task", None, "Name of the task.")
+    define_data_flags()
+    flags.DEFINE_list(
+        "phases",
+        list(phases),
+        "Which phases to run. train,pack keeps all weights, for a last task.",
+    )
+    flags.DEFINE_string(
+        "prune_fraction",
+        str(_TASK.prune_fraction),
+        "Share of the task's weights freed for later tasks: a number, a comma-"
+        "separated list (the n-th added task takes the n-th), or equal_share.",
+    )
+    flags.DEFINE_integer(
+        "planned_tasks", None, "For equal_share: tasks to be added in all."
+    )
+    flags.DEFINE_enum(
+        "scope",
+        _TASK.scope,
+        ["layer", "global"],
+        "Rank weights within each layer (the paper), or over all layers.",
+    )
+    flags.DEFINE_integer(
+        "gradual_epochs",
+        _TASK.gradual_epochs,
+        "Epochs of retraining over which pruning is spread; 0: at once.",
+    )
+    flags.DEFINE_enum(
+        "origin",
+        _TASK.origin,
+        ["auto", "zero", "pretrained", "random"],
+        "Where claimed weights start: pretrained is the value that each had "
+        "before the base task was pruned; zero is the paper's code.",
+    )
+    for phase in ("train", "retrain"):
+        flags.DEFINE_integer(
+            f"{phase}_epochs",
+            getattr(_TASK, f"{phase}_epochs"),
+            f"Epochs of the {phase} phase.",
+        )
+    flags.DEFINE_integer(
+        "batch_size", _TASK.batch_size, "Images a step, over all replicas."
+    )
+    flags.DEFINE_enum(
+        "optimizer", _TASK.optimizer, list(OPTIMIZERS), "Keras optimizer."
+    )
+    flags.DEFINE_float(
+        "learning_rate", _TASK.learning_rate, "Peak rate of the train phase."
+    )
+    flags.DEFINE_float(
+        "retrain_learning_rate",
+        _TASK.retrain_learning_rate,
+        "Peak rate of the retrain phase.",
+    )
+    flags.DEFINE_enum(
+        "schedule",
+        _TASK.schedule,
+        list(SCHEDULES),
+        "Learning rate over a phase.",
+    )
+    flags.DEFINE_float(
+        "weight_decay", None, "Decoupled weight decay; default: Keras's own."
+    )
+    flags.DEFINE_float(
+        "distill",
+        _TASK.distill,
+        "Weight, from 0 to 1, of the train phase's own scores in the targets "
+        "of retraining.",
+    )
+    flags.DEFINE_float(
+        "validation_share",
+        _TASK.validation_share,
+        "Share of the training images kept for validation.",
+    )
+    flags.DEFINE_integer("seed", _TASK.seed, "Seed of everything random.")
+    define_run_flags()
+
+
+def define_data_flags() -> None:
+    """Flags of where a task's data is."""
+    flags.DEFINE_string(
+        "data",
+        None,
+        "An image folder (PATH/{train,test}/CLASS/*.jpg), a .npz file in "
+        "Keras's layout, tfds:NAME or bundled:NAME. By default the registered "
+        "TFDS data set of the task's name.",
+    )
+    flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS data sets.")
+
+
+def define_run_flags() -> None:
+    """Flags of the machine and of the served model."""
+    flags.DEFINE_integer(
+        "replicas",
+        None,
+        "Devices to train on: all GPUs by default; on a CPU a number makes as "
+        "many logical devices.",
+    )
+    flags.DEFINE_string(
+        "model_name", "packnet", "Name of the model in TensorFlow Serving."
+    )
+
+
+def given_network_options() -> dict[str, Any]:
+    """Returns the network flags that the command line sets."""
+    from packnet_tf.networks import parse_options
+
+    given: dict[str, Any] = {}
+    for name in NetworkOptions.__dataclass_fields__:
+        if flags.FLAGS[name].present:
+            given[name] = flags.FLAGS[name].value
+    if "network_options" in given:
+        given["network_options"] = parse_options(given["network_options"])
+    return given
+
+
+def task_options() -> TaskOptions:
+    """Returns the task flags as checked options."""
+    from packnet_tf.task import check_task_name
+
+    values = {
+        name: flags.FLAGS[name].value
+        for name in TaskOptions.__dataclass_fields__
+    }
+    check_task_name(values["task"])
+    values["phases"] = tuple(values["phases"])
+    return TaskOptions(**values)
+
+
+def pairs(flag: str) -> dict[str, str]:
+    """Returns the values of a repeatable NAME=VALUE flag as a dictionary."""
+    found = {}
+    for text in flags.FLAGS[flag].value:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise FlagError(f"--{flag}={text}: expected NAME=VALUE.")
+        found[name] = value
+    return found
+
+
+def workdir_path(*, writing: bool) -> pathlib.Path:
+    """Returns `--workdir`, checked as far as can be without work.
+
+    Args:
+        writing: Whether it may be made; otherwise it has to exist.
+    """
+    path = pathlib.Path(flags.FLAGS.workdir)
+    if writing:
+        check_writable(path)
+    elif not path.is_dir():
+        raise FlagError(
+            f"--workdir={path} does not exist; add a task first with "
+            "apps/add_task.py."
+        )
+    return path
+
+
+def run(main: Callable[[], None], *required: str) -> None:
+    """Runs an app: its errors are one line, and exit with code 1.
+
+    Args:
+        main: The app, without arguments.
+        *required: Flags that have to be given.
+    """
+    for name in required:
+        flags.mark_flag_as_required(name)
+
+    def guarded(argv):
+        try:
+            if len(argv) > 1:
+                raise FlagError(
+                    f"Unexpected argument {argv[1]!r}; every option is a flag "
+                    "of the form --name=value."
+                )
+            main()
+        except PackNetError as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit(
+                "interrupted; the last finished epoch is kept, run the same "
+                "command again to go on."
+            )
+
+    app.run(guarded)

@@ -1,0 +1,201 @@
+"""What protection costs: PackNet's training step against plain Keras's.
+
+Run with `python benchmarks/train_step.py`; it prints a table and writes
+`benchmarks/train_step.json`. Every ratio is of the two steps run in turn, in
+one process, on the same batch; beside it stands the same ratio of plain Keras
+against itself, which shows what the machine's noise is. Section "Training
+speed" of docs/results.md explains the rows.
+"""
+
+import gc
+import json
+import pathlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from packnet_tf.model import PackNet
+
+_PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved pairs in each row.")
+_STEPS = flags.DEFINE_integer(
+    "steps", 0, "Training steps timed together; 0 chooses about a second."
+)
+_ONLY = flags.DEFINE_string("only", "", "Rows whose name contains this text.")
+_JSON = flags.DEFINE_string(
+    "json",
+    str(pathlib.Path(__file__).with_suffix(".json")),
+    "File for the figures.",
+)
+
+# A median above the control's upper quartile by more than this is a miss.
+BAR = 1.05
+CLASSES = 30
+
+
+def mobilenet():
+    """MobileNet 0.75, the network of the main job."""
+    base = keras.applications.MobileNet(
+        alpha=0.75, include_top=False, weights=None, input_shape=(96, 96, 3)
+    )
+    return _pooled(base), 32
+
+
+def resnet50():
+    """ResNet-50 at the size at which a step takes about a second."""
+    base = keras.applications.ResNet50(
+        include_top=False, weights=None, input_shape=(64, 64, 3)
+    )
+    return _pooled(base), 32
+
+
+def vgg16():
+    """VGG-16 with fc6 and fc7 in the shared part, as the paper has it."""
+    base = keras.applications.VGG16(
+        include_top=False, weights=None, input_shape=(96, 96, 3)
+    )
+    x = keras.layers.Flatten()(base.output)
+    for name in ("fc6", "fc7"):
+        x = keras.layers.Dense(4096, activation="relu", name=name)(x)
+        x = keras.layers.Dropout(0.5, name=f"{name}_dropout")(x)
+    return keras.Model(base.input, x), 8
+
+
+NETWORKS = {"mobilenet": mobilenet, "resnet50": resnet50, "vgg16": vgg16}
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(1e-4, momentum=0.9),
+    "adamw": lambda: keras.optimizers.AdamW(1e-5, weight_decay=1e-4),
+}
+
+
+def _pooled(base):
+    x = keras.layers.GlobalAveragePooling2D()(base.output)
+    return keras.Model(base.input, x)
+
+
+def _plain(backbone, optimizer):
+    scores = keras.layers.Dense(CLASSES, activation="softmax")(backbone.output)
+    model = keras.Model(backbone.input, scores)
+    model.compile(
+        optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+def _packnet(backbone, optimizer, phase, x, y):
+    """A network with one packed task and a second one in `phase`."""
+    net = PackNet(backbone)
+    net.compile(
+        "sgd", "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    net.add_task("base", CLASSES)
+    net._mark_trained()
+    net.prune(0.5)
+    net.pack()
+    net.add_task("added", CLASSES)
+    if phase == "retrain":
+        net._mark_trained()
+        net.prune(0.75)
+    net.compile(
+        optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    return net
+
+
+def _stepper(model, x, y):
+    """Returns a function that runs n steps, without Keras's epoch loop."""
+    dataset = tf.data.Dataset.from_tensors((x, y)).repeat()
+    model.fit(dataset, steps_per_epoch=2, epochs=1, verbose=0)
+    step = model.make_train_function() or model.train_function
+    iterator = iter(dataset)
+
+    def run(count):
+        start = time.perf_counter()
+        for _ in range(count):
+            logs = step(iterator)
+        float(logs["loss"])
+        return (time.perf_counter() - start) / count
+
+    return run
+
+
+def measure(network, optimizer, phase, pairs, steps):
+    """Returns the ratios of one row."""
+    rng = np.random.default_rng(0)
+    backbone, batch = NETWORKS[network]()
+    size = backbone.input_shape[1]
+    x = tf.constant(rng.normal(size=(batch, size, size, 3)), tf.float32)
+    y = tf.constant(rng.integers(0, CLASSES, batch), tf.int32)
+    make = OPTIMIZERS[optimizer]
+    runs = {
+        "plain": _stepper(_plain(backbone, make()), x, y),
+        "control": _stepper(_plain(NETWORKS[network]()[0], make()), x, y),
+        "packnet": _stepper(
+            _packnet(NETWORKS[network]()[0], make(), phase, x, y), x, y
+        ),
+    }
+    for run in runs.values():
+        run(2)
+    steps = steps or max(1, round(0.5 / runs["plain"](2)))
+    ratios: dict[str, list[float]] = {"control": [], "packnet": []}
+    seconds = []
+    for pair in range(pairs):
+        # The order changes, so that a drift of the machine cancels out.
+        order = ["plain", "control", "packnet"]
+        order = order[pair % 3 :] + order[: pair % 3]
+        taken = {name: runs[name](steps) for name in order}
+        seconds.append(taken["plain"])
+        for name in ratios:
+            ratios[name].append(taken[name] / taken["plain"])
+    return {
+        "network": network,
+        "optimizer": optimizer,
+        "phase": phase,
+        "batch": batch,
+        "image_size": size,
+        "pairs": pairs,
+        "steps": steps,
+        "plain_seconds": float(np.median(seconds)),
+        "ratio": float(np.median(ratios["packnet"])),
+        "control": float(np.median(ratios["control"])),
+        "control_upper_quartile": float(np.quantile(ratios["control"], 0.75)),
+        "ratios": ratios,
+    }
+
+
+def main(_):
+    rows = []
+    print(
+        f"{'row':<28} {'step s':>8} {'control':>8} {'upper q':>8} "
+        f"{'packnet':>8} {'bar':>7}"
+    )
+    for network in NETWORKS:
+        for optimizer in OPTIMIZERS:
+            for phase in ("train", "retrain"):
+                name = f"{network} {optimizer} {phase}"
+                if _ONLY.value not in name:
+                    continue
+                row = measure(
+                    network, optimizer, phase, _PAIRS.value, _STEPS.value
+                )
+                row["bar"] = BAR * row["control_upper_quartile"]
+                row["held"] = row["ratio"] <= row["bar"]
+                rows.append(row)
+                print(
+                    f"{name:<28} {row['plain_seconds']:>8.4f} "
+                    f"{row['control']:>8.3f} "
+                    f"{row['control_upper_quartile']:>8.3f} "
+                    f"{row['ratio']:>8.3f} {row['bar']:>7.3f} "
+                    f"{'held' if row['held'] else 'MISSED'}",
+                    flush=True,
+                )
+                keras.backend.clear_session()
+                gc.collect()
+    pathlib.Path(_JSON.value).write_text(json.dumps(rows, indent=1))
+    print(f"{sum(r['held'] for r in rows)} of {len(rows)} rows hold the bar")
+
+
+if __name__ == "__main__":
+    app.run(main)

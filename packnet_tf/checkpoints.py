@@ -1,0 +1,130 @@
+"""Epoch checkpoints of the task in training: one file, written whole.
+
+A checkpoint holds every variable of the network (seed generators included),
+the optimizer's, and a record of what has been done. Together with the packed
+state it started from, it continues to the same bytes as a run without a
+break.
+"""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from packnet_tf.errors import StateError
+from packnet_tf.model import PackNet
+
+_FILE = "checkpoint.npz"
+
+
+def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
+    """Writes the checkpoint of the task in training.
+
+    Packed tasks are compared with their digests first, so that a checkpoint
+    of a broken network never replaces a good one.
+
+    Args:
+        folder: Folder for the file; made if it is missing.
+        net: The network.
+        record: JSON-able record of what has been done.
+
+    Raises:
+        PromiseError: If a packed task has changed.
+    """
+    net.equalize_replicas()
+    net.verify_digests()
+    arrays = {f"variable_{i}": np.asarray(v) for i, v in _numbered(net)}
+    if net.optimizer is not None and net.optimizer.built:
+        for i, variable in enumerate(net.optimizer.variables):
+            arrays[f"optimizer_{i}"] = np.asarray(variable)
+    task = net.newest
+    record = {**record, "task": None if task is None else task.to_dict()}
+    arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{_FILE}.part"
+    with open(aside, "wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, folder / _FILE)
+
+
+def read_record(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the record of the checkpoint in a folder, or None.
+
+    Raises:
+        StateError: If the file is damaged.
+    """
+    path = folder / _FILE
+    if not path.exists():
+        return None
+    with _open(path) as arrays:
+        return _record_of(arrays, path)
+
+
+def restore(folder: pathlib.Path, net: PackNet) -> dict[str, Any]:
+    """Puts a checkpoint into a network that has the same tasks.
+
+    Args:
+        folder: The folder given to `save`.
+        net: The network: the packed state, with the task added again, and
+            compiled as it was if the phase had begun to train.
+
+    Returns:
+        The record.
+
+    Raises:
+        StateError: If the file is damaged or of another network.
+        PromiseError: If it would change a packed task.
+    """
+    path = folder / _FILE
+    with _open(path) as arrays:
+        record = _record_of(arrays, path)
+        try:
+            for i, variable in _numbered(net):
+                variable.assign(arrays[f"variable_{i}"])
+            net.resume_task(record["task"])
+            if "optimizer_0" in arrays and net.optimizer is not None:
+                if not net.optimizer.built:
+                    with net.distribute_strategy.scope():
+                        net.optimizer.build(net.trainable_variables)
+                for i, variable in enumerate(net.optimizer.variables):
+                    variable.assign(arrays[f"optimizer_{i}"])
+        except (KeyError, ValueError) as error:
+            raise StateError(
+                f"{path} is not a checkpoint of this network and these "
+                f"options ({error}); remove it to start the task again."
+            ) from error
+    net.verify_digests()
+    return record
+
+
+def remove(folder: pathlib.Path) -> None:
+    """Removes the checkpoint, if there is one."""
+    (folder / _FILE).unlink(missing_ok=True)
+
+
+def _numbered(net):
+    return enumerate(net.variables)
+
+
+def _open(path):
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:
+        raise StateError(
+            f"{path} is damaged ({error}); remove it to start the task again "
+            "from the last packed state."
+        ) from error
+
+
+def _record_of(arrays, path):
+    try:
+        return json.loads(arrays["record"].tobytes())
+    except Exception as error:
+        raise StateError(
+            f"{path} is damaged ({error}); remove it to start the task again "
+            "from the last packed state."
+        ) from error

@@ -1,0 +1,221 @@
+"""Plain Keras models into masked ones, and a task's view back to plain."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from packnet_tf import ownership
+from packnet_tf.cloning import clone_model, copy_state, is_graph
+from packnet_tf.errors import ConversionError
+from packnet_tf.layers import TWINS, Masked
+from packnet_tf.refusals import (
+    refuse_subclassed,
+    refuse_unmaskable,
+    refuse_unmasked,
+    skipped_layers,
+    unmasked_layers,
+)
+
+Skip = str | type | Callable[[keras.layers.Layer], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """How much of a model is under masks.
+
+    Attributes:
+        layers_masked: Number of layers with masked kernels.
+        weights_masked: Number of weights in those kernels.
+        weights_total: Number of weights of the model; masks do not count.
+        skipped: Names of layers with kernels that are not masked.
+    """
+
+    layers_masked: int
+    weights_masked: int
+    weights_total: int
+    skipped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        share = self.weights_masked / max(self.weights_total, 1)
+        text = (
+            f"{self.layers_masked} layers masked, {self.weights_masked:,} of "
+            f"{self.weights_total:,} weights ({share:.1%})"
+        )
+        if self.skipped:
+            text += f"; not masked: {', '.join(self.skipped)}"
+        return text
+
+
+def mask_model(
+    model: keras.Model, skip: Skip | Sequence[Skip] = ()
+) -> keras.Model:
+    """Returns the masked twin of a plain Keras model.
+
+    Every layer that has a masked twin (`packnet_tf.layers.TWINS`) becomes
+    one, inside nested models and wrappers such as `TimeDistributed` too; a
+    layer that is used twice stays one layer. Weights are copied, and the
+    twin's outputs have the same bytes as the model's. The twin is not
+    compiled; its variables are made in the current distribution strategy.
+
+    A model that is masked already is returned itself, a subclassed model
+    built from masked layers included.
+
+    Args:
+        model: A built functional or Sequential model, or a model whose
+            kernels are masked already.
+        skip: Layers that stay as they are, their weights private to each
+            task: names, classes, or functions of a layer.
+
+    Raises:
+        ConversionError: If kernels would be left unmasked without being
+            skipped, or part of the model cannot be masked; the layers are
+            named.
+
+    Example:
+
+    >>> plain = keras.applications.MobileNet(weights=None, classes=10)
+    >>> masked = mask_model(plain, skip=keras.layers.DepthwiseConv2D)
+    >>> print(coverage(masked))
+    15 layers masked, 3,150,688 of 3,239,114 weights (97.3%); not masked: ...
+    """
+    if not isinstance(model, keras.Model):
+        raise ConversionError(
+            "mask_model() takes a keras.Model; received "
+            f"{type(model).__name__}."
+        )
+    if not model.built:
+        raise ConversionError(
+            f"Model {model.name!r} is not built, so it has no weights yet; "
+            "give it an Input, call build(), or call it on a batch first."
+        )
+    skipped = skipped_layers(model, skip)
+    refuse_unmaskable(model, skipped)
+
+    def twin_of(layer):
+        return None if id(layer) in skipped else TWINS.get(type(layer))
+
+    parts = model._flatten_layers()
+    plain = [part for part in parts if twin_of(part) is not None]
+    if not is_graph(model):
+        refuse_subclassed(model, plain)
+    refuse_unmasked(unmasked_layers(model, skipped, will_mask=TWINS))
+    masked = any(isinstance(part, Masked) for part in parts)
+    if not is_graph(model) or (masked and not plain):
+        if _made_here(model):
+            return model
+        if not is_graph(model):
+            raise ConversionError(
+                f"Model {model.name!r} ({type(model).__name__}) was built "
+                "outside the distribution strategy in use; build it inside "
+                "strategy.scope()."
+            )
+    twin = clone_model(model, twin_of)
+    refuse_unmasked(unmasked_layers(twin, skipped_layers(twin, skip)))
+    return twin
+
+
+def coverage(model: keras.Model) -> Coverage:
+    """Returns how much of a model is under masks.
+
+    Args:
+        model: Any built Keras model.
+    """
+    kernels, masks = {}, set()
+    layers = [
+        part for part in model._flatten_layers() if isinstance(part, Masked)
+    ]
+    for layer in layers:
+        for kernel in layer.masked_kernels():
+            kernels[id(kernel.variable)] = kernel.variable
+            masks.add(id(kernel.mask))
+    return Coverage(
+        layers_masked=len(layers),
+        weights_masked=sum(_size(v) for v in kernels.values()),
+        weights_total=sum(
+            _size(v) for v in model.weights if id(v) not in masks
+        ),
+        skipped=tuple(
+            dict.fromkeys(place.name for place, _ in unmasked_layers(model))
+        ),
+    )
+
+
+def extract(net: Any, task: str) -> keras.Model:
+    """Returns one task of a network as an ordinary Keras model.
+
+    It consists of stock layers alone and can be saved, quantized, converted
+    or trained on without this package. Its outputs are the task's scores,
+    with the same bytes as the network's. (A layer of your own that is
+    masked by `Masked` keeps its class, with everything visible.)
+
+    Args:
+        net: A `PackNet`.
+        task: Name of any of its tasks; which one is active does not matter.
+
+    Raises:
+        ConversionError: If the backbone is a subclassed model.
+        TaskError: If there is no such task.
+
+    Example:
+
+    >>> plain = extract(net, "birds")
+    >>> plain.save("birds.keras")
+    """
+    record = net.task(task)
+    backbone = net.backbone
+    if not is_graph(backbone):
+        raise ConversionError(
+            f"extract() needs a functional or Sequential backbone; "
+            f"{backbone.name!r} is the subclassed {type(backbone).__name__}. "
+            "Export the task with export_saved_model() instead."
+        )
+    stock = {twin: cls for cls, twin in TWINS.items()}
+    values = {
+        id(kernel.variable): ownership.view(
+            np.asarray(kernel.variable), np.asarray(kernel.mask), record.owner
+        )
+        for kernel in net.masked_kernels()
+    }
+    values.update(
+        (id(variable), value)
+        for variable, value in zip(
+            net.private_variables, net.private_values(task), strict=True
+        )
+    )
+    plain = clone_model(
+        backbone, lambda layer: stock.get(type(layer)), values
+    )
+    outputs = plain.outputs[0]
+    if len(outputs.shape) > 2:
+        outputs = keras.layers.Reshape(
+            (int(np.prod(outputs.shape[1:])),),
+            dtype=outputs.dtype,
+            name="features",
+        )(outputs)
+    head = net.head_of(task)
+    if head is not None:
+        plain_head = type(head).from_config(head.get_config())
+        outputs = plain_head(outputs)
+        copy_state(head, plain_head)
+        outputs = keras.layers.Activation(
+            record.activation, dtype=outputs.dtype, name="scores"
+        )(outputs)
+    inputs = plain.inputs[0]
+    if not isinstance(plain, keras.Sequential):
+        inputs = plain.input  # In the structure that the backbone takes.
+    return keras.Model(inputs, outputs, name=task)
+
+
+def _size(variable: keras.Variable) -> int:
+    return int(np.prod(variable.shape))
+
+
+def _made_here(model: keras.Model) -> bool:
+    extended = tf.distribute.get_strategy().extended
+    return all(
+        extended.variable_created_in_scope(v.value) for v in model.weights
+    )

@@ -1,0 +1,220 @@
+"""Images in arrays: `.npz` files in Keras's layout, and NumPy pairs."""
+
+import pathlib
+import zipfile
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from packnet_tf.data import images
+from packnet_tf.data.sources import Source, digest
+from packnet_tf.errors import DataError
+
+_LAYOUT = "x_train, y_train, x_test, y_test"
+
+
+class ArraySource(Source):
+    """Images of one size in an array.
+
+    Args:
+        pixels: uint8 array of shape [examples, height, width] or
+            [examples, height, width, channels] with 1 or 3 channels, values
+            from 0 to 255. Greyscale becomes RGB.
+        labels: Integer array of shape [examples].
+        class_names: Names in the order of the labels.
+        preprocessing: How the images become the network's.
+        name: What messages call the array.
+    """
+
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        preprocessing: images.Preprocessing,
+        name: str = "array",
+    ):
+        self._pixels = pixels if pixels.ndim == 4 else pixels[..., None]
+        self.labels = np.asarray(labels, np.int32)
+        self.class_names = tuple(class_names)
+        self.preprocessing = preprocessing.unboxed()
+        self.origin = name
+        self._ids: np.ndarray | None = None
+
+    @property
+    def ids(self) -> np.ndarray:
+        if self._ids is None:
+            self._ids = np.array(
+                [digest(image.tobytes()) for image in self._pixels], np.uint64
+            )
+        return self._ids
+
+    def describe(self, index: int) -> str:
+        return f"{self.origin}[{index}]"
+
+    def array(self, index: int) -> np.ndarray:
+        """Returns one image, uint8 of shape [height, width, channels]."""
+        return self._pixels[index]
+
+    def decoded(self, indices: np.ndarray) -> tf.data.Dataset:
+        shape = self._pixels.shape[1:]
+
+        def pick(index):
+            image = tf.numpy_function(
+                self._pixels.__getitem__, [index], tf.uint8
+            )
+            image = tf.ensure_shape(image, shape)
+            return image if shape[2] == 3 else tf.repeat(image, 3, axis=2)
+
+        dataset = tf.data.Dataset.from_tensor_slices(
+            np.asarray(indices, np.int64)
+        )
+        return dataset.map(pick, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def read_npz(
+    path: str | pathlib.Path,
+    preprocessing: images.Preprocessing | None = None,
+) -> dict[str, ArraySource]:
+    """Opens a `.npz` file in Keras's layout.
+
+    Args:
+        path: File with `x_train`, `y_train`, `x_test`, `y_test`, either pair
+            optional, and optionally `class_names`.
+        preprocessing: How the images become the network's; by default,
+            greyscale images are not mirrored (mostly they are digits or
+            letters).
+
+    Returns:
+        The sources by part, `"train"` and `"test"`, as far as they exist.
+
+    Raises:
+        DataError: If the file is missing, damaged, or not of this layout.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"The data file {path} does not exist.")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"The data file {path} cannot be read as .npz without pickled "
+            f"objects ({error}); write it with np.savez_compressed."
+        ) from error
+    return from_arrays(arrays, str(path), preprocessing)
+
+
+def from_arrays(
+    arrays: Mapping[str, np.ndarray],
+    name: str = "arrays",
+    preprocessing: images.Preprocessing | None = None,
+) -> dict[str, ArraySource]:
+    """Makes sources of arrays in memory, named as in Keras's layout.
+
+    Args:
+        arrays: `x_train`, `y_train`, `x_test`, `y_test`, either pair
+            optional, and optionally `class_names`.
+        name: What messages call the data.
+        preprocessing: See `read_npz`.
+
+    Returns:
+        The sources by part, `"train"` and `"test"`, as far as they exist.
+
+    Raises:
+        DataError: If shapes, types, ranges or classes are not usable.
+    """
+    parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
+    lacking = [f"y_{part}" for part in parts if f"y_{part}" not in arrays]
+    if not parts or lacking:
+        have = ", ".join(sorted(arrays)) or "nothing"
+        raise DataError(
+            f"The data {name} holds {have}; expected arrays named {_LAYOUT}."
+        )
+    pixels = {part: _pixels(arrays[f"x_{part}"], part, name) for part in parts}
+    labels = {
+        part: _labels(arrays[f"y_{part}"], len(pixels[part]), part, name)
+        for part in parts
+    }
+    names = _class_names(arrays, labels, name)
+    if preprocessing is None:
+        grey = all(x.ndim == 3 or x.shape[3] == 1 for x in pixels.values())
+        preprocessing = images.Preprocessing(flip=not grey)
+    return {
+        part: ArraySource(
+            pixels[part],
+            labels[part],
+            names,
+            preprocessing,
+            f"{name}: x_{part}",
+        )
+        for part in parts
+    }
+
+
+def _pixels(x: np.ndarray, part: str, name: str) -> np.ndarray:
+    shape_ok = x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3))
+    if not shape_ok or not x.size:
+        raise DataError(
+            f"x_{part} of the data {name} has the shape {x.shape}; expected "
+            "[examples, height, width] or [examples, height, width, 1 or 3]."
+        )
+    if x.dtype == np.uint8:
+        return x
+    if x.dtype.kind in "iu" and 0 <= x.min() and x.max() <= 255:
+        return x.astype(np.uint8)
+    raise DataError(
+        f"x_{part} of the data {name} is {x.dtype} from {x.min():g} to "
+        f"{x.max():g}; expected uint8 pixels from 0 to 255."
+    )
+
+
+def _labels(y: np.ndarray, count: int, part: str, name: str) -> np.ndarray:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise DataError(
+            f"y_{part} of the data {name} is {y.dtype} of shape {y.shape}; "
+            "expected integer labels of shape [examples]."
+        )
+    if len(y) != count:
+        raise DataError(
+            f"x_{part} of the data {name} holds {count} images but y_{part} "
+            f"{len(y)} labels; expected as many."
+        )
+    if y.min() < 0:
+        raise DataError(
+            f"y_{part} of the data {name} has the label {y.min()}; expected "
+            "labels from 0 on."
+        )
+    return y.astype(np.int32)
+
+
+def _class_names(
+    arrays: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    name: str,
+) -> list[str]:
+    first = next(iter(labels))
+    names = [str(n) for n in arrays.get("class_names", ())]
+    classes = len(names) or int(labels[first].max()) + 1
+    if classes < 2:
+        raise DataError(
+            f"The data {name} has one class only; a task needs two or more."
+        )
+    for part, y in labels.items():
+        if y.max() >= classes:
+            raise DataError(
+                f"y_{part} of the data {name} has the label {y.max()}, but "
+                f"there are {classes} classes: expected 0 to {classes - 1}."
+            )
+        # A test part may lack a class; training would never learn it.
+        empty = np.flatnonzero(np.bincount(y, minlength=classes) == 0)
+        if len(empty) and part == first:
+            raise DataError(
+                f"Class {names[empty[0]] if names else empty[0]} of the data "
+                f"{name} has no images in x_{part}; number the classes from "
+                "0 on without gaps."
+            )
+    return names or [str(i) for i in range(classes)]

@@ -1,0 +1,173 @@
+"""Image folders: `PATH/{train,test}/CLASS/FILE.jpg`."""
+
+import pathlib
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from packnet_tf.data import images
+from packnet_tf.data.sources import EncodedSource
+from packnet_tf.errors import DataError
+
+PARTS = ("train", "test")
+_LAYOUT = "PATH/{train,test}/CLASS/*.jpg"
+_SHOWN = 5
+
+
+class FolderSource(EncodedSource):
+    """Images in one folder a class.
+
+    Args:
+        paths: The image files.
+        labels: The label of each.
+        class_names: Names in the order of the labels.
+        preprocessing: How the images become the network's.
+        origin: What messages call the folder.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[pathlib.Path],
+        labels: Sequence[int],
+        class_names: Sequence[str],
+        preprocessing: images.Preprocessing,
+        origin: str = "folder",
+    ):
+        super().__init__(labels, class_names, preprocessing)
+        self.origin = origin
+        self._paths = [str(path) for path in paths]
+        self._path_tensor = tf.constant(self._paths)
+
+    def describe(self, index: int) -> str:
+        return self._paths[index]
+
+    def encoded(self, index: int) -> bytes:
+        return pathlib.Path(self._paths[index]).read_bytes()
+
+    def read_op(self):
+        # TensorFlow's own reading takes no turn at Python's lock.
+        paths = self._path_tensor
+        return lambda index: tf.io.read_file(paths[index])
+
+
+def read_folder(
+    path: str | pathlib.Path,
+    preprocessing: images.Preprocessing | None = None,
+) -> dict[str, FolderSource]:
+    """Opens an image folder.
+
+    The index of a class is the place of its folder in sorted order, as in
+    `keras.utils.image_dataset_from_directory`.
+
+    Args:
+        path: Folder that holds `train`, `test` or both, each with a folder
+            of images for every class.
+        preprocessing: How the images become the network's.
+
+    Returns:
+        The sources by part, `"train"` and `"test"`, as far as they exist.
+
+    Raises:
+        DataError: If the folder or its images are missing, a class is empty
+            or the only one, or the parts have different classes.
+    """
+    root = pathlib.Path(path).expanduser()
+    if not root.exists():
+        raise DataError(
+            f"The data folder {root} does not exist; expected {_LAYOUT}."
+        )
+    if not root.is_dir():
+        raise DataError(
+            f"The data {root} is a file; expected a folder {_LAYOUT}, or a "
+            "file that ends in .npz."
+        )
+    parts = {p: root / p for p in PARTS if (root / p).is_dir()}
+    if not parts:
+        raise DataError(
+            f"The data folder {root} holds neither train nor test; expected "
+            f"{_LAYOUT}."
+        )
+    classes = {part: _class_folders(folder) for part, folder in parts.items()}
+    if len(classes) == 2:
+        _check_same(root, *(list(classes[part]) for part in PARTS))
+    return {
+        part: FolderSource(
+            [file for files in found.values() for file in files],
+            [
+                label
+                for label, files in enumerate(found.values())
+                for _ in files
+            ],
+            list(found),
+            preprocessing or images.Preprocessing(),
+            str(parts[part]),
+        )
+        for part, found in classes.items()
+    }
+
+
+def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """Returns the image files of each class, both in sorted order."""
+    names = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
+    if not names:
+        raise DataError(
+            f"The data folder {folder} holds no class folders; expected "
+            f"{_LAYOUT}."
+        )
+    if len(names) == 1:
+        raise DataError(
+            f"The data folder {folder} holds one class only ({names[0]!r}); "
+            "a task needs two or more."
+        )
+    found = {name: image_files(folder / name) for name in names}
+    empty = [name for name, files in found.items() if not files]
+    if len(empty) == len(names):
+        raise DataError(
+            f"The data folder {folder} holds no images; expected files "
+            f"ending in {', '.join(images.EXTENSIONS)} in its class folders."
+        )
+    if empty:
+        raise DataError(
+            f"The class folder(s) {_named(empty)} of {folder} hold no images "
+            f"({', '.join(images.EXTENSIONS)}); fill or remove them."
+        )
+    return found
+
+
+def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns a folder's image files, by extension in any case, sorted."""
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix[1:].lower() in images.EXTENSIONS
+        and not entry.name.startswith(".")
+        and entry.is_file()
+    )
+
+
+def _check_same(
+    root: pathlib.Path, train: Sequence[str], test: Sequence[str]
+) -> None:
+    missing = [
+        f"{have} has {_named(extra)}, which {lack} has not"
+        for have, lack, extra in (
+            ("train", "test", sorted(set(train) - set(test))),
+            ("test", "train", sorted(set(test) - set(train))),
+        )
+        if extra
+    ]
+    if missing:
+        raise DataError(
+            f"The data folder {root} has different class folders in train "
+            f"and test: {'; '.join(missing)}. Make them the same."
+        )
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    more = len(names) - _SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

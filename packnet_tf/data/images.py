@@ -1,0 +1,267 @@
+"""The one way from an encoded image to the pixels that a network sees.
+
+Validation, evaluation and prediction all go through `evaluation_resize`, and
+training through the same `working_image` before its random crop. Decoders
+and resizers differ by many levels (default against accurate JPEG decoding by
+up to 8, with and without antialias by up to 99), so there is exactly one
+here, made of TensorFlow ops so that it can become part of a SavedModel.
+"""
+
+import dataclasses
+import io
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from packnet_tf.errors import DataError
+
+# Goes into manifests: what another program needs to get the same pixels.
+PIXEL_FACTS = {
+    "dct_method": "INTEGER_ACCURATE",
+    "resize_method": "bilinear",
+    "antialias": True,
+    "rounded_to": "uint8",
+}
+
+# File name extensions of an image folder, in any case.
+EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "gif", "webp")
+
+_RESIZES = ("short_side", "squash")
+_CROPS = ("random", "none")
+_EXIF_ORIENTATION = 0x0112
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How the images of a task become squares of the network's size.
+
+    Attributes:
+        resize: `"short_side"` keeps the aspect ratio and cuts a square;
+            `"squash"` does not (the paper's CUBS and Cars).
+        crop: `"random"`: training cuts its square at a random place of an
+            image 8/7 as large, evaluation in the centre (256 and 224 pixels
+            in the paper). `"none"`: always the centre, and a squashed image
+            is not cut at all.
+        flip: Whether training mirrors every other image.
+        box: Whether images are cut to their bounding boxes first, where the
+            source has such annotations.
+    """
+
+    resize: str = "short_side"
+    crop: str = "random"
+    flip: bool = True
+    box: bool = False
+
+    def __post_init__(self) -> None:
+        for name, legal in (("resize", _RESIZES), ("crop", _CROPS)):
+            value = getattr(self, name)
+            if value not in legal:
+                raise DataError(
+                    f"Preprocessing {name}={value!r}: expected one of "
+                    f"{', '.join(legal)}."
+                )
+
+    def working_size(self, image_size: int) -> int:
+        """Returns the short side of the image before the square is cut."""
+        if self.resize == "squash" and self.crop == "none":
+            return image_size
+        return round(image_size * 8 / 7)
+
+    def unboxed(self) -> "Preprocessing":
+        """Returns the same for a source that has no bounding boxes."""
+        return dataclasses.replace(self, box=False)
+
+    def to_facts(self) -> dict[str, Any]:
+        """Returns the choices as a JSON-able dictionary, for a manifest."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> "Preprocessing":
+        """Returns the preprocessing that `to_facts` described.
+
+        Args:
+            facts: A dictionary; entries of other names are ignored.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{k: v for k, v in facts.items() if k in names})
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes one JPEG or PNG file.
+
+    Args:
+        encoded: Scalar string tensor, the bytes of a file for which
+            `needs_conversion` is false.
+
+    Returns:
+        uint8 tensor of shape [height, width, 3], as Pillow would decode it.
+    """
+    # The op reads PNG as well; only it has a choice of the DCT method.
+    image = tf.io.decode_jpeg(
+        encoded, channels=3, dct_method=PIXEL_FACTS["dct_method"]
+    )
+    image.set_shape([None, None, 3])
+    return image
+
+
+def working_image(
+    image: tf.Tensor, image_size: int, preprocessing: Preprocessing
+) -> tf.Tensor:
+    """Resizes an image to the size from which the network's square is cut.
+
+    Args:
+        image: uint8 tensor of shape [height, width, 3].
+        image_size: Height and width of the network's images, in pixels.
+        preprocessing: The task's choices.
+
+    Returns:
+        uint8 tensor of shape [height', width', 3], both at least
+        `preprocessing.working_size(image_size)`.
+    """
+    short = preprocessing.working_size(image_size)
+    if preprocessing.resize == "squash":
+        size = tf.constant([short, short])
+    else:
+        sides = tf.shape(image)[:2]
+        least = tf.reduce_min(sides)
+        # Integers: rounding to the nearest, the short side exactly.
+        size = (sides * short + least // 2) // least
+    resized = tf.image.resize(
+        image,
+        size,
+        method=PIXEL_FACTS["resize_method"],
+        antialias=PIXEL_FACTS["antialias"],
+    )
+    # Whole levels, so that images can be kept as bytes and stay the same.
+    resized = tf.clip_by_value(tf.round(resized), 0.0, 255.0)
+    return tf.ensure_shape(tf.cast(resized, tf.uint8), [None, None, 3])
+
+
+def centre_square(image: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Cuts the centre square of `image_size` pixels out of an image."""
+    sides = tf.shape(image)[:2]
+    top, left = tf.unstack((sides - image_size) // 2)
+    square = image[top : top + image_size, left : left + image_size]
+    return tf.ensure_shape(square, [image_size, image_size, 3])
+
+
+def evaluation_resize(
+    image: tf.Tensor,
+    image_size: int,
+    preprocessing: Preprocessing | None = None,
+) -> tf.Tensor:
+    """Makes a network's input of one image: the evaluation path.
+
+    Args:
+        image: uint8 tensor of shape [height, width, 3].
+        image_size: Height and width of the network's images, in pixels.
+        preprocessing: The task's choices; by default those of an image
+            folder (short side to 8/7 of `image_size`, centre square).
+
+    Returns:
+        float32 tensor of shape [image_size, image_size, 3] with whole
+        values from 0 to 255.
+
+    Example:
+
+    >>> pixels = images.decode(pathlib.Path("bird.jpg").read_bytes())
+    >>> scores = net(images.evaluation_resize(pixels, 96)[None])
+    """
+    preprocessing = preprocessing or Preprocessing()
+    image = working_image(image, image_size, preprocessing)
+    return tf.cast(centre_square(image, image_size), tf.float32)
+
+
+def read_for_evaluation(
+    encoded: bytes,
+    image_size: int,
+    preprocessing: Preprocessing | None = None,
+) -> tf.Tensor:
+    """Makes a network's input of the bytes of an image file of any kind.
+
+    Args:
+        encoded: The bytes of a file with one of `EXTENSIONS`.
+        image_size: Height and width of the network's images, in pixels.
+        preprocessing: The task's choices.
+
+    Returns:
+        float32 tensor of shape [image_size, image_size, 3].
+
+    Raises:
+        DataError: If the bytes are no image, or a damaged one.
+    """
+    try:
+        image = decode(as_readable(encoded))
+    except tf.errors.OpError as error:
+        raise DataError("The image is corrupt or truncated.") from error
+    return evaluation_resize(image, image_size, preprocessing)
+
+
+def needs_conversion(encoded: bytes) -> bool:
+    """Returns whether TensorFlow would not read an image faithfully.
+
+    True for all but plain JPEG and PNG: an EXIF rotation or mirroring, CMYK,
+    a palette, 16 bits a channel, and every other format.
+
+    Args:
+        encoded: The bytes of an image file.
+
+    Raises:
+        DataError: If the bytes do not begin like an image.
+    """
+    with _open(encoded) as image:
+        if image.format not in ("JPEG", "PNG", "MPO"):
+            return True
+        if image.mode not in ("RGB", "L", "RGBA", "LA"):
+            return True
+        if image.format == "PNG" and encoded[24] == 16:  # IHDR's bit depth
+            return True
+        # Reading the whole of EXIF costs more than all the rest.
+        return (
+            "exif" in image.info
+            and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+        )
+
+
+def as_readable(encoded: bytes) -> bytes:
+    """Returns an image that `decode` reads faithfully: itself, or as PNG.
+
+    Args:
+        encoded: The bytes of an image file.
+
+    Returns:
+        The same bytes, or those of a lossless PNG: EXIF orientation applied,
+        CMYK and palette as RGB, 16 bits as their upper 8, the first frame.
+
+    Raises:
+        DataError: If the bytes are no image, or a damaged one.
+    """
+    if not needs_conversion(encoded):
+        return encoded
+    from PIL import ImageOps
+
+    with _open(encoded) as image:
+        try:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):
+                levels = np.asarray(image).astype(np.int64) >> 8
+                image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+            image = image.convert("RGB")
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError("The image is corrupt or truncated.") from error
+        stream = io.BytesIO()
+        image.save(stream, "PNG", compress_level=1)
+        return stream.getvalue()
+
+
+def _open(encoded: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(encoded))
+    except (OSError, SyntaxError, ValueError) as error:
+        kinds = ", ".join(EXTENSIONS)
+        raise DataError(
+            f"The file is not an image of a known kind ({kinds}), or is "
+            "corrupt."
+        ) from error

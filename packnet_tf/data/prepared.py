@@ -1,0 +1,167 @@
+"""Finding a prepared TFDS data set on disk, or preparing it.
+
+Whatever would take long in vain is found out first: a name that does not
+exist, a download that is gone, a missing network.
+"""
+
+import difflib
+import os
+import pathlib
+import threading
+import urllib.error
+import urllib.request
+from typing import Any
+
+from packnet_tf.errors import DataError
+
+_FOLDER_ROUTE = (
+    "give an image folder instead: --data=PATH with "
+    "PATH/{train,test}/CLASS/*.jpg."
+)
+
+# Data sets that no download can fetch, and why.
+_NO_DOWNLOAD = {
+    "cars196": "its download answers 404 for everybody",
+    "imagenet2012": (
+        "its files have to be asked for at image-net.org and prepared with "
+        "TFDS by hand"
+    ),
+}
+
+_PROBE_URL = "https://storage.googleapis.com"
+_PROBE_SECONDS = 5
+
+
+def open_builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
+    """Returns a TFDS builder whose data set is prepared.
+
+    Args:
+        name: `NAME[/CONFIG][:VERSION]`.
+        data_dir: Folder of prepared data sets; by default the environment
+            variable `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
+
+    Returns:
+        A `tfds.core.DatasetBuilder`; where the data set was prepared before,
+        one that reads its files alone.
+
+    Raises:
+        DataError: If it is unknown, damaged, or not prepared and not to be
+            downloaded.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise DataError(
+            f"tfds:{name} needs the package tensorflow-datasets, which cannot "
+            f"be imported ({error}); run pip install tensorflow-datasets "
+            "importlib_resources."
+        ) from error
+    root = pathlib.Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    ).expanduser()
+    folder = _prepared(name, root)
+    if folder is None:
+        return _download(tfds, name, root)
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:
+        raise DataError(
+            f"The data set tfds:{name} in {folder} cannot be read "
+            f"({_first_line(error)}); prepare it again."
+        ) from error
+
+
+def _prepared(name: str, root: pathlib.Path) -> pathlib.Path | None:
+    """Returns the folder of a data set's files, or None."""
+    path, _, version = name.partition(":")
+    base = root / path
+    found = _versions(base)
+    if not found and base.is_dir() and "/" not in path:
+        configs = [c for c in sorted(base.iterdir()) if _versions(c)]
+        if len(configs) > 1:
+            shown = ", ".join(f"tfds:{path}/{c.name}" for c in configs)
+            raise DataError(
+                f"The data set tfds:{path} is prepared in several "
+                f"configurations; name one of {shown}."
+            )
+        found = _versions(configs[0]) if configs else {}
+    if version:
+        return found.get(version)
+    if not found:
+        return None
+    return found[max(found, key=_version_key)]
+
+
+def _versions(base: pathlib.Path) -> dict[str, pathlib.Path]:
+    if not base.is_dir():
+        return {}
+    return {
+        entry.name: entry
+        for entry in base.iterdir()
+        if (entry / "dataset_info.json").is_file()
+    }
+
+
+def _version_key(version: str) -> list[int]:
+    return [int(p) if p.isdigit() else -1 for p in version.split(".")]
+
+
+def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
+    """Prepares a data set from its download; fails fast if that is vain."""
+    base = name.partition(":")[0].partition("/")[0]
+    if base in _NO_DOWNLOAD:
+        raise DataError(
+            f"The data set tfds:{name} is not prepared in {root} and cannot "
+            f"be downloaded: {_NO_DOWNLOAD[base]}; {_FOLDER_ROUTE}"
+        )
+    known = tfds.list_builders(with_community_datasets=False)
+    if base not in known:
+        close = difflib.get_close_matches(base, known, n=3)
+        hint = f" did you mean {' or '.join(close)}?" if close else ""
+        raise DataError(
+            f"Unknown data set tfds:{name}, and none of that name is "
+            f"prepared in {root};{hint or ' check the name or --data_dir.'}"
+        )
+    if not _reachable():
+        raise DataError(
+            f"The data set tfds:{name} is not prepared in {root} and there "
+            "is no network to download it; prepare it on another machine "
+            f"and copy its folder there, or {_FOLDER_ROUTE}"
+        )
+    try:
+        builder = tfds.builder(name, data_dir=str(root))
+        builder.download_and_prepare()
+    except Exception as error:
+        raise DataError(
+            f"The data set tfds:{name} could not be prepared in {root} "
+            f"({_first_line(error)}); prepare it by hand, or {_FOLDER_ROUTE}"
+        ) from error
+    return builder
+
+
+def _reachable() -> bool:
+    """Returns whether there is a network, within a few seconds.
+
+    TFDS itself tries again for about a minute.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(_PROBE_URL, timeout=_PROBE_SECONDS)
+        except urllib.error.HTTPError:
+            pass  # An answer all the same.
+        except OSError:
+            return
+        answered.set()
+
+    # Name resolution obeys no timeout, hence the thread.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_PROBE_SECONDS)
+    return answered.is_set()
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

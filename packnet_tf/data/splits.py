@@ -1,0 +1,76 @@
+"""The validation split, carved out of the training images."""
+
+import numpy as np
+
+from packnet_tf.data import augment
+from packnet_tf.data.sources import Source
+from packnet_tf.errors import DataError
+
+
+def split(
+    source: Source, validation_share: float, seed: int = 0
+) -> tuple[Source, Source]:
+    """Splits training images into those to train on and to validate with.
+
+    An image's side follows from its bytes and the seed alone: it is the same
+    after another download, under another name, or with images added, and
+    copies of one image stay together. Its size is therefore the share only
+    on average.
+
+    Args:
+        source: The training images.
+        validation_share: About the share to validate with, at least 0 and
+            less than 1. With 0 the second part is empty; otherwise it holds
+            one image or more.
+        seed: Seed of the split.
+
+    Returns:
+        The training and the validation images. Every class of the source
+        stays in training.
+
+    Raises:
+        DataError: If the share is out of range.
+    """
+    if not 0 <= validation_share < 1:
+        raise DataError(
+            f"A validation share of {validation_share}: expected at least 0 "
+            "and less than 1."
+        )
+    if not validation_share:
+        nothing = np.zeros(0, np.int64)
+        return source.subset(np.arange(len(source))), source.subset(nothing)
+    place = augment.uniform(seed, augment.VALIDATION, source.ids)
+    held = place < validation_share
+    if not held.any():
+        held = place == place.min()
+    for label in np.unique(source.labels):
+        of_class = source.labels == label
+        if held[of_class].all():
+            # Give back the one nearest to the border, with its copies.
+            held &= ~(of_class & (place == place[of_class].max()))
+    return (
+        source.subset(np.flatnonzero(~held)),
+        source.subset(np.flatnonzero(held)),
+    )
+
+
+def stratified_parts(
+    ids: np.ndarray, labels: np.ndarray, test_share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splits a set that comes without a test part, the same in each class.
+
+    Args:
+        ids: Identities of the examples, uint64 of shape [examples].
+        labels: Their labels.
+        test_share: Share of each class that becomes the test part.
+
+    Returns:
+        The places of the training and of the test examples, in order.
+    """
+    place = augment.uniform(0, augment.TEST, ids)
+    test = np.zeros(len(ids), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        ranked = members[np.argsort(place[members], kind="stable")]
+        test[ranked[: round(test_share * len(members))]] = True
+    return np.flatnonzero(~test), np.flatnonzero(test)

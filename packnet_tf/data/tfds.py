@@ -1,0 +1,191 @@
+"""Data sets of TensorFlow Datasets (TFDS), prepared on disk.
+
+A prepared data set is read from its files alone: no code of the data set and
+no network. Images are taken as they were encoded (`SkipDecoding`) and decoded
+by `images.decode`, like those of a folder.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from packnet_tf.data import images, prepared
+from packnet_tf.data.records import RecordFiles
+from packnet_tf.data.sources import EncodedSource, Progress
+from packnet_tf.errors import DataError
+
+
+class TfdsSource(EncodedSource):
+    """One split of a prepared data set.
+
+    Args:
+        builder: A TFDS builder of the prepared data set.
+        split: The split, in TFDS's words, e.g. `"train+validation"`.
+        preprocessing: How the images become the network's.
+        progress: Called with the number of examples read and of all.
+    """
+
+    def __init__(
+        self,
+        builder: Any,
+        split: str,
+        preprocessing: images.Preprocessing,
+        progress: Progress | None = None,
+    ):
+        from tensorflow_datasets import decode
+
+        self.origin = f"{builder.info.full_name}[{split}]"
+        features = builder.info.features
+        keys = _keys(builder)
+        self._image_key = keys["image"]
+        self._decoders = {self._image_key: decode.SkipDecoding()}
+        self._features = features
+        self._records = _records(builder, split)
+        count = len(self._records)
+        if not count:
+            raise DataError(f"The data set {self.origin} has no examples.")
+        labels = np.zeros(count, np.int64)
+        boxes = np.zeros((count, 4), np.float32)
+        for i in range(count):
+            example = self._example(i)
+            labels[i] = example[keys["label"]]
+            if "box" in keys:
+                boxes[i] = example[keys["box"]]
+            if progress is not None and (i + 1) % 256 == 0:
+                progress(i + 1, count)
+        names = features[keys["label"]].names
+        if labels.min() < 0:
+            raise DataError(
+                f"The data set {self.origin} has no labels; name a split "
+                "that has."
+            )
+        super().__init__(
+            labels, names, preprocessing, boxes if "box" in keys else None
+        )
+
+    def describe(self, index: int) -> str:
+        return f"{self.origin}, example {index}"
+
+    def encoded(self, index: int) -> bytes:
+        return self._example(index)[self._image_key]
+
+    def _example(self, index: int) -> Mapping[str, Any]:
+        return self._features.deserialize_example_np(
+            self._records[index], decoders=self._decoders
+        )
+
+
+def read_tfds(
+    name: str,
+    data_dir: str | pathlib.Path | None = None,
+    *,
+    splits: tuple[str, str] | None = None,
+    preprocessing: images.Preprocessing | None = None,
+    progress: Progress | None = None,
+) -> dict[str, TfdsSource]:
+    """Opens a TFDS data set; one not yet prepared is downloaded.
+
+    Args:
+        name: `NAME[/CONFIG][:VERSION]`.
+        data_dir: Folder of prepared data sets; by default the environment
+            variable `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
+        splits: What to train on and to evaluate on. By default `train`, and
+            `test` or, where there is none, `validation`.
+        preprocessing: How the images become the network's.
+        progress: Called with the number of examples read and of all.
+
+    Returns:
+        The sources by part, `"train"` and `"test"`, as far as they exist.
+
+    Raises:
+        DataError: If it is unknown, not prepared and not to be downloaded,
+            or no labelled images.
+    """
+    builder = prepared.open_builder(name, data_dir)
+    have = list(builder.info.splits)
+    if splits is None:
+        test = "test" if "test" in have else "validation"
+        wanted = {p: s for p, s in (("train", "train"), ("test", test))}
+        wanted = {part: s for part, s in wanted.items() if s in have}
+    else:
+        wanted = dict(zip(("train", "test"), splits, strict=True))
+    if not wanted:
+        raise DataError(
+            f"The data set tfds:{name} has the splits {', '.join(have)}; "
+            "expected train, test or validation."
+        )
+    parts = {
+        part: TfdsSource(
+            builder, split, preprocessing or images.Preprocessing(), progress
+        )
+        for part, split in wanted.items()
+    }
+    _check_classes(name, parts)
+    return parts
+
+
+def _keys(builder: Any) -> dict[str, str]:
+    """Returns the names of the image, label and box features."""
+    from tensorflow_datasets import features as kinds
+
+    features = dict(builder.info.features.items())
+    found: dict[str, str] = {}
+    for role, kind, usual in (
+        ("image", kinds.Image, "image"),
+        ("label", kinds.ClassLabel, "label"),
+        ("box", kinds.BBoxFeature, "bbox"),
+    ):
+        names = [n for n, f in features.items() if isinstance(f, kind)]
+        if usual in names:
+            found[role] = usual
+        elif len(names) == 1:
+            found[role] = names[0]
+        elif role != "box":
+            raise DataError(
+                f"The data set tfds:{builder.info.full_name} has the "
+                f"features {', '.join(sorted(features))}; expected one "
+                f"{kind.__name__}, or one named {usual!r}."
+            )
+    return found
+
+
+def _records(builder: Any, split: str) -> Any:
+    """Returns the serialized examples of a split, by number."""
+    try:
+        instructions = builder.info.splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"The data set tfds:{builder.info.full_name} has no split "
+            f"{split!r}; it has {', '.join(builder.info.splits)}."
+        ) from error
+    form = getattr(builder.info.file_format, "value", None)
+    if form == "tfrecord":
+        return RecordFiles(
+            [(str(i.filename), i.skip, i.take) for i in instructions]
+        )
+    if form == "array_record":
+        from array_record.python import array_record_data_source
+
+        return array_record_data_source.ArrayRecordDataSource(instructions)
+    raise DataError(
+        f"The data set tfds:{builder.info.full_name} is stored as {form}; "
+        "prepare it as tfrecord or array_record."
+    )
+
+
+def _check_classes(name: str, parts: Mapping[str, TfdsSource]) -> None:
+    first = next(iter(parts.values()))
+    classes = len(first.class_names)
+    if classes < 2:
+        raise DataError(
+            f"The data set tfds:{name} has one class only; a task needs two "
+            "or more."
+        )
+    empty = np.flatnonzero(np.bincount(first.labels, minlength=classes) == 0)
+    if len(empty):
+        raise DataError(
+            f"Class {first.class_names[empty[0]]!r} of the data set "
+            f"tfds:{name} has no images in {first.origin}."
+        )

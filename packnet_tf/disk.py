@@ -1,0 +1,153 @@
+"""Files and folders that are whole or absent, whatever happens.
+
+Everything that must survive is written aside, under a hidden name beside its
+place, forced to the disk, and renamed. A crash leaves either the old content
+or the new, and perhaps a hidden leftover that `remove_leftovers` takes away.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator
+
+from packnet_tf.errors import StateError
+
+_ASIDE = re.compile(r"\..+\.\d+\.aside")
+
+
+def _aside_of(path: pathlib.Path) -> pathlib.Path:
+    """Returns the hidden name under which this process writes `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.aside")
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Turns the system's errors into one line that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise StateError(
+            f"{path}: cannot be written ({reason}); what was there before is "
+            "unchanged. Make room or give another folder, and run again."
+        ) from error
+
+
+def _sync(path: pathlib.Path) -> None:
+    """Forces one file's or folder's content to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns all files below a folder, sorted by their path."""
+    return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+@contextlib.contextmanager
+def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Writes a folder that appears at once, complete and on the disk.
+
+    Args:
+        path: The folder to make; it must not exist yet.
+
+    Yields:
+        An empty folder beside it, to be filled. It becomes `path` when the
+        block ends, and is removed if the block raises.
+
+    Raises:
+        StateError: If `path` exists, or the disk is full or read-only.
+    """
+    aside = _aside_of(path)
+    with _named(path):
+        if path.exists():
+            raise StateError(
+                f"{path} exists already and is never overwritten; remove it "
+                "first, or write elsewhere."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        try:
+            yield aside
+            for file in files_below(aside):
+                _sync(file)
+            for folder in [p for p in aside.rglob("*") if p.is_dir()]:
+                _sync(folder)
+            _sync(aside)
+            os.rename(aside, path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        _sync(path.parent)
+
+
+def write_file(path: pathlib.Path, content: bytes) -> None:
+    """Writes or replaces one file, whole and on the disk.
+
+    Raises:
+        StateError: If the disk is full or read-only.
+    """
+    with whole_file(path) as aside:
+        aside.write_bytes(content)
+
+
+@contextlib.contextmanager
+def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Writes or replaces one file that may be large.
+
+    Yields:
+        The path to write to. It becomes `path` when the block ends.
+
+    Raises:
+        StateError: If the disk is full or read-only.
+    """
+    aside = _aside_of(path)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            _sync(aside)
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
+
+
+def remove_folder(path: pathlib.Path) -> None:
+    """Removes a folder so that nobody ever sees a part of it.
+
+    Raises:
+        StateError: If it cannot be removed.
+    """
+    aside = _aside_of(path)
+    with _named(path):
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(path, aside)
+        _sync(path.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(folder: pathlib.Path) -> list[str]:
+    """Removes what interrupted writing left in a folder (not below it).
+
+    Only the one writer of a workdir may call it.
+
+    Returns:
+        The names removed.
+    """
+    if not folder.is_dir():
+        return []
+    removed = []
+    for path in sorted(folder.iterdir()):
+        if _ASIDE.fullmatch(path.name):
+            with _named(path):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            removed.append(path.name)
+    return removed

@@ -1,0 +1,215 @@
+"""Packed tasks on data: accuracies of all, answers of one."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from packnet_tf import data, states
+from packnet_tf.data.folder import image_files
+from packnet_tf.data.images import Preprocessing, read_for_evaluation
+from packnet_tf.errors import DataError, PackNetError, TaskError
+from packnet_tf.workdir import Workdir
+from packnet_tf.workflow import accuracy
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """One task's line of an evaluation.
+
+    Attributes:
+        task: Its name.
+        classes: Its classes.
+        images: Images of its test data, or None.
+        accuracy: Share of right answers, or None.
+        note: Why there is no accuracy, e.g. `"no data"`.
+        owned: Share of the network's weights that it owns.
+        free_after: Share that was free after it was packed.
+    """
+
+    task: str
+    classes: int
+    images: int | None
+    accuracy: float | None
+    note: str
+    owned: float
+    free_after: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a task says of one image.
+
+    Attributes:
+        image: The file.
+        classes: Pairs of class name and score, best first.
+    """
+
+    image: str
+    classes: tuple[tuple[str, float], ...]
+
+
+def evaluate_tasks(
+    workdir: Workdir,
+    places: Mapping[str, str] | None = None,
+    *,
+    which: str | int | None = None,
+    data_dir: str | None = None,
+    batch_size: int = 32,
+) -> list[Evaluated]:
+    """Evaluates every packed task on its test data.
+
+    Args:
+        workdir: The workdir.
+        places: Where the data of some tasks is, by name; otherwise it is
+            where it was when they were trained.
+        which: The packed state; the newest if None.
+        data_dir: Folder of prepared TFDS data sets.
+        batch_size: Images a step.
+
+    Returns:
+        A line for each task, in order.
+
+    Raises:
+        TaskError: If `places` names a task that is not there.
+        DataError: If data that is named is missing, or of other classes.
+    """
+    places = dict(places or {})
+    net, state = states.load(workdir, _which(which), origin=False)
+    for name in places:
+        net.task(name)
+    size = _image_size(workdir)
+    free, rows = 1.0, []
+    weights = sum(
+        int(np.prod(kernel.variable.shape)) for kernel in net.masked_kernels()
+    )
+    for task in net.tasks:
+        record = state.task(task.name)
+        owned = record["weights"] / weights
+        free -= owned
+        test, note = None, "no data"
+        if task.classes == 0:
+            note = "no head"
+        else:
+            test, note = _test_of(record, places.get(task.name), data_dir)
+        share = count = None
+        if test is not None:
+            net.activate(task.name)
+            images = data.evaluation(
+                test,
+                size,
+                batch_size,
+                preprocessing=_preprocessing_of(record, test),
+            )
+            share, count = accuracy(net, images), len(test)
+        rows.append(
+            Evaluated(
+                task.name, task.classes, count, share, note, owned, free
+            )
+        )
+    return rows
+
+
+def predict_files(
+    workdir: Workdir,
+    task: str,
+    images: str,
+    *,
+    top: int = 3,
+    which: str | int | None = None,
+) -> list[Answer]:
+    """Asks one task about an image file, or about all in a folder.
+
+    Args:
+        workdir: The workdir.
+        task: The task's name.
+        images: A file or a folder.
+        top: Classes to give for each image.
+        which: The packed state; the newest if None.
+
+    Raises:
+        TaskError: If there is no such task, or it has no head.
+        DataError: If there is no image, or a file is no image.
+    """
+    path = pathlib.Path(images)
+    if path.is_dir():
+        files = image_files(path)
+    else:
+        files = [path] if path.is_file() else []
+    if not files:
+        raise DataError(
+            f"--images={images}: no image found; give an image file, or a "
+            "folder of them."
+        )
+    net, state = states.load(workdir, _which(which), origin=False)
+    record = net.activate(task)
+    if record.classes == 0:
+        raise TaskError(
+            f"Task {task!r} has no head, so it cannot classify; ask another "
+            "task."
+        )
+    names = record.class_names or [str(i) for i in range(record.classes)]
+    facts = state.task(task).get("facts") or {}
+    preprocessing = Preprocessing.from_facts(facts.get("data") or {})
+    answers = []
+    for file in files:
+        try:
+            pixels = read_for_evaluation(
+                file.read_bytes(), _image_size(workdir), preprocessing
+            )
+        except DataError as error:
+            raise DataError(f"{file}: {error}") from error
+        scores = np.asarray(net.predict_on_batch(pixels[None]))[0]
+        best = np.argsort(-scores, kind="stable")[:top]
+        answers.append(
+            Answer(str(file), tuple((names[i], float(scores[i])) for i in best))
+        )
+    return answers
+
+
+def _which(text: str | int | None) -> str | int | None:
+    return int(text) if isinstance(text, str) and text.isdigit() else text
+
+
+def _image_size(workdir: Workdir) -> int:
+    return int((workdir.run or {})["image_size"])
+
+
+def _test_of(record, place, data_dir):
+    """Returns a task's test source, or None and why there is none."""
+    facts = (record.get("facts") or {}).get("data") or {}
+    where = place or facts.get("data")
+    if where is None:
+        return None, "no data"
+    try:
+        opened = data.open_task(record["name"], where, data_dir=data_dir)
+    except PackNetError:
+        if place is not None:
+            raise
+        return None, f"no data at {where}"
+    if opened.test is None:
+        return None, "no test split"
+    if opened.classes != record["classes"]:
+        raise DataError(
+            f"{where} has {opened.classes} classes, but task "
+            f"{record['name']!r} has {record['classes']}; give its own data "
+            f"with --data={record['name']}=PATH."
+        )
+    names = record.get("class_names")
+    if names is not None and list(opened.class_names) != list(names):
+        wrong = next(
+            a for a, b in zip(opened.class_names, names, strict=True) if a != b
+        )
+        raise DataError(
+            f"{where} has a class {wrong!r} that task {record['name']!r} has "
+            "not at that place; give the data of the same classes with "
+            f"--data={record['name']}=PATH."
+        )
+    return opened.test, ""
+
+
+def _preprocessing_of(record, test) -> Preprocessing:
+    facts = (record.get("facts") or {}).get("data")
+    return Preprocessing.from_facts(facts) if facts else test.preprocessing
+

@@ -1,0 +1,29 @@
+"""The masked twin of `DepthwiseConv2D`."""
+
+import keras
+
+from packnet_tf.layers.masked import Masked
+
+
+@keras.saving.register_keras_serializable("packnet_tf")
+class MaskedDepthwiseConv2D(Masked, keras.layers.DepthwiseConv2D):
+    """A `keras.layers.DepthwiseConv2D` whose kernel is shared by a mask.
+
+    Depthwise kernels are few weights that each matter much, so they are not
+    pruned by default; a `PackNet` keeps them private to each task unless it
+    is told otherwise.
+
+    Args:
+        *args: As for `keras.layers.DepthwiseConv2D`.
+        prunable: Whether pruning takes weights of the kernel; by default
+            not.
+        **kwargs: As for `keras.layers.DepthwiseConv2D`.
+
+    Example:
+
+    >>> layer = MaskedDepthwiseConv2D(3, padding="same", prunable=True)
+    >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+    TensorShape([1, 8, 8, 4])
+    """
+
+    default_prunable = False

@@ -1,0 +1,366 @@
+"""The mixin that puts a layer's kernels under masks.
+
+A masked layer is a true subclass of its stock twin. Two things differ: each
+kernel has a mask, and reading the kernel's attribute gives the view of the
+task that the layer shows, so that the stock `call` needs no change. With
+`view_task=None` the attribute is the variable itself, and the layer's program
+is that of the stock layer.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from packnet_tf import ownership
+from packnet_tf.errors import ConversionError, TaskError
+from packnet_tf.layers.view import View
+
+if TYPE_CHECKING:
+    from keras.layers import Layer as _Layer
+else:
+    # The layer comes from the other base of a class that mixes this one in.
+    _Layer = object
+
+_MASK_DTYPE = "uint8"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MaskedKernel:
+    """One kernel of a masked layer.
+
+    Attributes:
+        layer: The layer.
+        name: The kernel's attribute, e.g. `"kernel"`.
+        variable: The variable with the weights of all tasks.
+        mask: The owner of each weight: 0 is free. Same shape.
+        prunable: Whether pruning takes weights of this kernel.
+    """
+
+    layer: "Masked"
+    name: str
+    variable: keras.Variable
+    mask: keras.Variable
+    prunable: bool
+
+    @property
+    def path(self) -> str:
+        """Where the kernel is, as Keras writes it: `conv1/kernel`."""
+        return self.variable.path
+
+
+class Masked(_Layer):
+    """Mixin for a Keras layer: kernels shared between tasks by masks.
+
+    Put it before the stock layer, or before `keras.layers.Layer` for a layer
+    of your own, and name the attributes that hold kernels. All other weights
+    of the layer are private variables of each task.
+
+    Args:
+        *args: Those of the stock layer.
+        prunable: Which kernels lose weights when a task is pruned: `True`
+            for all, `False` for none, or a sequence of kernel names. By
+            default the class's `default_prunable`.
+        **kwargs: Those of the stock layer.
+
+    Attributes:
+        _kernel_names: The attributes that hold kernels. What is None after
+            `build` is not there.
+        default_prunable: See `prunable`.
+
+    Example:
+
+    >>> @keras.saving.register_keras_serializable("my_package")
+    ... class MyLayer(Masked, keras.layers.Layer):
+    ...     _kernel_names = ("w",)
+    ...     def build(self, input_shape):
+    ...         self.w = self.add_weight(shape=(input_shape[-1], 8))
+    ...     def call(self, inputs):
+    ...         return inputs @ self.w
+    """
+
+    _kernel_names: tuple[str, ...] = ("kernel",)
+    default_prunable: bool | Sequence[str] = True
+    _view_task: int | None = None
+    _chosen_prunable: tuple[str, ...] | None = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if not isinstance(cls._kernel_names, tuple):
+            raise TypeError(
+                f"{cls.__name__}._kernel_names must be a tuple of attribute "
+                f"names; received {cls._kernel_names!r}."
+            )
+        for name in cls._kernel_names:
+            if any(
+                isinstance(vars(base).get(name), View) for base in cls.__mro__
+            ):
+                # A subclass may build on the view by `super().kernel`.
+                continue
+            if name in vars(cls):
+                raise TypeError(
+                    f"{cls.__name__} defines `{name}` itself and names it in "
+                    f"_kernel_names; keep the variable in `self.{name}` and "
+                    "remove the definition, or no mask would have effect."
+                )
+            setattr(cls, name, View(name))
+        stock = getattr(super(), "get_config", None)
+        if cls.get_config is Masked.get_config and getattr(
+            stock, "_is_default", False
+        ):
+            # A layer without a `get_config` of its own keeps Keras's
+            # automatic one.
+            cls.get_config = _default_get_config
+
+    def __init__(
+        self,
+        *args: Any,
+        prunable: bool | Sequence[str] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        if prunable is not None:
+            self._chosen_prunable = _names_of(
+                prunable, self._kernel_names, self.name
+            )
+        self._refuse_other_kernels()
+
+    @property
+    def view_task(self) -> int | None:
+        """Number of the task whose view the layer computes with.
+
+        None: everything is visible, and there is no mask in the program. It
+        is read when the layer is traced, and is not saved.
+        """
+        return self._view_task
+
+    @view_task.setter
+    def view_task(self, owner: int | None) -> None:
+        if owner is not None and (
+            isinstance(owner, bool)
+            or owner != int(owner)
+            or not 1 <= owner <= ownership.MAX_TASKS
+        ):
+            raise TaskError(
+                f"view_task={owner!r} of layer {self.name!r}: expected None or "
+                f"the number of a task, 1 to {ownership.MAX_TASKS}."
+            )
+        self._view_task = None if owner is None else int(owner)
+
+    @property
+    def prunable(self) -> bool | tuple[str, ...]:
+        """Which kernels pruning takes weights of: all, none, or by name."""
+        names = self._prunable_names()
+        return True if names == self._kernel_names else names or False
+
+    @property
+    def mask(self) -> keras.Variable:
+        """The mask of the layer's only kernel.
+
+        With several kernels each is at `<kernel>_mask`.
+        """
+        if len(self._kernel_names) != 1:
+            masks = ", ".join(f"{name}_mask" for name in self._kernel_names)
+            raise AttributeError(
+                f"{type(self).__name__} has several kernels; use {masks}."
+            )
+        return getattr(self, f"{self._kernel_names[0]}_mask")
+
+    def masked_kernels(self) -> list[MaskedKernel]:
+        """Returns the layer's kernels, in the order of `_kernel_names`.
+
+        Raises:
+            ConversionError: If the layer is not built.
+        """
+        if not self.built:
+            raise ConversionError(
+                f"Layer {self.name!r} has no kernels yet; build its model, or "
+                "call it on an input, first."
+            )
+        prunable = self._prunable_names()
+        kernels = []
+        for name in self._kernel_names:
+            variable = self.__dict__.get(f"_{name}")
+            if variable is not None:
+                kernels.append(
+                    MaskedKernel(
+                        layer=self,
+                        name=name,
+                        variable=variable,
+                        mask=getattr(self, f"{name}_mask"),
+                        prunable=name in prunable,
+                    )
+                )
+        return kernels
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the stock layer's config, and `prunable` if it was set."""
+        config = super().get_config()
+        if self._prunable_names() != self._default_prunable_names():
+            prunable = self.prunable
+            config["prunable"] = (
+                prunable if isinstance(prunable, bool) else list(prunable)
+            )
+        return config
+
+    def save_own_variables(self, store) -> None:
+        """Stores what the stock layer stores, and the masks, compressed.
+
+        Kernels are stored whole, whatever `view_task` is.
+        """
+        if not self.built:
+            return
+        own: dict[str, Any] = {}
+        with self._as_stock():
+            super().save_own_variables(own)
+        for key, value in own.items():
+            store[key] = value
+        for kernel in self.masked_kernels():
+            mask = np.asarray(kernel.mask).astype(np.uint8)
+            store[f"{kernel.name}_mask"] = ownership.compress(mask)
+
+    def load_own_variables(self, store) -> None:
+        """Loads what `save_own_variables` stored, or a stock layer did.
+
+        A file of the stock layer has no masks; they stay as they are.
+        """
+        own = {key: store[key] for key in store.keys()}
+        masks = []
+        if self.built:
+            # All are decompressed before anything is assigned, so that a
+            # damaged file leaves the layer as it was.
+            masks = [
+                (
+                    kernel.mask,
+                    ownership.decompress(
+                        np.asarray(own.pop(f"{kernel.name}_mask"), np.uint8),
+                        tuple(kernel.mask.shape),
+                    ),
+                )
+                for kernel in self.masked_kernels()
+                if f"{kernel.name}_mask" in own
+            ]
+        with self._as_stock():
+            super().load_own_variables(own)
+        for variable, mask in masks:
+            variable.assign(mask)
+
+    def enable_lora(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: LoRA would add to the kernel behind the mask."""
+        raise ConversionError(
+            f"enable_lora() on masked layer {self.name!r}: LoRA adds to every "
+            "weight of the kernel, whoever owns it; add a task instead, or "
+            "use packnet_tf.extract(net, task) and LoRA on that."
+        )
+
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: a quantized kernel cannot be shared under a mask."""
+        raise ConversionError(
+            f"quantize() on masked layer {self.name!r}: the weights of all "
+            "tasks would change; quantize packnet_tf.extract(net, task) "
+            "instead."
+        )
+
+    def _default_prunable_names(self) -> tuple[str, ...]:
+        return _names_of(self.default_prunable, self._kernel_names, self.name)
+
+    def _prunable_names(self) -> tuple[str, ...]:
+        if self._chosen_prunable is None:
+            return self._default_prunable_names()
+        return self._chosen_prunable
+
+    def _post_build(self) -> None:
+        # Keras calls this at the end of every build, whichever way `build`
+        # is overridden, and before it locks the layer's state.
+        super()._post_build()
+        self._add_masks()
+
+    def _add_masks(self) -> None:
+        """Gives every kernel a mask, all free; no second one.
+
+        It also serves a stock layer whose class has been changed to its
+        twin after it was built.
+        """
+        self._refuse_other_kernels()
+        own = self.__dict__
+        locked = self._tracker.locked
+        self._tracker.unlock()
+        try:
+            for name in self._kernel_names:
+                if name in own:
+                    own[f"_{name}"] = own.pop(name)
+                if f"_{name}" not in own:
+                    raise ConversionError(
+                        f"Layer {self.name!r} ({type(self).__name__}) names "
+                        f"the kernel `{name}`, but its build() did not assign "
+                        f"`self.{name}`; expected one of its weights, or None "
+                        "where it has none."
+                    )
+                variable = own[f"_{name}"]
+                if variable is not None and f"{name}_mask" not in own:
+                    mask = self.add_weight(
+                        name=f"{name}_mask",
+                        shape=tuple(variable.shape),
+                        initializer="zeros",
+                        dtype=_MASK_DTYPE,
+                        trainable=False,
+                        autocast=False,
+                    )
+                    setattr(self, f"{name}_mask", mask)
+        finally:
+            if locked:
+                self._tracker.lock()
+
+    def _refuse_other_kernels(self) -> None:
+        if getattr(self, "lora_rank", None):
+            self.enable_lora()
+        if self.quantization_mode is not None:
+            Masked.quantize(self)
+
+    @contextlib.contextmanager
+    def _as_stock(self) -> Iterator[None]:
+        """Shows the stock code the kernels whole, and no masks.
+
+        Stock saving writes the kernel's attribute, i.e. the view, and stock
+        loading counts the layer's variables.
+        """
+        variables = self._non_trainable_variables
+        everything = list(variables)
+        masks = {
+            id(self.__dict__.get(f"{name}_mask"))
+            for name in self._kernel_names
+        }
+        owner = self._view_task
+        variables[:] = [v for v in everything if id(v) not in masks]
+        self._view_task = None
+        try:
+            yield
+        finally:
+            self._view_task = owner
+            variables[:] = everything
+
+
+def _default_get_config(self) -> dict[str, Any]:
+    return Masked.get_config(self)
+
+
+_default_get_config._is_default = True  # type: ignore[attr-defined]
+
+
+def _names_of(
+    prunable: bool | Sequence[str], kernels: tuple[str, ...], layer: str
+) -> tuple[str, ...]:
+    if isinstance(prunable, bool):
+        return kernels if prunable else ()
+    names = [prunable] if isinstance(prunable, str) else list(prunable)
+    unknown = [name for name in names if name not in kernels]
+    if unknown:
+        raise ConversionError(
+            f"prunable={prunable!r} of layer {layer!r}: no kernel "
+            f"{unknown[0]!r}; expected True, False, or names out of "
+            f"{list(kernels)}."
+        )
+    return tuple(name for name in kernels if name in names)

@@ -1,0 +1,102 @@
+"""The manifest of a packed state: what it holds, and how it was made."""
+
+import pathlib
+import re
+from typing import Any
+
+from packnet_tf import seals
+from packnet_tf.errors import StateError
+
+SCHEMA = 1
+_NAME = "manifest"
+# The files of a state besides the manifest and its digest.
+FILES = ("net.keras", "probe.npz")
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def write(folder: pathlib.Path, record: dict[str, Any]) -> None:
+    """Writes `manifest.json` and `manifest.sha256` into a state's folder.
+
+    The digests of the state's files are added to the record here, so call
+    it last.
+    """
+    files = {name: seals.digest_of_file(folder / name) for name in FILES}
+    seals.write_sealed_json(
+        folder, _NAME, {**record, "schema": SCHEMA, "files": files}
+    )
+
+
+def read(folder: pathlib.Path, number: int, name: str) -> dict[str, Any]:
+    """Reads and checks a state's manifest.
+
+    Args:
+        folder: The state's folder.
+        number: Its number, from the folder's name.
+        name: Its newest task, from the folder's name.
+
+    Returns:
+        The record: `schema`, `number`, `name`, `tasks`, `files`, `machine`,
+        `versions`, `origin`.
+
+    Raises:
+        StateError: If it is missing, damaged, of another schema, or of
+            another state.
+    """
+    record = seals.read_sealed_json(folder, _NAME)
+    path = folder / f"{_NAME}.json"
+    if not isinstance(record, dict) or "schema" not in record:
+        raise StateError(f"{path} is damaged: it has no schema.")
+    if record["schema"] != SCHEMA:
+        raise StateError(
+            f"{path} has schema {record['schema']!r}, this release reads "
+            f"{SCHEMA}; use the release that wrote it."
+        )
+    problem = _problem(record)
+    if problem:
+        raise StateError(f"{path} is damaged: {problem}.")
+    if (record["number"], record["name"]) != (number, name):
+        raise StateError(
+            f"{path} is of state {record['number']:03d}-{record['name']}; "
+            f"rename its folder {folder.name} back."
+        )
+    return record
+
+
+def _problem(record: dict[str, Any]) -> str | None:
+    """Returns what is wrong with a record's form, or None."""
+    kinds = {
+        "number": int,
+        "name": str,
+        "tasks": list,
+        "files": dict,
+        "machine": dict,
+        "versions": dict,
+    }
+    for key, kind in kinds.items():
+        if not isinstance(record.get(key), kind):
+            return f"{key!r} is missing or no {kind.__name__}"
+    if sorted(record["files"]) != sorted(FILES):
+        return f"'files' are not {', '.join(FILES)}"
+    if not all(_is_digest(digest) for digest in record["files"].values()):
+        return "'files' holds something else than digests"
+    tasks = record["tasks"]
+    if not tasks:
+        return "it has no tasks"
+    for owner, task in enumerate(tasks, start=1):
+        if not isinstance(task, dict) or task.get("owner") != owner:
+            return f"task {owner} is missing"
+        names = task.get("class_names")
+        if (
+            not isinstance(task.get("name"), str)
+            or not isinstance(task.get("classes"), int)
+            or not _is_digest(task.get("digest"))
+            or not (names is None or isinstance(names, list))
+        ):
+            return f"the record of task {owner} is not complete"
+    if len(tasks) != record["number"] or tasks[-1]["name"] != record["name"]:
+        return "its tasks are not those of its number and name"
+    return None
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _HEX.fullmatch(value) is not None

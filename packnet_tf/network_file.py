@@ -1,0 +1,125 @@
+"""The Keras file of a packed network: written, read, compared."""
+
+import contextlib
+import pathlib
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+
+import keras
+import numpy as np
+
+from packnet_tf import ownership, seals
+from packnet_tf.errors import StateError
+from packnet_tf.model import PackNet
+
+
+def write_network(net: PackNet, file: pathlib.Path) -> None:
+    """Writes a network without its optimizer, the same bytes every time.
+
+    Args:
+        net: The network; it may be compiled and live in a strategy.
+        file: Where to; a file of a similar name beside it comes and goes.
+    """
+    raw = file.with_suffix(".raw.keras")
+    with _uncompiled(net):
+        net.save(raw)
+    with zipfile.ZipFile(raw) as old, zipfile.ZipFile(file, "w") as new:
+        for name in sorted(old.namelist()):
+            with (
+                old.open(name) as source,
+                # A member opened by a bare name has no date of today.
+                new.open(name, "w", force_zip64=True) as target,
+            ):
+                if name == "metadata.json":
+                    # As Keras writes it, but for the date.
+                    target.write(
+                        seals.json_bytes({"keras_version": keras.__version__})
+                    )
+                else:
+                    shutil.copyfileobj(source, target, 1 << 20)
+    raw.unlink()
+
+
+@contextlib.contextmanager
+def _uncompiled(net: PackNet) -> Iterator[None]:
+    """Hides what `compile` added, which Keras would save with the network."""
+    kinds = (keras.Optimizer, keras.Metric, keras.Loss)
+    hidden = {k: v for k, v in vars(net).items() if isinstance(v, kinds)}
+    hidden["compiled"] = net.compiled
+    # Past Keras's attribute tracking, which nothing of this concerns.
+    net.__dict__.update(dict.fromkeys(hidden, None), compiled=False)
+    try:
+        yield
+    finally:
+        net.__dict__.update(hidden)
+
+
+def read_network(file: pathlib.Path) -> PackNet:
+    """Reads a network, uncompiled, running no code from the file.
+
+    Raises:
+        StateError: If it is damaged or holds something else.
+    """
+    try:
+        net = keras.saving.load_model(str(file), compile=False, safe_mode=True)
+    except Exception as error:
+        # Keras raises whatever the damaged content leads to.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise StateError(f"{file} cannot be read: {reason[0]}") from error
+    if not isinstance(net, PackNet):
+        raise StateError(
+            f"{file} holds a {type(net).__name__}; expected a PackNet."
+        )
+    return net
+
+
+def check_network(
+    net: PackNet, digests: Mapping[str, str | None], file: pathlib.Path
+) -> None:
+    """Refuses a network whose tasks are not what they were when packed.
+
+    Args:
+        net: The network, as read.
+        digests: Its tasks' digests when they were packed, by name, in order.
+        file: What it was read from, for the message.
+
+    Raises:
+        StateError: If tasks, digests or masks are wrong.
+    """
+    found = {task.name: net.digest_of(task.name) for task in net.tasks}
+    if list(found) != list(digests):
+        raise StateError(
+            f"{file} holds the tasks {', '.join(found)}; expected "
+            f"{', '.join(digests)}."
+        )
+    changed = [name for name in digests if found[name] != digests[name]]
+    if changed:
+        raise StateError(
+            f"{file} is damaged: task(s) {', '.join(changed)} are not what "
+            "they were when they were packed."
+        )
+    problems = mask_problems(net)
+    if problems:
+        raise StateError(f"{file} is damaged: {problems[0]}.")
+
+
+def mask_problems(net: PackNet) -> list[str]:
+    """Compares the masks of a packed network with its weights and tasks.
+
+    Returns:
+        One line for each kernel whose free weights are not exactly 0, or
+        whose owners are not tasks of the network.
+    """
+    problems = []
+    for kernel in net.masked_kernels():
+        mask = np.asarray(kernel.mask)
+        free = np.asarray(kernel.variable)[mask == ownership.FREE]
+        if np.any(free) or np.any(np.signbit(free)):
+            problems.append(f"free weights of {kernel.path} are not 0")
+        if mask.max(initial=ownership.FREE) > len(net.tasks):
+            problems.append(
+                f"{kernel.path} has weights of task {mask.max()}, but there "
+                f"are {len(net.tasks)} tasks"
+            )
+    return problems

@@ -1,0 +1,5 @@
+"""Backbones by name, with the preprocessing that their weights expect."""
+
+from packnet_tf.networks.build import Network, available, build, parse_options
+
+__all__ = ["Network", "available", "build", "parse_options"]

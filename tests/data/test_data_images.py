@@ -1,0 +1,191 @@
+"""Tests of packnet_tf/data/images.py."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from packnet_tf.data import images
+from packnet_tf.errors import DataError
+
+
+def pixels(height=24, width=36, channels=3, seed=0):
+    random = np.random.default_rng(seed)
+    shape = (height, width, channels) if channels else (height, width)
+    # Smooth, so that JPEG files of it look alike whatever reads them.
+    coarse = random.integers(0, 256, (4, 6, *shape[2:]), np.uint8)
+    image = Image.fromarray(coarse).resize((width, height), Image.BICUBIC)
+    return np.asarray(image)
+
+
+def encoded(image, kind, **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def decoded(content):
+    return images.decode(images.as_readable(content)).numpy()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpeg_decodes_as_pillow_does(mode):
+    content = encoded(Image.fromarray(pixels()).convert(mode), "JPEG")
+    assert not images.needs_conversion(content)
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert np.array_equal(decoded(content), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA"])
+def test_plain_png_is_read_by_tensorflow(mode):
+    image = Image.fromarray(pixels(channels=4)).convert(mode)
+    content = encoded(image, "PNG")
+    assert images.as_readable(content) is content
+    assert np.array_equal(decoded(content), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP"])
+def test_palette_images_become_rgb(kind):
+    image = Image.fromarray(pixels()).quantize(16)
+    content = encoded(image, kind)
+    assert images.needs_conversion(content)
+    assert np.array_equal(decoded(content), np.asarray(image.convert("RGB")))
+
+
+def test_webp_and_bmp_are_read():
+    image = Image.fromarray(pixels())
+    for kind, options in (("WEBP", {"lossless": True}), ("BMP", {})):
+        content = encoded(image, kind, **options)
+        assert np.array_equal(decoded(content), np.asarray(image)), kind
+
+
+def test_first_frame_of_an_animation_is_read():
+    first, second = (
+        Image.fromarray(pixels(seed=seed)).quantize(16) for seed in (0, 1)
+    )
+    content = encoded(first, "GIF", save_all=True, append_images=[second])
+    assert np.array_equal(decoded(content), np.asarray(first.convert("RGB")))
+
+
+def test_cmyk_jpeg_becomes_rgb():
+    content = encoded(Image.fromarray(pixels()).convert("CMYK"), "JPEG")
+    assert images.needs_conversion(content)
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert np.array_equal(decoded(content), expected)
+
+
+def test_sixteen_bits_keep_the_upper_eight():
+    levels = np.arange(24 * 36, dtype=np.uint16).reshape(24, 36) * 70
+    content = encoded(Image.fromarray(levels), "PNG")
+    assert images.needs_conversion(content)
+    expected = np.repeat((levels >> 8).astype(np.uint8)[..., None], 3, 2)
+    assert np.array_equal(decoded(content), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(orientation):
+    image = Image.fromarray(pixels())
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(image, "JPEG", exif=exif)
+    assert images.needs_conversion(content) == (orientation != 1)
+    flat = Image.open(io.BytesIO(encoded(image, "JPEG")))
+    turned = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    if orientation in turned:
+        flat = flat.transpose(turned[orientation])
+    assert np.array_equal(decoded(content), np.asarray(flat))
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff"])
+def test_bytes_that_are_no_image_are_refused(content):
+    with pytest.raises(DataError, match="not an image of a known kind"):
+        images.as_readable(content)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "GIF", "WEBP"])
+def test_truncated_images_are_refused(kind):
+    content = encoded(Image.fromarray(pixels(200, 300)), kind)
+    with pytest.raises(DataError, match="corrupt"):
+        images.read_for_evaluation(content[: len(content) // 2], 16)
+
+
+@pytest.mark.parametrize(
+    "size, expected", [((37, 50), (37, 50)), ((50, 37), (50, 37))]
+)
+def test_identical_size_keeps_the_pixels(size, expected):
+    # 32 * 8 / 7 rounds to 37.
+    image = pixels(*size)
+    working = images.working_image(image, 32, images.Preprocessing())
+    assert working.shape == (*expected, 3)
+    assert np.array_equal(working, image)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (300, 100), (7, 7), (99, 41)])
+def test_short_side_is_exact_and_ratio_kept(size):
+    working = images.working_image(pixels(*size), 32, images.Preprocessing())
+    sides = np.array(working.shape[:2])
+    assert sides.min() == 37
+    assert abs(sides.max() - 37 * max(size) / min(size)) <= 0.5
+
+
+def test_squash_without_crop_is_not_cut():
+    squash = images.Preprocessing(resize="squash", crop="none")
+    assert squash.working_size(32) == 32
+    image = pixels(20, 50)
+    assert images.working_image(image, 32, squash).shape == (32, 32, 3)
+    assert np.array_equal(
+        images.evaluation_resize(image, 32, squash),
+        tf.cast(images.working_image(image, 32, squash), tf.float32),
+    )
+
+
+def test_squash_with_crop_has_a_margin():
+    squash = images.Preprocessing(resize="squash")
+    working = images.working_image(pixels(20, 50), 32, squash)
+    assert working.shape == (37, 37, 3)
+
+
+def test_evaluation_is_the_centre_of_whole_levels():
+    image = pixels(60, 90)
+    result = images.evaluation_resize(image, 32).numpy()
+    assert result.dtype == np.float32 and result.shape == (32, 32, 3)
+    assert np.array_equal(result, np.round(result))
+    assert result.min() >= 0 and result.max() <= 255
+    working = images.working_image(image, 32, images.Preprocessing()).numpy()
+    left = (working.shape[1] - 32) // 2
+    assert np.array_equal(result, working[2:34, left : left + 32])
+
+
+def test_evaluation_is_the_same_in_a_graph_of_any_image():
+    graph = tf.function(
+        lambda content: images.evaluation_resize(images.decode(content), 32),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
+    for seed, size in enumerate([(60, 90), (33, 31), (8, 8)]):
+        image = Image.fromarray(pixels(*size, seed=seed))
+        content = encoded(image, "JPEG")
+        eager = images.read_for_evaluation(content, 32)
+        assert eager.numpy().tobytes() == graph(content).numpy().tobytes()
+
+
+def test_facts_round_trip():
+    chosen = images.Preprocessing("squash", "none", False, True)
+    facts = {"other": 1, **chosen.to_facts()}
+    assert images.Preprocessing.from_facts(facts) == chosen
+
+
+@pytest.mark.parametrize("wrong", [{"resize": "tile"}, {"crop": "corner"}])
+def test_unknown_choices_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(DataError, match=name):
+        images.Preprocessing(**wrong)

@@ -1,0 +1,214 @@
+"""Tests of packnet_tf/data/pipeline.py."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from packnet_tf.data import images, pipeline
+from packnet_tf.data.arrays import ArraySource
+from packnet_tf.data.folder import read_folder
+from packnet_tf.errors import DataError
+
+CHOICES = [
+    images.Preprocessing(),
+    images.Preprocessing(flip=False),
+    images.Preprocessing(crop="none"),
+    images.Preprocessing(resize="squash"),
+    images.Preprocessing(resize="squash", crop="none"),
+]
+
+
+def content(dataset):
+    """Returns the bytes of all batches, one by one."""
+    return [
+        (x.numpy().tobytes(), y.numpy().tobytes(), x.shape[0])
+        for x, y in dataset
+    ]
+
+
+def array_source(count=20, size=(8, 8)):
+    # Every pixel of an image is its number, which no resizing changes.
+    pixels = np.broadcast_to(
+        np.arange(count, dtype=np.uint8)[:, None, None], (count, *size)
+    )
+    return ArraySource(
+        np.array(pixels),
+        np.arange(count) % 4,
+        ["a", "b", "c", "d"],
+        images.Preprocessing(),
+    )
+
+
+def test_an_epoch_shows_every_image_once():
+    batches = pipeline.training(array_source(), 16, 6)
+    assert batches.steps == len(batches) == 4
+    for number in range(3):
+        seen, sizes = [], []
+        for x, y in batches.epoch(number):
+            assert x.dtype == tf.float32 and y.dtype == tf.int32
+            assert x.shape[1:] == (16, 16, 3)
+            ids = x[:, 3, 5, 1].numpy()
+            assert np.array_equal(ids % 4, y.numpy())
+            seen += ids.tolist()
+            sizes.append(len(ids))
+        assert sorted(seen) == list(range(20))
+        assert seen != sorted(seen)
+        assert sizes == [6, 6, 6, 2]
+
+
+def test_cardinality_is_known():
+    batches = pipeline.training(array_source(), 16, 6)
+    assert int(batches.epoch(0).cardinality()) == 4
+    streamed = pipeline.training(array_source(), 16, 6, cache_bytes=0)
+    assert int(streamed.epoch(0).cardinality()) == 4
+    test = pipeline.evaluation(array_source(), 16, 6)
+    assert int(test.cardinality()) == 4
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_cached_and_streamed_are_the_same_bytes(image_folder, choice):
+    source = read_folder(image_folder(), choice)["train"]
+    cached = pipeline.training(source, 16, 5, seed=1)
+    streamed = pipeline.training(source, 16, 5, seed=1, cache_bytes=100)
+    assert cached.load() and not streamed.load()
+    for number in (0, 1):
+        a, b = content(cached.epoch(number)), content(streamed.epoch(number))
+        assert a == b
+
+
+def test_epochs_can_be_taken_up_anywhere(image_folder):
+    source = read_folder(image_folder())["train"]
+    whole = pipeline.training(source, 16, 5, seed=1)
+    epochs = [content(whole.epoch(number)) for number in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    resumed = pipeline.training(source, 16, 5, seed=1)
+    assert content(resumed.epoch(2)) == epochs[2]
+    other = pipeline.training(source, 16, 5, seed=2)
+    assert content(other.epoch(2)) != epochs[2]
+
+
+def test_batches_do_not_depend_on_file_names(image_folder):
+    root = image_folder()
+    before = pipeline.training(read_folder(root)["train"], 16, 5)
+    expected = content(before.epoch(0))
+    ant = root / "train" / "ant"
+    (ant / "000.jpg").rename(ant / "zzz.jpg")
+    after = pipeline.training(read_folder(root)["train"], 16, 5)
+    assert content(after.epoch(0)) == expected
+
+
+def test_crops_and_flips_are_parts_of_the_working_image(image_folder):
+    source = read_folder(image_folder())["train"]
+    batches = pipeline.training(source, 16, len(source), seed=0)
+    ((x, y),) = batches.epoch(0)
+    flips = places = 0
+    for square, label in zip(x.numpy(), y.numpy(), strict=True):
+        found = set()
+        for index in np.flatnonzero(source.labels == label):
+            full = next(iter(source.decoded(np.array([index]))))
+            work = images.working_image(full, 16, source.preprocessing)
+            work = work.numpy().astype(np.float32)
+            for top in range(work.shape[0] - 15):
+                for left in range(work.shape[1] - 15):
+                    cut = work[top : top + 16, left : left + 16]
+                    for flip in (False, True):
+                        if np.array_equal(cut[:, :: -1 if flip else 1], square):
+                            found.add((index, top, left, flip))
+        assert len(found) == 1
+        ((_, top, left, flip),) = found
+        flips += flip
+        places += (top, left) != (1, 5)
+    assert 0 < flips < len(source)
+    assert places > len(source) // 2
+
+
+def test_evaluation_gives_the_pixels_of_serving(image_folder):
+    source = read_folder(image_folder())["test"]
+    dataset = pipeline.evaluation(source, 16, 5)
+    rows = [row for x, _ in dataset for row in x.numpy()]
+    labels = [label for _, y in dataset for label in y.numpy()]
+    assert labels == source.labels.tolist()
+    for index, row in enumerate(rows):
+        with open(source.describe(index), "rb") as file:
+            served = images.read_for_evaluation(file.read(), 16)
+        assert row.tobytes() == served.numpy().tobytes()
+
+
+def test_evaluation_is_the_same_kept_or_not(image_folder):
+    source = read_folder(image_folder())["test"]
+    kept = pipeline.evaluation(source, 16, 5)
+    read = pipeline.evaluation(source, 16, 5, cache_bytes=0)
+    first = content(kept)
+    assert first == content(kept) == content(read)
+    assert [size for *_, size in first] == [5, 5, 2]
+
+
+def test_evaluation_reads_no_file_twice(image_folder):
+    root = image_folder()
+    source = read_folder(root)["test"]
+    dataset = pipeline.evaluation(source, 16, 5)
+    first = content(dataset)
+    for file in root.rglob("*.jpg"):
+        file.unlink()
+    assert content(dataset) == first
+
+
+def test_small_grey_images_are_scaled_up():
+    source = array_source(size=(8, 8))
+    x, _ = next(iter(pipeline.evaluation(source, 32, 4)))
+    assert x.shape == (4, 32, 32, 3)
+
+
+def test_odd_files_give_the_same_pixels_both_ways(image_folder):
+    from PIL import Image
+
+    root = image_folder()
+    for file in sorted((root / "train" / "bee").iterdir()):
+        image = Image.open(file)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.save(file, exif=exif, quality=95)
+    source = read_folder(root)["train"]
+    shapes = [i.shape for i in source.decoded(np.array([0, 4, 8]))]
+    assert shapes == [(20, 30, 3), (30, 20, 3), (20, 30, 3)]
+    cached = pipeline.training(source, 16, 5)
+    streamed = pipeline.training(source, 16, 5, cache_bytes=0)
+    assert content(cached.epoch(0)) == content(streamed.epoch(0))
+
+
+def test_fewer_images_than_a_batch():
+    with pytest.raises(DataError, match="20 training images, fewer than a"):
+        pipeline.training(array_source(), 16, 21)
+
+
+def test_loading_reports_progress():
+    seen = []
+    batches = pipeline.training(array_source(150), 16, 4)
+    batches.load(lambda done, total: seen.append((done, total)))
+    assert seen == [(64, 150), (128, 150), (150, 150)]
+
+
+def test_two_replicas_see_every_image_once():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    batches = pipeline.training(array_source(), 16, 6)
+    dataset = strategy.experimental_distribute_dataset(batches.epoch(1))
+    seen = [
+        float(value)
+        for x, _ in dataset
+        for part in strategy.experimental_local_results(x)
+        for value in part[:, 0, 0, 0]
+    ]
+    assert sorted(seen) == list(range(20))
+
+
+def test_keras_fits_with_it():
+    import keras
+
+    model = keras.Sequential(
+        [keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax")]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    batches = pipeline.training(array_source(), 8, 6)
+    for number in range(2):
+        history = model.fit(batches.epoch(number), shuffle=False, verbose=0)
+        assert len(history.history["loss"]) == 1

@@ -1,0 +1,57 @@
+"""Tests of packnet_tf/data/prepared.py: data sets that are not there."""
+
+import pytest
+
+from packnet_tf.data import prepared, tasks
+from packnet_tf.errors import DataError
+
+tfds = pytest.importorskip("tensorflow_datasets")
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return tmp_path / "tfds"
+
+
+def test_cars_download_is_known_to_be_gone(data_dir):
+    with pytest.raises(DataError, match="answers 404 .*--data=PATH"):
+        tasks.open_task("cars", data_dir=data_dir)
+
+
+def test_imagenet_has_to_be_asked_for(data_dir):
+    with pytest.raises(DataError, match="image-net.org"):
+        tasks.open_task("imagenet", data_dir=data_dir)
+
+
+def test_no_network(data_dir, monkeypatch):
+    monkeypatch.setattr(prepared, "_reachable", lambda: False)
+    with pytest.raises(DataError, match="oxford_flowers102 is not prepared"):
+        tasks.open_task("flowers", data_dir=data_dir)
+
+
+def test_unknown_name(data_dir, monkeypatch):
+    monkeypatch.setattr(prepared, "_reachable", lambda: 1 / 0)
+    with pytest.raises(DataError, match="did you mean .*caltech_birds2011"):
+        tasks.open_task("own", "tfds:caltech_bird2011", data_dir=data_dir)
+
+
+def test_failed_download_is_one_line(data_dir, monkeypatch):
+    class Builder:
+        def download_and_prepare(self):
+            raise OSError("first line\nsecond line")
+
+    monkeypatch.setattr(prepared, "_reachable", lambda: True)
+    monkeypatch.setattr(tfds, "builder", lambda *a, **k: Builder())
+    with pytest.raises(DataError, match="could not be prepared") as caught:
+        tasks.open_task("flowers", data_dir=data_dir)
+    assert "first line" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_probe_is_quick_without_a_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(prepared.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(prepared, "_PROBE_SECONDS", 0.2)
+    assert prepared._reachable() is False

@@ -1,0 +1,228 @@
+"""Tests of packnet_tf/data/tfds.py, on data prepared here: no network."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from packnet_tf.data import pipeline, tasks
+from packnet_tf.errors import DataError
+
+tfds = pytest.importorskip("tensorflow_datasets")
+pytest.importorskip("importlib_resources")
+
+BOX = (0.1, 0.25, 0.6, 0.75)
+
+
+def prepare(
+    name,
+    folder,
+    data_dir,
+    boxes=False,
+    splits=("train", "test"),
+    file_format=None,
+    **features,
+):
+    """Writes an image folder as a TFDS data set, by TFDS's own classes.
+
+    Args:
+        name: Class name of the builder.
+        folder: The image folder; splits other than test are its train part.
+        data_dir: Where TFDS keeps its data sets.
+        boxes: Whether every image gets the bounding box `BOX`.
+        splits: Names of the splits.
+        file_format: TFDS's name of it.
+        **features: Additional features; None leaves a usual one out.
+    """
+    described = {
+        "image": tfds.features.Image(),
+        "label": tfds.features.ClassLabel(
+            names=sorted(os.listdir(folder / "train"))
+        ),
+        "bbox": tfds.features.BBoxFeature() if boxes else None,
+        **features,
+    }
+    described = {key: value for key, value in described.items() if value}
+
+    def examples(part):
+        part = "test" if part == "test" else "train"
+        for path in sorted((folder / part).glob("*/*")):
+            known = {
+                "image": str(path),
+                "label": path.parent.name,
+                "kind": path.parent.name,
+                "bbox": tfds.features.BBox(*BOX),
+            }
+            yield str(path), {k: known.get(k, str(path)) for k in described}
+
+    with tfds.core.registered.skip_registration():
+        builder = type(
+            name,
+            (tfds.core.GeneratorBasedBuilder,),
+            {
+                "__module__": __name__,
+                "VERSION": tfds.core.Version("1.2.0"),
+                "_info": lambda self: tfds.core.DatasetInfo(
+                    builder=self,
+                    features=tfds.features.FeaturesDict(described),
+                ),
+                "_split_generators": lambda self, _: {
+                    part: self._generate_examples(part) for part in splits
+                },
+                "_generate_examples": lambda self, part: examples(part),
+            },
+        )
+    builder(
+        data_dir=str(data_dir), file_format=file_format
+    ).download_and_prepare()
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return tmp_path / "tfds"
+
+
+def batches(data, size=16):
+    training = pipeline.training(data.train, size, 5, seed=3)
+    test = pipeline.evaluation(data.test, size, 5)
+    return [
+        (x.numpy().tobytes(), y.numpy().tobytes())
+        for dataset in (training.epoch(0), training.epoch(1), test)
+        for x, y in dataset
+    ]
+
+
+@pytest.mark.parametrize("form", ["tfrecord", "array_record"])
+def test_same_batches_as_the_folder(image_folder, data_dir, form):
+    if form == "array_record":
+        pytest.importorskip("array_record")
+    folder = image_folder(count=9)
+    prepare("Insects", folder, data_dir, file_format=form)
+    data = tasks.open_task("own", "tfds:insects", data_dir=data_dir)
+    assert data.class_names == ("ant", "bee", "cat")
+    # TFDS keeps another order; the test part is compared without it.
+    same = tasks.open_task("own", str(folder))
+    a, b = batches(data), batches(same)
+    assert a[:12] == b[:12]
+    assert np.array_equal(np.sort(data.test.ids), np.sort(same.test.ids))
+
+
+def test_same_batches_as_real_birds(shared, data_dir):
+    folder = shared / "data" / "birds"
+    prepare("Birds", folder, data_dir)
+    a, b = (
+        tasks.open_task("cubs", where, data_dir=data_dir)
+        for where in ("tfds:birds", str(folder))
+    )
+    a, b = (pipeline.training(data.train, 96, 32, seed=1) for data in (a, b))
+    for left, right in zip(a.epoch(0), b.epoch(0), strict=True):
+        assert left[0].numpy().tobytes() == right[0].numpy().tobytes()
+        assert left[1].numpy().tobytes() == right[1].numpy().tobytes()
+
+
+def test_bounding_boxes_are_cut(image_folder, data_dir):
+    folder = image_folder(size=(40, 60))
+    prepare("Boxed", folder, data_dir, boxes=True)
+    data = tasks.open_task("cubs", "tfds:boxed", data_dir=data_dir)
+    assert data.preprocessing.box and data.facts["box"] is True
+    whole = {
+        path.read_bytes(): np.asarray(Image.open(path))
+        for path in (folder / "train").glob("*/*")
+    }
+    for i, image in enumerate(
+        data.train.decoded(np.arange(len(data.train))).as_numpy_iterator()
+    ):
+        expected = whole[data.train.encoded(i)][4:24, 15:45]
+        assert np.array_equal(image, expected)
+    # A task without the paper's preprocessing is not cut.
+    plain = tasks.open_task("own", "tfds:boxed", data_dir=data_dir)
+    assert next(iter(plain.train.decoded(np.array([0])))).shape == (40, 60, 3)
+    assert plain.facts["box"] is False
+
+
+def test_registered_task_uses_its_splits(image_folder, data_dir, monkeypatch):
+    folder = image_folder()
+    prepare(
+        "Blooms",
+        folder,
+        data_dir,
+        splits=("train", "validation", "test"),
+    )
+    monkeypatch.setattr(tasks, "_REGISTRY", {})
+    tasks.register(
+        tasks.TaskEntry("flowers", "tfds:blooms", train="train+validation")
+    )
+    data = tasks.open_task("flowers", data_dir=data_dir)
+    assert len(data.train) == 24 and len(data.test) == 12
+    again = tasks.open_task("flowers", data.facts["data"], data_dir=data_dir)
+    assert len(again.train) == 24
+    tasks.register(tasks.TaskEntry("odd", "tfds:blooms", train="tain"))
+    with pytest.raises(DataError, match="no split 'tain'; it has"):
+        tasks.open_task("odd", data_dir=data_dir)
+
+
+def test_validation_stands_in_for_a_missing_test_part(image_folder, data_dir):
+    prepare("Novel", image_folder(), data_dir, splits=("train", "validation"))
+    data = tasks.open_task("own", "tfds:novel", data_dir=data_dir)
+    assert data.facts["test_from"] == "novel/1.2.0[validation]"
+
+
+def test_other_feature_names(image_folder, data_dir):
+    folder = image_folder()
+    prepare(
+        "Texts",
+        folder,
+        data_dir,
+        label=None,
+        file=tfds.features.Text(),
+    )
+    with pytest.raises(DataError, match="features file, image; expected one"):
+        tasks.open_task("own", "tfds:texts", data_dir=data_dir)
+    names = sorted(os.listdir(folder / "train"))
+    prepare(
+        "Kinds",
+        folder,
+        data_dir,
+        label=None,
+        kind=tfds.features.ClassLabel(names=names),
+    )
+    data = tasks.open_task("own", "tfds:kinds", data_dir=data_dir)
+    assert data.train.labels.tolist().count(1) == 4
+
+
+def test_versions(image_folder, data_dir):
+    prepare("Aged", image_folder(), data_dir)
+    data = tasks.open_task("own", "tfds:aged:1.2.0", data_dir=data_dir)
+    assert data.facts["train_from"] == "aged/1.2.0[train]"
+    with pytest.raises(DataError, match="aged:9.9.9"):
+        tasks.open_task("own", "tfds:aged:9.9.9", data_dir=data_dir)
+
+
+def test_data_dir_of_the_environment(image_folder, data_dir, monkeypatch):
+    prepare("Envy", image_folder(), data_dir)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+    assert tasks.open_task("own", "tfds:envy").classes == 3
+
+
+def test_several_configurations(image_folder, data_dir):
+    prepare("Multi", image_folder(), data_dir)
+    version = data_dir / "multi" / "1.2.0"
+    for config in ("a", "b"):
+        shutil.copytree(version, data_dir / "multi" / config / "1.2.0")
+    shutil.rmtree(version)
+    with pytest.raises(DataError, match="tfds:multi/a, tfds:multi/b"):
+        tasks.open_task("own", "tfds:multi", data_dir=data_dir)
+
+
+def test_damaged_files(image_folder, data_dir):
+    prepare("Hurt", image_folder(), data_dir)
+    (record,) = (data_dir / "hurt" / "1.2.0").glob("*train.tfrecord*")
+    content = record.read_bytes()
+    record.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="train.tfrecord.* is truncated"):
+        tasks.open_task("own", "tfds:hurt", data_dir=data_dir)
+    (record.parent / "features.json").write_text("{")
+    with pytest.raises(DataError, match="tfds:hurt in .* cannot be read"):
+        tasks.open_task("own", "tfds:hurt", data_dir=data_dir)

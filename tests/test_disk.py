@@ -1,0 +1,86 @@
+import errno
+import os
+
+import pytest
+from packnet_tf import disk
+from packnet_tf.errors import StateError
+
+
+def test_a_folder_appears_whole(tmp_path):
+    path = tmp_path / "x" / "2"
+    with disk.whole_folder(path) as aside:
+        (aside / "below").mkdir()
+        (aside / "below" / "file").write_bytes(b"1")
+        assert not path.exists()
+        assert aside.parent == path.parent and aside.name.startswith(".")
+    assert (path / "below" / "file").read_bytes() == b"1"
+    assert os.listdir(path.parent) == ["2"]
+
+
+def test_a_folder_is_absent_after_an_error(tmp_path):
+    with pytest.raises(KeyError), disk.whole_folder(tmp_path / "2") as aside:
+        (aside / "file").write_bytes(b"1")
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_is_never_overwritten(tmp_path):
+    (tmp_path / "2").mkdir()
+    with (
+        pytest.raises(StateError, match="exists already"),
+        disk.whole_folder(tmp_path / "2"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename"])
+def test_a_full_disk_names_the_folder_and_leaves_nothing(
+    tmp_path, monkeypatch, step
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        pytest.raises(StateError, match="2: .*No space left"),
+        disk.whole_folder(tmp_path / "2") as aside,
+    ):
+        (aside / "file").write_bytes(b"1")
+        monkeypatch.setattr(os, step, full)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    disk.write_file(path, b"old")
+    disk.write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StateError, match="file: .*No space left"):
+        disk.write_file(path, b"newer")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / ".2.123.aside").mkdir()
+    (tmp_path / ".2.123.aside" / "file").touch()
+    (tmp_path / ".run.json.9.aside").touch()
+    (tmp_path / ".hidden").touch()
+    (tmp_path / "2.aside").touch()
+    removed = disk.remove_leftovers(tmp_path)
+    assert removed == [".2.123.aside", ".run.json.9.aside"]
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "2.aside"]
+    assert disk.remove_leftovers(tmp_path / "missing") == []
+
+
+def test_remove_folder(tmp_path):
+    (tmp_path / "2" / "below").mkdir(parents=True)
+    disk.remove_folder(tmp_path / "2")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(StateError, match="3"):
+        disk.remove_folder(tmp_path / "3")

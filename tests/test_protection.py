@@ -1,0 +1,225 @@
+"""Protected weights keep their bytes under every optimizer and setting."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from packnet_tf.errors import ProtectionError
+from packnet_tf.model import PackNet
+
+RNG = np.random.default_rng(7)
+IMAGES = RNG.uniform(0, 255, (48, 8, 8, 3)).astype("float32")
+LABELS = RNG.integers(0, 3, 48)
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.05),
+    "momentum": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+    "nesterov": lambda: keras.optimizers.SGD(0.05, 0.9, nesterov=True),
+    "rmsprop": lambda: keras.optimizers.RMSprop(0.01),
+    "adam": lambda: keras.optimizers.Adam(0.01),
+    "amsgrad": lambda: keras.optimizers.Adam(0.01, amsgrad=True),
+    "adamw": lambda: keras.optimizers.AdamW(0.01),
+    "adamax": lambda: keras.optimizers.Adamax(0.01),
+    "nadam": lambda: keras.optimizers.Nadam(0.01),
+    "adagrad": lambda: keras.optimizers.Adagrad(0.05),
+    "adadelta": lambda: keras.optimizers.Adadelta(1.0),
+    "lion": lambda: keras.optimizers.Lion(0.01),
+    "lamb": lambda: keras.optimizers.Lamb(0.01),
+    "adafactor": lambda: keras.optimizers.Adafactor(0.01),
+    "ftrl": lambda: keras.optimizers.Ftrl(0.05),
+    "muon": lambda: keras.optimizers.Muon(0.01),
+    "schedule_free": lambda: keras.optimizers.ScheduleFreeAdamW(0.01),
+    "sgd_decay": lambda: keras.optimizers.SGD(0.05, 0.9, weight_decay=0.1),
+    "adam_decay": lambda: keras.optimizers.Adam(0.01, weight_decay=0.1),
+    "adafactor_decay": lambda: keras.optimizers.Adafactor(
+        0.01, weight_decay=0.1
+    ),
+    "muon_decay": lambda: keras.optimizers.Muon(0.01, weight_decay=0.1),
+    "clipnorm": lambda: keras.optimizers.Adam(0.01, clipnorm=0.1),
+    "global_clipnorm": lambda: keras.optimizers.AdamW(
+        0.01, global_clipnorm=0.1
+    ),
+    "accumulation": lambda: keras.optimizers.AdamW(
+        0.01, gradient_accumulation_steps=2
+    ),
+    "loss_scale": lambda: keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.AdamW(0.01), initial_scale=2.0**8
+    ),
+}
+ON_ONE_REPLICA_ONLY = {"accumulation"}
+
+
+def backbone(**conv):
+    return keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 3)),
+            keras.layers.Rescaling(1 / 127.5, -1.0),
+            keras.layers.Conv2D(6, 3, name="conv", **conv),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Activation("relu"),
+            keras.layers.Conv2D(8, 3, name="conv_2", **conv),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(10, activation="relu", name="dense"),
+        ]
+    )
+
+
+def two_tasks_in(strategy, make_optimizer, steps=3, **conv):
+    """Packs a task, trains a second one; returns the net and what was."""
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        net = PackNet(backbone(**conv))
+    net.add_task("first", 3)
+    net.compile(make_optimizer(), "sparse_categorical_crossentropy")
+    net.fit(IMAGES, LABELS, batch_size=16, epochs=1, verbose=0)
+    net.prune(0.5)
+    net.fit(IMAGES, LABELS, batch_size=16, epochs=1, verbose=0)
+    net.pack()
+    before = net.predict(IMAGES, batch_size=16, verbose=0)
+    net.add_task("second", 2, origin="random")
+    first = [np.array(k.variable) for k in net.masked_kernels()]
+    net.fit(IMAGES, LABELS % 2, batch_size=16, epochs=steps, verbose=0)
+    return net, before, first
+
+
+def strategy_of(replicas):
+    if replicas == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{i}" for i in range(replicas)]
+    )
+
+
+def check_first_is_unchanged(net, before, first):
+    for kernel, old in zip(net.masked_kernels(), first, strict=True):
+        mask, new = np.asarray(kernel.mask), np.asarray(kernel.variable)
+        own = mask == 1
+        assert own.any() and not own.all()
+        assert new[own].tobytes() == old[own].tobytes()
+        assert new[~own].tobytes() != old[~own].tobytes(), "nothing trained"
+    net.verify_digests()
+    net.activate("first")
+    after = net.predict(IMAGES, batch_size=16, verbose=0)
+    assert after.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer_keeps_older_task(name, replicas):
+    if replicas > 1 and name in ON_ONE_REPLICA_ONLY:
+        pytest.skip("refused at compile; see the test of the refusal")
+    check_first_is_unchanged(
+        *two_tasks_in(strategy_of(replicas), OPTIMIZERS[name])
+    )
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        {"kernel_regularizer": "l2"},
+        {"kernel_constraint": "max_norm"},
+        {"kernel_constraint": "non_neg"},
+    ],
+    ids=str,
+)
+def test_regularizers_and_constraints(conv):
+    check_first_is_unchanged(
+        *two_tasks_in(strategy_of(1), OPTIMIZERS["adam"], **conv)
+    )
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy, replicas):
+    stock = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        check_first_is_unchanged(
+            *two_tasks_in(strategy_of(replicas), OPTIMIZERS["adamw"])
+        )
+    finally:
+        keras.config.set_dtype_policy(stock)
+
+
+def test_ema_is_refused():
+    net = PackNet(backbone())
+    net.add_task("first", 3)
+    with pytest.raises(ProtectionError, match="use_ema"):
+        net.compile(keras.optimizers.Adam(use_ema=True), "mse")
+
+
+def test_accumulation_on_replicas_is_refused():
+    with strategy_of(2).scope():
+        net = PackNet(backbone())
+    net.add_task("first", 3)
+    with pytest.raises(ProtectionError, match="gradient_accumulation"):
+        net.compile(OPTIMIZERS["accumulation"](), "mse")
+
+
+def test_decay_matches_stock_keras_while_alone():
+    """A first task owns every weight and trains to Keras's own bytes."""
+    results = []
+    for own in (True, False):
+        keras.utils.set_random_seed(3)
+        plain = backbone()
+        if own:
+            net = PackNet(plain)
+            net.add_task("first", 3)
+            head = net.head_of("first")
+        else:
+            head = keras.layers.Dense(
+                3, kernel_initializer=keras.initializers.GlorotUniform(0)
+            )
+            features = plain.output
+            net = keras.Model(
+                plain.input, keras.layers.Activation("softmax")(head(features))
+            )
+        net.compile(
+            keras.optimizers.AdamW(0.01, weight_decay=0.1),
+            "sparse_categorical_crossentropy",
+        )
+        net.fit(
+            IMAGES, LABELS, batch_size=16, epochs=2, verbose=0, shuffle=False
+        )
+        results.append([np.asarray(v) for v in head.weights])
+    for a, b in zip(*results, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_own_weights_decay_as_in_keras():
+    """The masked decay gives an owned weight Keras's own decayed bytes."""
+    net, _, _ = two_tasks_in(strategy_of(1), OPTIMIZERS["adamw"], steps=1)
+    variables = net.trainable_variables
+    kernel = net.masked_kernels()[0]
+    old = np.array(kernel.variable)
+    optimizer = net.optimizer
+    rate = np.float32(np.asarray(optimizer.learning_rate))
+    decay = np.float32(optimizer.weight_decay)
+    optimizer._apply_weight_decay(variables)
+    new = np.asarray(kernel.variable)
+    own = np.asarray(kernel.mask) == 2
+    want = np.where(own, old - old * decay * rate, old)
+    assert new.tobytes() == want.tobytes()
+
+
+def test_user_loop():
+    net, before, first = two_tasks_in(
+        strategy_of(1), OPTIMIZERS["adafactor"], steps=1
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy()
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            value = loss(LABELS % 2, net(IMAGES, training=True))
+        net.apply_gradients(tape.gradient(value, net.trainable_variables))
+    check_first_is_unchanged(net, before, first)
+
+
+def test_infinite_gradients_stay_out_of_protected_weights():
+    net, before, first = two_tasks_in(
+        strategy_of(1), OPTIMIZERS["sgd"], steps=1
+    )
+    variables = net.trainable_variables
+    gradients = [tf.fill(v.shape, np.float32(np.inf)) for v in variables]
+    net.apply_gradients(gradients, variables)
+    check_first_is_unchanged(net, before, first)

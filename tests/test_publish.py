@@ -1,0 +1,101 @@
+import os
+
+import pytest
+import tensorflow as tf
+import tiny_nets
+from packnet_tf import seals, states
+from packnet_tf.errors import StateError
+from packnet_tf.publish import publish, recover
+from packnet_tf.workdir import Workdir
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A workdir of two states, both published."""
+    workdir = Workdir(tmp_path / "w")
+    net = tiny_nets.packed_net(())
+    for name in ("a", "b"):
+        tiny_nets.add_packed(net, name)
+        state = states.commit(workdir, net)
+        publish(workdir, state, model_name="net")
+    return workdir
+
+
+def test_versions_are_numbers_with_a_config_beside(workdir):
+    folder = workdir.serving_path / "net"
+    assert sorted(os.listdir(folder)) == ["1", "2", "models.config"]
+    config = (folder / "models.config").read_text()
+    assert 'name: "net"' in config
+    assert f'base_path: "{folder.absolute()}"' in config
+    assert 'model_platform: "tensorflow"' in config
+    assert seals.check_seal(folder / "2") == []
+
+
+def test_a_version_answers_as_its_state(workdir):
+    net, _ = states.load(workdir)
+    served = tf.saved_model.load(workdir.serving_path / "net" / "2")
+    images = tiny_nets.images()
+    for name in ("a", "b"):
+        found = served.signatures[name](images=tf.constant(images))["logits"]
+        expected = tiny_nets.graph_logits(net, name, images)
+        assert found.numpy().tobytes() == expected.tobytes()
+
+
+def test_nothing_to_recover(workdir):
+    assert recover(workdir, model_name="net") == []
+    assert recover(Workdir(workdir.path / "new"), model_name="net") == []
+
+
+def test_leftovers_of_interrupted_writing_go(workdir):
+    for place in (
+        workdir.path / ".run.json.1.aside",
+        workdir.states_path / ".003-c.1.aside" / "x",
+        workdir.serving_path / "net" / ".3.1.aside" / "variables",
+    ):
+        place.mkdir(parents=True)
+    assert len(workdir.states()) == 2
+    done = recover(workdir, model_name="net")
+    assert [line.split()[0] for line in done] == ["removed"] * 3
+    assert sorted(os.listdir(workdir.states_path)) == ["001-a", "002-b"]
+    assert sorted(os.listdir(workdir.serving_path / "net")) == [
+        "1",
+        "2",
+        "models.config",
+    ]
+
+
+def test_a_state_without_its_version_is_exported_again(workdir):
+    folder = workdir.serving_path / "net"
+    os.rename(folder / "2", workdir.path / "away")
+    (done,) = recover(workdir, model_name="net")
+    assert "exported" in done and str(folder / "2") in done
+    assert seals.check_seal(folder / "2") == []
+
+
+def test_a_version_without_its_state_is_removed(workdir):
+    folder = workdir.serving_path / "net"
+    os.rename(workdir.states_path / "002-b", workdir.path / "away")
+    (folder / "17").mkdir()
+    (done,) = recover(workdir, model_name="net")
+    assert "removed" in done and str(folder / "2") in done
+    # What we did not write is not ours to remove.
+    assert sorted(os.listdir(folder)) == ["1", "17", "models.config"]
+
+
+def test_a_version_of_another_state_is_exported_again(workdir):
+    folder = workdir.serving_path / "net"
+    os.rename(folder / "2", workdir.path / "away")
+    other = tiny_nets.packed_net(("a", "b"), seed=8)
+    from packnet_tf.serving import export_saved_model
+
+    export_saved_model(other, folder / "2")
+    removed, exported = recover(workdir, model_name="net")
+    assert "removed" in removed and "exported" in exported
+    net, _ = states.load(workdir)
+    record = seals.read_seal(folder / "2")
+    assert record["tasks"][1]["digest"] == net.task("b").digest
+
+
+def test_a_name_that_is_no_folder_is_refused(workdir):
+    with pytest.raises(StateError, match="'../x'"):
+        publish(workdir, workdir.newest(), model_name="../x")

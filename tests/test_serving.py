@@ -1,0 +1,362 @@
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny_nets
+from packnet_tf.errors import (
+    NetworkError,
+    PhaseError,
+    PromiseError,
+    StateError,
+)
+from packnet_tf.model import PackNet
+from packnet_tf.serving import export_saved_model
+
+NAMES = ("a", "b", "c")
+
+# A process of its own, in which neither Keras nor packnet_tf can be imported.
+_CLIENT = """
+import sys
+sys.modules["keras"] = sys.modules["tf_keras"] = None
+sys.modules["packnet_tf"] = None
+import numpy as np
+import tensorflow as tf
+path, given, found = sys.argv[1:]
+images = np.load(given)
+served = tf.saved_model.load(path)
+out = {}
+for name, signature in served.signatures.items():
+    for key, value in signature(images=tf.constant(images)).items():
+        out[f"new {name} {key}"] = value.numpy()
+v1 = tf.compat.v1
+with v1.Session(graph=tf.Graph()) as session:
+    graph = v1.saved_model.loader.load(session, ["serve"], path)
+    for name, signature in graph.signature_def.items():
+        if name.startswith("__"):
+            continue
+        images_name = signature.inputs["images"].name
+        for key, tensor in signature.outputs.items():
+            out[f"old {name} {key}"] = session.run(
+                tensor.name, {images_name: images}
+            )
+assert sys.modules["keras"] is None and sys.modules["packnet_tf"] is None
+np.savez(found, **{k: v for k, v in out.items() if v.dtype != object})
+print("loaded", flush=True)
+"""
+
+
+def _load_elsewhere(path, images, tmp_path):
+    """Returns all outputs, by loader, signature and name."""
+    np.save(tmp_path / "images.npy", images)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            _CLIENT,
+            str(path),
+            str(tmp_path / "images.npy"),
+            str(tmp_path / "found.npz"),
+        ],
+        env={
+            **{k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "loaded" in done.stdout, done.stderr[-3000:]
+    with np.load(tmp_path / "found.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def net():
+    return tiny_nets.packed_net(NAMES)
+
+
+@pytest.fixture(scope="module")
+def path(net, tmp_path_factory):
+    return export_saved_model(net, tmp_path_factory.mktemp("serving") / "3")
+
+
+def _serve(served, task, images, output="logits"):
+    return served.signatures[task](images=tf.constant(images))[output].numpy()
+
+
+def _assert_same_logits(net, path, names=NAMES, size=tiny_nets.SIZE):
+    served = tf.saved_model.load(path)
+    images = tiny_nets.images(size=size)
+    for name in names:
+        expected = tiny_nets.graph_logits(net, name, images)
+        assert _serve(served, name, images).tobytes() == expected.tobytes()
+
+
+def test_one_signature_per_task_and_the_newest_as_default(net, path):
+    served = tf.saved_model.load(path)
+    assert sorted(served.signatures) == [*NAMES, "serving_default"]
+    signature = served.signatures["a"]
+    _, given = signature.structured_input_signature
+    assert given == {
+        "images": tf.TensorSpec((None, 12, 12, 3), tf.float32, "images")
+    }
+    images = tiny_nets.images()
+    outputs = signature(images=tf.constant(images))
+    assert sorted(outputs) == ["classes", "logits", "scores"]
+    assert outputs["logits"].dtype == outputs["scores"].dtype == tf.float32
+    net.activate("a")
+    scores = tf.function(net)(tf.constant(images)).numpy()
+    assert outputs["scores"].numpy().tobytes() == scores.tobytes()
+    default = _serve(served, "serving_default", images)
+    assert default.tobytes() == _serve(served, "c", images).tobytes()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_logits_have_the_same_bytes_for_any_batch(net, path, batch):
+    served = tf.saved_model.load(path)
+    images = tiny_nets.images(batch)
+    for name in NAMES:
+        expected = tiny_nets.graph_logits(net, name, images)
+        assert _serve(served, name, images).tobytes() == expected.tobytes()
+
+
+def test_both_loaders_without_keras_and_packnet_tf(net, path, tmp_path):
+    images = tiny_nets.images()
+    found = _load_elsewhere(path, images, tmp_path)
+    for name in NAMES:
+        expected = tiny_nets.graph_logits(net, name, images).tobytes()
+        assert found[f"new {name} logits"].tobytes() == expected
+        assert found[f"old {name} logits"].tobytes() == expected
+    assert found["old serving_default logits"].tobytes() == expected
+
+
+def test_classes_are_names_one_row_per_image(tmp_path):
+    net = tiny_nets.packed_net(())
+    tiny_nets.add_packed(net, "a", class_names=("ant", "bee", "größe"))
+    tiny_nets.add_packed(net, "b", classes=2, activation="sigmoid")
+    served = tf.saved_model.load(export_saved_model(net, tmp_path / "2"))
+    images = tiny_nets.images(4)
+    names = _serve(served, "a", images, "classes")
+    assert names.tolist() == [["ant".encode(), b"bee", "größe".encode()]] * 4
+    names = _serve(served, "b", images, "classes")
+    assert names.tolist() == [[b"0", b"1"]] * 4
+    logits = _serve(served, "b", images)
+    scores = _serve(served, "b", images, "scores")
+    assert np.array_equal(scores, tf.sigmoid(logits).numpy())
+
+
+def test_each_kernel_is_stored_once(net, path):
+    stored = tf.train.list_variables(str(path / "variables" / "variables"))
+    shapes = [tuple(shape) for _, shape in stored]
+    for kernel in net.masked_kernels():
+        assert shapes.count(tuple(kernel.variable.shape)) == 1
+    weights = sum(int(np.prod(shape)) for shape in shapes)
+    kernels = sum(int(np.prod(k.variable.shape)) for k in net.masked_kernels())
+    private = sum(int(np.prod(v.shape)) for v in net.private_variables)
+    heads = 3 * (tiny_nets.FEATURES + 1) * len(NAMES)
+    assert weights < kernels + private * len(NAMES) + heads + 20
+
+
+def test_frozen_private_variables_are_stored_once(tmp_path):
+    net = tiny_nets.packed_net(("a", "b"), private="frozen")
+    path = export_saved_model(net, tmp_path / "2")
+    stored = tf.train.list_variables(str(path / "variables" / "variables"))
+    private = sum(int(np.prod(v.shape)) for v in net.private_variables)
+    assert [shape for _, shape in stored].count([private]) == 1
+    _assert_same_logits(net, path, ("a", "b"))
+
+
+def test_states_side_by_side_never_mix(tmp_path):
+    net = tiny_nets.packed_net(("a",))
+    images = tiny_nets.images()
+    paths, expected = [], {}
+    for number, name in enumerate(("b", "c"), start=2):
+        tiny_nets.add_packed(net, name)
+        paths.append(export_saved_model(net, tmp_path / str(number)))
+    other = tiny_nets.packed_net(("a", "b", "c"), seed=3)
+    paths.append(export_saved_model(other, tmp_path / "other"))
+    served = [tf.saved_model.load(path) for path in (*paths, *paths)]
+    for owner in (net, other):
+        expected[owner] = tiny_nets.graph_logits(owner, "a", images).tobytes()
+    assert expected[net] != expected[other]
+    for index, loaded in enumerate(served):
+        owner = other if index % 3 == 2 else net
+        assert _serve(loaded, "a", images).tobytes() == expected[owner]
+
+
+def test_a_session_with_two_states_does_not_mix_views(tmp_path):
+    # One graph and one session for both: names are all that tells apart.
+    nets = [tiny_nets.packed_net(("a", "b"), seed=seed) for seed in (0, 1)]
+    images = tiny_nets.images()
+    paths = [
+        export_saved_model(net, tmp_path / str(number))
+        for number, net in enumerate(nets)
+    ]
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph()) as session:
+        outputs = []
+        for number, path in enumerate(paths):
+            graph = v1.saved_model.loader.load(
+                session, ["serve"], str(path), import_scope=f"n{number}"
+            )
+            signature = graph.signature_def["a"]
+            outputs.append(
+                session.run(
+                    f"n{number}/{signature.outputs['logits'].name}",
+                    {f"n{number}/{signature.inputs['images'].name}": images},
+                )
+            )
+    for net, found in zip(nets, outputs, strict=True):
+        expected = tiny_nets.graph_logits(net, "a", images)
+        assert found.tobytes() == expected.tobytes()
+
+
+def test_a_copy_goes_on_when_another_is_dropped(net, path):
+    images = tiny_nets.images()
+    expected = tiny_nets.graph_logits(net, "a", images).tobytes()
+    one, two = tf.saved_model.load(path), tf.saved_model.load(path)
+    assert _serve(one, "a", images).tobytes() == expected
+    del one
+    assert _serve(two, "a", images).tobytes() == expected
+    signature = two.signatures["a"]
+    del two
+    found = signature(images=tf.constant(images))["logits"].numpy()
+    assert found.tobytes() == expected
+
+
+def test_exporting_twice_answers_the_same(net, path, tmp_path):
+    again = tf.saved_model.load(export_saved_model(net, tmp_path / "3"))
+    served = tf.saved_model.load(path)
+    images = tiny_nets.images()
+    for name in NAMES:
+        one, two = (_serve(s, name, images) for s in (served, again))
+        assert one.tobytes() == two.tobytes()
+
+
+def test_export_leaves_the_network_as_it_was(net, tmp_path):
+    net.activate("b")
+    images = tiny_nets.images()
+    before = net(images).numpy()
+    views = [kernel.layer.view_task for kernel in net.masked_kernels()]
+    constants = [
+        layer.mean
+        for layer in net.backbone.layers
+        if isinstance(layer, keras.layers.Normalization)
+    ]
+    export_saved_model(net, tmp_path / "3")
+    assert net.active_task.name == "b"
+    assert views == [k.layer.view_task for k in net.masked_kernels()]
+    assert net(images).numpy().tobytes() == before.tobytes()
+    net.verify_digests()
+    for layer in net.backbone.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            assert layer.mean is constants.pop(0)
+
+
+def test_a_mirrored_network_inside_its_scope(tmp_path):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    net = tiny_nets.packed_net(("a", "b"), strategy=strategy)
+    path = export_saved_model(net, tmp_path / "outside")
+    _assert_same_logits(net, path, ("a", "b"))
+    with strategy.scope():
+        path = export_saved_model(net, tmp_path / "inside")
+    _assert_same_logits(net, path, ("a", "b"))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(tmp_path, policy):
+    keras.utils.set_random_seed(0)
+    net = PackNet(tiny_nets.backbone(dtype=policy))
+    for name in ("a", "b"):
+        tiny_nets.add_packed(net, name)
+    path = export_saved_model(net, tmp_path / "2")
+    _assert_same_logits(net, path, ("a", "b"))
+
+
+def test_a_task_without_a_head_gives_features(tmp_path):
+    net = tiny_nets.packed_net(())
+    tiny_nets.add_packed(net, "base", classes=0)
+    images = tiny_nets.images()
+    served = tf.saved_model.load(export_saved_model(net, tmp_path / "1"))
+    expected = tiny_nets.graph_logits(net, "base", images).tobytes()
+    for name in ("base", "serving_default"):
+        found = _serve(served, name, images, "features")
+        assert found.tobytes() == expected
+    tiny_nets.add_packed(net, "a")
+    served = tf.saved_model.load(export_saved_model(net, tmp_path / "2"))
+    assert _serve(served, "base", images, "features").tobytes() == expected
+    assert _serve(served, "serving_default", images).shape == (5, 3)
+
+
+def test_an_open_image_size_has_to_be_given(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3)(inputs)
+    net = PackNet(
+        keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(x))
+    )
+    tiny_nets.add_packed(net, "a")
+    tiny_nets.add_packed(net, "b")
+    with pytest.raises(NetworkError, match="give image_size"):
+        export_saved_model(net, tmp_path / "2")
+    assert os.listdir(tmp_path) == []
+    path = export_saved_model(net, tmp_path / "2", image_size=9)
+    _assert_same_logits(net, path, ("a", "b"), size=9)
+
+
+def test_another_image_size_than_the_backbones_is_refused(net, tmp_path):
+    export_saved_model(net, tmp_path / "3", image_size=tiny_nets.SIZE)
+    with pytest.raises(NetworkError, match="image_size=64.*12 x 12"):
+        export_saved_model(net, tmp_path / "4", image_size=64)
+
+
+def test_only_packed_networks_are_exported(tmp_path):
+    net = tiny_nets.packed_net(())
+    with pytest.raises(PhaseError, match="no task"):
+        export_saved_model(net, tmp_path / "1")
+    net.add_task("a", 3)
+    with pytest.raises(PhaseError, match="'a' is in its train phase"):
+        export_saved_model(net, tmp_path / "1")
+
+
+def test_a_changed_network_is_refused(tmp_path):
+    net = tiny_nets.packed_net(("a", "b"))
+    kernel = net.masked_kernels()[0]
+    value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
+    kernel.variable.assign(np.where(mask == 0, np.float32(1), value))
+    with pytest.raises(PromiseError, match="free weights"):
+        export_saved_model(net, tmp_path / "2")
+    kernel.variable.assign(np.where(mask == 1, np.float32(1), value))
+    with pytest.raises(PromiseError, match="a, b"):
+        export_saved_model(net, tmp_path / "2")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_existing_folder_is_never_overwritten(net, path):
+    with pytest.raises(StateError, match="exists already"):
+        export_saved_model(net, path)
+
+
+@keras.saving.register_keras_serializable("test_serving")
+class _Noisy(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator(0)
+
+    def call(self, inputs):
+        return inputs + keras.random.normal(
+            keras.ops.shape(inputs), seed=self.seed_generator
+        )
+
+
+def test_state_that_cannot_be_exported_is_named(tmp_path):
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Dense(4)(_Noisy()(keras.layers.Flatten()(inputs)))
+    net = PackNet(keras.Model(inputs, x))
+    tiny_nets.add_packed(net, "a")
+    with pytest.raises(NetworkError, match="'a' uses state"):
+        export_saved_model(net, tmp_path / "1")
+    assert os.listdir(tmp_path) == []
