@@ -21,7 +21,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from apps import run_flags, task_app
 
 run_flags.define_network_flags()
-run_flags.define_task_flags(phases=("prune",))
+run_flags.define_task_flags(phases=("prune",), gradual_epochs=0)
 
 if __name__ == "__main__":
     run_flags.run(

@@ -1,11 +1,15 @@
 """Flags that the apps share, and how they become options."""
 
+import os
 import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
+
+# TensorFlow's own remarks hide what the apps say; set it to 0 to see them.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from packnet_tf.errors import FlagError, PackNetError
 from packnet_tf.options import (
@@ -104,8 +108,15 @@ def define_network_flags() -> None:
     )
 
 
-def define_task_flags(phases: tuple[str, ...] = PHASES) -> None:
-    """Flags of one task's training."""
+def define_task_flags(
+    phases: tuple[str, ...] = PHASES, gradual_epochs: int | None = None
+) -> None:
+    """Flags of one task's training.
+
+    Args:
+        phases: The phases that the app runs.
+        gradual_epochs: Default of the flag.
+    """
     flags.DEFINE_string("task", None, "Name of the task.")
     define_data_flags()
     flags.DEFINE_list(
@@ -130,8 +141,9 @@ def define_task_flags(phases: tuple[str, ...] = PHASES) -> None:
     )
     flags.DEFINE_integer(
         "gradual_epochs",
-        _TASK.gradual_epochs,
-        "Epochs of retraining over which pruning is spread; 0: at once.",
+        gradual_epochs,
+        "Epochs of retraining over which pruning is spread; 0: at once; by "
+        "default half of them.",
     )
     flags.DEFINE_enum(
         "origin",
@@ -168,12 +180,6 @@ def define_task_flags(phases: tuple[str, ...] = PHASES) -> None:
     )
     flags.DEFINE_float(
         "weight_decay", None, "Decoupled weight decay; default: Keras's own."
-    )
-    flags.DEFINE_float(
-        "distill",
-        _TASK.distill,
-        "Weight, from 0 to 1, of the train phase's own scores in the targets "
-        "of retraining.",
     )
     flags.DEFINE_float(
         "validation_share",
@@ -274,6 +280,8 @@ def run(main: Callable[[], None], *required: str) -> None:
         flags.mark_flag_as_required(name)
 
     def guarded(argv):
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
         try:
             if len(argv) > 1:
                 raise FlagError(

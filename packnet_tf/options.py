@@ -70,7 +70,9 @@ class NetworkOptions:
             self.precision,
             ("float32", "mixed_float16", "mixed_bfloat16"),
         )
-        _choice("base_recovery", self.base_recovery, ("none", "distill", "data"))
+        _choice(
+            "base_recovery", self.base_recovery, ("none", "distill", "data")
+        )
         _at_least("base_recovery_epochs", self.base_recovery_epochs, 1)
         _positive("base_learning_rate", self.base_learning_rate)
 
@@ -93,7 +95,7 @@ class TaskOptions:
         planned_tasks: For `equal_share`: tasks to be added in all.
         scope: `"layer"` or `"global"` ranking.
         gradual_epochs: Epochs of the retrain phase over which the pruning is
-            spread; 0 prunes at once.
+            spread; 0 prunes at once, None takes half the phase.
         origin: Where claimed weights start; see `PackNet.add_task`.
         train_epochs: Epochs of the train phase.
         retrain_epochs: Epochs of the retrain phase.
@@ -104,8 +106,6 @@ class TaskOptions:
         schedule: `"cosine"` to 0, `"constant"`, or `"step"` (x 0.1 after
             half the phase, as the paper's train phase).
         weight_decay: Decoupled weight decay, or None.
-        distill: Weight from 0 to 1 of the train phase's own scores, against
-            the labels, in the retrain phase's targets.
         validation_share: Share of the training images kept for validation.
         seed: Seed of everything random.
     """
@@ -115,17 +115,16 @@ class TaskOptions:
     prune_fraction: Any = 0.75
     planned_tasks: int | None = None
     scope: str = "layer"
-    gradual_epochs: int = 0
+    gradual_epochs: int | None = None
     origin: str = "auto"
-    train_epochs: int = 20
-    retrain_epochs: int = 10
+    train_epochs: int = 12
+    retrain_epochs: int = 18
     batch_size: int = 32
     optimizer: str = "adam"
     learning_rate: float = 2e-3
-    retrain_learning_rate: float = 1e-3
+    retrain_learning_rate: float = 2e-3
     schedule: str = "cosine"
     weight_decay: float | None = None
-    distill: float = 0.0
     validation_share: float = 0.1
     seed: int = 0
 
@@ -144,21 +143,20 @@ class TaskOptions:
         _at_least("train_epochs", self.train_epochs, 1)
         _at_least("retrain_epochs", self.retrain_epochs, 1)
         _at_least("batch_size", self.batch_size, 1)
-        _at_least("gradual_epochs", self.gradual_epochs, 0)
+        if self.gradual_epochs is not None:
+            _at_least("gradual_epochs", self.gradual_epochs, 0)
         _positive("learning_rate", self.learning_rate)
         _positive("retrain_learning_rate", self.retrain_learning_rate)
         if self.weight_decay is not None and self.weight_decay < 0:
             raise FlagError(
                 f"--weight_decay={self.weight_decay}: expected 0 or more."
             )
-        if not 0 <= self.distill <= 1:
-            raise FlagError(f"--distill={self.distill}: expected 0 to 1.")
         if not 0 <= self.validation_share < 1:
             raise FlagError(
                 f"--validation_share={self.validation_share}: expected at "
                 "least 0 and less than 1."
             )
-        if self.gradual_epochs > self.retrain_epochs:
+        if (self.gradual_epochs or 0) > self.retrain_epochs:
             raise FlagError(
                 f"--gradual_epochs={self.gradual_epochs} is more than "
                 f"--retrain_epochs={self.retrain_epochs}; the pruning has to "

@@ -288,7 +288,9 @@ def decompress(blob: np.ndarray | bytes, shape: Sequence[int]) -> np.ndarray:
             f"it has dtype {blob.dtype} and {blob.ndim} dimensions, not uint8 "
             "and one"
         )
-    data = memoryview(np.ascontiguousarray(np.frombuffer(blob, np.uint8)))
+    data = memoryview(
+        np.ascontiguousarray(blob) if isinstance(blob, np.ndarray) else blob
+    )
     bits, payload = _read_header(data, shape)
     expected = _packed_size(math.prod(shape), bits)
     try:

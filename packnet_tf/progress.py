@@ -60,7 +60,7 @@ class PhaseProgress(keras.callbacks.Callback):
         elapsed = time.monotonic() - self._start
         left = elapsed / (self._done - self._first)
         left *= self._epochs - self._done
-        text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        text = "  ".join(f"{n} {value:.4f}" for n, value in figures.items())
         line = f"{self._head(self._done)}  {text}  left {clock(left)}"
         sys.stdout.write(f"\r{line}\n" if self._terminal else f"{line}\n")
         sys.stdout.flush()

@@ -143,6 +143,11 @@ class Protection:
             if is_shared
         }
 
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        """What a traced step depends on; steps of equal facts are equal."""
+        return self._owner, self._stale_slots, frozenset(self._kernels)
+
     def attach(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Makes the optimizer's weight decay pass protected weights by.
 

@@ -128,8 +128,18 @@ class ProtectedTraining(keras.Model):
                 self.optimizer = book.recipe.fresh()
 
     def _masks_changed(self) -> None:
-        """Rebuilds the step for new masks, keeping the optimizer's slots."""
-        self._training_book.protection = None
+        """Rebuilds the step for new masks, keeping the optimizer's slots.
+
+        Steps read the masks as they run; only other facts, such as a kernel
+        that is now shared, make another program.
+        """
+        book = self._training_book
+        if book.protection is None:
+            return
+        changed = self._make_protection()
+        if changed.facts == book.protection.facts:
+            return
+        book.protection = None
         if "train" in self._drop_functions("train"):
             # In the middle of a `fit`, which holds no function of its own.
             self.make_train_function()

@@ -222,7 +222,6 @@ class TaskRun:
         peak = (
             options.learning_rate if train else options.retrain_learning_rate
         )
-        soft = not train and options.distill > 0
         self.net.compile(
             make_optimizer(
                 options.optimizer,
@@ -231,9 +230,7 @@ class TaskRun:
                 epochs * self.data.steps,
                 options.weight_decay,
             ),
-            "categorical_crossentropy"
-            if soft
-            else "sparse_categorical_crossentropy",
+            "sparse_categorical_crossentropy",
             metrics=["accuracy"],
         )
 
@@ -246,13 +243,19 @@ class TaskRun:
         net, options = self.net, self.options
         fraction = self._fraction()
         start = time.monotonic()
+        steps = options.gradual_epochs
+        if steps is None:
+            steps = options.retrain_epochs // 2
+        # The retrain phase follows what is recorded here.
+        self.record["gradual"] = []
         if fraction == 0.0:
             self._say("  prune: the last of the planned tasks keeps all")
-        elif options.gradual_epochs:
+        elif steps:
             self._say(
-                f"  prune: {fraction:.1%} over the first "
-                f"{options.gradual_epochs} epochs of retraining"
+                f"  prune: {fraction:.1%}, over the first {steps} epochs of "
+                "retraining"
             )
+            self.record["gradual"] = pruning.gradual_fractions(fraction, steps)
         else:
             net.prune(fraction, scope=options.scope)
             self._note("accuracy_pruned", self._validate())
@@ -284,16 +287,13 @@ class TaskRun:
             self._compile(phase)
             keras.utils.set_random_seed(self.options.seed)
         gradual = []
-        if phase == "retrain" and self.options.gradual_epochs:
-            if "prune" not in record["done"]:
+        if phase == "retrain":
+            gradual = record.get("gradual", [])
+            if len(gradual) > epochs:
                 raise PhaseError(
-                    "Gradual pruning is part of the retrain phase: add "
-                    "'prune' to --phases before 'retrain'."
-                )
-            fraction = self._fraction()
-            if fraction > 0.0:
-                gradual = pruning.gradual_fractions(
-                    fraction, self.options.gradual_epochs
+                    f"The prune phase planned {len(gradual)} epochs of "
+                    f"gradual pruning, but --retrain_epochs={epochs}; retrain "
+                    "at least as long."
                 )
         progress = PhaseProgress(
             f"{self.options.task} {phase}",
@@ -347,11 +347,11 @@ class TaskRun:
         self.record["done"].append(phase)
         self.record["phase"], self.record["epoch"] = None, 0
         checkpoints.save(self._folder, self.net, self.record)
-        shown = self.record["metrics"]
-        last = list(shown.items())[-1:] or [("", 0.0)]
         took = clock(self.record["seconds"].get(phase, 0.0))
-        name, value = last[0]
-        self._say(f"  {phase}: {took} min, {name} {value:.4f}")
+        key = {"train": "trained", "prune": "pruned"}.get(phase, "retrained")
+        accuracy = self.record["metrics"].get(f"accuracy_{key}")
+        shown = "" if accuracy is None else f", validation {accuracy:.4f}"
+        self._say(f"  {self.options.task} {phase}: {took} min{shown}")
 
 
 def accuracy(net: PackNet, dataset) -> float:

@@ -2,6 +2,7 @@ import errno
 import os
 
 import pytest
+
 from packnet_tf import disk
 from packnet_tf.errors import StateError
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from packnet_tf import ownership
 from packnet_tf.folding import FoldedKernel, FoldedView, OwnerCodes
 

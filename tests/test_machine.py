@@ -1,6 +1,7 @@
 import json
 
 import tensorflow as tf
+
 from packnet_tf import machine
 
 

@@ -1,6 +1,7 @@
 import copy
 
 import pytest
+
 from packnet_tf import manifest, seals
 from packnet_tf.errors import StateError
 

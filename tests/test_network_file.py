@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tiny_nets
+
 from packnet_tf.errors import StateError
 from packnet_tf.network_file import (
     check_network,

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tiny_nets
+
 from packnet_tf import states
 from packnet_tf.errors import StateError
 from packnet_tf.probe import probe_logits, read_probe

@@ -1,18 +1,21 @@
 import os
+import shutil
 
 import pytest
 import tensorflow as tf
 import tiny_nets
+
 from packnet_tf import seals, states
 from packnet_tf.errors import StateError
 from packnet_tf.publish import publish, recover
+from packnet_tf.serving import export_saved_model
 from packnet_tf.workdir import Workdir
 
 
-@pytest.fixture
-def workdir(tmp_path):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A workdir of two states, both published."""
-    workdir = Workdir(tmp_path / "w")
+    workdir = Workdir(tmp_path_factory.mktemp("publish") / "w")
     net = tiny_nets.packed_net(())
     for name in ("a", "b"):
         tiny_nets.add_packed(net, name)
@@ -21,8 +24,15 @@ def workdir(tmp_path):
     return workdir
 
 
-def test_versions_are_numbers_with_a_config_beside(workdir):
-    folder = workdir.serving_path / "net"
+@pytest.fixture
+def workdir(made, tmp_path):
+    """A copy of it, for the test to do with what it wants."""
+    shutil.copytree(made.path, tmp_path / "w")
+    return Workdir(tmp_path / "w")
+
+
+def test_versions_are_numbers_with_a_config_beside(made):
+    folder = made.serving_path / "net"
     assert sorted(os.listdir(folder)) == ["1", "2", "models.config"]
     config = (folder / "models.config").read_text()
     assert 'name: "net"' in config
@@ -86,8 +96,6 @@ def test_a_version_of_another_state_is_exported_again(workdir):
     folder = workdir.serving_path / "net"
     os.rename(folder / "2", workdir.path / "away")
     other = tiny_nets.packed_net(("a", "b"), seed=8)
-    from packnet_tf.serving import export_saved_model
-
     export_saved_model(other, folder / "2")
     removed, exported = recover(workdir, model_name="net")
     assert "removed" in removed and "exported" in exported

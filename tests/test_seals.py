@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from packnet_tf import seals
 from packnet_tf.errors import StateError
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_nets
+
 from packnet_tf.errors import (
     NetworkError,
     PhaseError,
@@ -141,7 +142,7 @@ def test_classes_are_names_one_row_per_image(tmp_path):
     served = tf.saved_model.load(export_saved_model(net, tmp_path / "2"))
     images = tiny_nets.images(4)
     names = _serve(served, "a", images, "classes")
-    assert names.tolist() == [["ant".encode(), b"bee", "größe".encode()]] * 4
+    assert names.tolist() == [[b"ant", b"bee", "größe".encode()]] * 4
     names = _serve(served, "b", images, "classes")
     assert names.tolist() == [[b"0", b"1"]] * 4
     logits = _serve(served, "b", images)
@@ -171,21 +172,21 @@ def test_frozen_private_variables_are_stored_once(tmp_path):
 
 
 def test_states_side_by_side_never_mix(tmp_path):
-    net = tiny_nets.packed_net(("a",))
+    net = tiny_nets.packed_net(("a", "b"))
     images = tiny_nets.images()
-    paths, expected = [], {}
-    for number, name in enumerate(("b", "c"), start=2):
-        tiny_nets.add_packed(net, name)
-        paths.append(export_saved_model(net, tmp_path / str(number)))
-    other = tiny_nets.packed_net(("a", "b", "c"), seed=3)
+    paths = [export_saved_model(net, tmp_path / "2")]
+    tiny_nets.add_packed(net, "c")
+    paths.append(export_saved_model(net, tmp_path / "3"))
+    other = tiny_nets.packed_net(("a", "b"), seed=3)
     paths.append(export_saved_model(other, tmp_path / "other"))
-    served = [tf.saved_model.load(path) for path in (*paths, *paths)]
-    for owner in (net, other):
-        expected[owner] = tiny_nets.graph_logits(owner, "a", images).tobytes()
-    assert expected[net] != expected[other]
-    for index, loaded in enumerate(served):
-        owner = other if index % 3 == 2 else net
-        assert _serve(loaded, "a", images).tobytes() == expected[owner]
+    served = [tf.saved_model.load(path) for path in paths]
+    expected = [
+        tiny_nets.graph_logits(owner, "a", images).tobytes()
+        for owner in (net, net, other)
+    ]
+    assert expected[0] != expected[2]
+    for loaded, logits in zip(served, expected, strict=True):
+        assert _serve(loaded, "a", images).tobytes() == logits
 
 
 def test_a_session_with_two_states_does_not_mix_views(tmp_path):

@@ -1,25 +1,24 @@
 import errno
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_nets
+
 from packnet_tf import states
 from packnet_tf.errors import PhaseError, PromiseError, StateError
 from packnet_tf.workdir import Workdir
 
 
-@pytest.fixture
-def workdir(tmp_path):
-    return Workdir(tmp_path / "w")
-
-
-def _commit_all(workdir, names=("a", "b")):
-    """Returns the network after each of its tasks became a state."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A network, and a workdir with a state after each of its two tasks."""
+    workdir = Workdir(tmp_path_factory.mktemp("states") / "w")
     net = tiny_nets.packed_net(())
-    for name in names:
+    for name in ("a", "b"):
         tiny_nets.add_packed(net, name)
         states.commit(
             workdir,
@@ -28,11 +27,23 @@ def _commit_all(workdir, names=("a", "b")):
             facts={"fractions": (0.5,), "task": name},
             probe_images=tiny_nets.images(2),
         )
-    return net
+    return net, workdir
 
 
-def test_a_state_holds_the_whole_network(workdir):
-    net = _commit_all(workdir)
+@pytest.fixture
+def workdir(made, tmp_path):
+    """A copy of the workdir, for the test to do with what it wants."""
+    shutil.copytree(made[1].path, tmp_path / "w")
+    return Workdir(tmp_path / "w")
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return Workdir(tmp_path / "w")
+
+
+def test_a_state_holds_the_whole_network(made):
+    net, workdir = made
     assert [s.path.name for s in workdir.states()] == ["001-a", "002-b"]
     assert workdir.newest().number == 2
     assert sorted(os.listdir(workdir.states_path / "002-b")) == [
@@ -53,17 +64,20 @@ def test_a_state_holds_the_whole_network(workdir):
 
 
 def test_a_task_answers_the_same_in_every_later_state(workdir):
-    net = _commit_all(workdir, ("a", "b", "c"))
+    net, _ = states.load(workdir, "a")
     images = tiny_nets.images()
     expected = tiny_nets.graph_logits(net, "a", images)
-    for number in (1, 2, 3):
+    net, _ = states.load(workdir)
+    tiny_nets.add_packed(net, "c")
+    states.commit(workdir, net)
+    for number in (2, 3):
         read, _ = states.load(workdir, number)
         found = tiny_nets.graph_logits(read, "a", images)
         assert found.tobytes() == expected.tobytes()
 
 
-def test_the_manifest_says_how_each_task_was_made(workdir):
-    net = _commit_all(workdir)
+def test_the_manifest_says_how_each_task_was_made(made):
+    net, workdir = made
     state = workdir.newest()
     assert [task["name"] for task in state.tasks] == ["a", "b"]
     for task in state.tasks:
@@ -78,9 +92,10 @@ def test_the_manifest_says_how_each_task_was_made(workdir):
     assert state.manifest["versions"]["tensorflow"] == tf.__version__
 
 
-def test_a_compiled_network_is_written_without_its_optimizer(workdir):
-    net = tiny_nets.packed_net(("a",))
-    net.add_task("b", 3)
+def test_a_compiled_network_is_written_without_its_optimizer(empty):
+    workdir = empty
+    net = tiny_nets.packed_net(())
+    net.add_task("a", 3)
     net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     net.fit(tiny_nets.images(), np.arange(5) % 3, verbose=0)
     net.pack()
@@ -90,8 +105,8 @@ def test_a_compiled_network_is_written_without_its_optimizer(workdir):
     assert net.compiled and net.optimizer is not None
 
 
-def test_the_origin_is_kept_beside_the_states(workdir):
-    net = _commit_all(workdir)
+def test_the_origin_is_kept_beside_the_states(made, workdir):
+    net, _ = made
     first = workdir.origin_path.read_bytes()
     assert len(net.pretrained_kernels) == len(net.masked_kernels())
     read, _ = states.load(workdir)
@@ -108,7 +123,8 @@ def test_the_origin_is_kept_beside_the_states(workdir):
         states.load(workdir)
 
 
-def test_only_packed_networks_are_committed(workdir):
+def test_only_packed_networks_are_committed(empty):
+    workdir = empty
     net = tiny_nets.packed_net(())
     with pytest.raises(PhaseError, match="pack()"):
         states.commit(workdir, net)
@@ -119,7 +135,7 @@ def test_only_packed_networks_are_committed(workdir):
 
 
 def test_a_changed_older_task_is_refused_and_nothing_written(workdir):
-    net = _commit_all(workdir)
+    net, _ = states.load(workdir)
     tiny_nets.add_packed(net, "c")
     kernel = net.masked_kernels()[0]
     kernel.variable.assign(np.asarray(kernel.variable) * 1.001)
@@ -127,10 +143,11 @@ def test_a_changed_older_task_is_refused_and_nothing_written(workdir):
     with pytest.raises(PromiseError, match="a, b, c"):
         states.commit(workdir, net)
     assert workdir.newest() == before
-    assert os.listdir(workdir.states_path) == ["001-a", "002-b"]
+    assert sorted(os.listdir(workdir.states_path)) == ["001-a", "002-b"]
 
 
-def test_free_weights_that_are_not_zero_are_refused(workdir):
+def test_free_weights_that_are_not_zero_are_refused(empty):
+    workdir = empty
     net = tiny_nets.packed_net(("a",))
     kernel = net.masked_kernels()[0]
     value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
@@ -140,8 +157,8 @@ def test_free_weights_that_are_not_zero_are_refused(workdir):
     assert workdir.states() == []
 
 
-def test_states_follow_each_other(workdir):
-    net = _commit_all(workdir)
+def test_states_follow_each_other(made):
+    net, workdir = made
     with pytest.raises(StateError, match="002-b is as new"):
         states.commit(workdir, net)
     other = tiny_nets.packed_net(("a", "b", "c"), seed=5)
@@ -153,26 +170,25 @@ def test_states_follow_each_other(workdir):
 def test_a_full_disk_leaves_the_states_as_they_were(
     workdir, monkeypatch, step
 ):
-    net = _commit_all(workdir, ("a",))
-    tiny_nets.add_packed(net, "b")
+    net, _ = states.load(workdir)
+    tiny_nets.add_packed(net, "c")
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, step, full)
-        with pytest.raises(StateError, match="002-b: .*No space left"):
+        with pytest.raises(StateError, match="003-c: .*No space left"):
             states.commit(workdir, net)
-    assert os.listdir(workdir.states_path) == ["001-a"]
+    assert sorted(os.listdir(workdir.states_path)) == ["001-a", "002-b"]
     states.commit(workdir, net)
-    assert workdir.newest().name == "b"
+    assert workdir.newest().name == "c"
 
 
 @pytest.mark.parametrize(
     "name", ["net.keras", "manifest.json", "manifest.sha256"]
 )
 def test_a_damaged_file_is_named(workdir, name):
-    _commit_all(workdir, ("a",))
     path = workdir.newest().path / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -186,16 +202,16 @@ def test_a_damaged_file_is_named(workdir, name):
 
 def test_a_wrong_digest_in_a_well_formed_state_is_found(workdir):
     # Both files exchanged for others that fit each other, but not the tasks.
-    _commit_all(workdir, ("a",))
     folder = workdir.newest().path
     record = json.loads((folder / "manifest.json").read_text())
     record["tasks"][0]["digest"] = "0" * 64
     states.seals.write_sealed_json(folder, "manifest", record)
-    with pytest.raises(StateError, match="net.keras is damaged: task.* a "):
+    with pytest.raises(StateError, match="net.keras is damaged: task.* a are"):
         states.load(workdir)
 
 
-def test_commit_and_load_under_two_replicas(workdir):
+def test_commit_and_load_under_two_replicas(empty):
+    workdir = empty
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     net = tiny_nets.packed_net(("a",), strategy=strategy)
     tiny_nets.add_packed(net, "b")

@@ -1,20 +1,29 @@
+import shutil
+
 import numpy as np
 import pytest
 import tiny_nets
+
 from packnet_tf import machine, states, verification
 from packnet_tf.publish import publish
 from packnet_tf.workdir import Workdir
 
 
-@pytest.fixture
-def workdir(tmp_path):
-    workdir = Workdir(tmp_path / "w")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    workdir = Workdir(tmp_path_factory.mktemp("verification") / "w")
     net = tiny_nets.packed_net(())
     for name in ("a", "b"):
         tiny_nets.add_packed(net, name)
         state = states.commit(workdir, net, probe_images=tiny_nets.images(2))
     publish(workdir, state, model_name="net")
     return workdir
+
+
+@pytest.fixture
+def workdir(made, tmp_path):
+    shutil.copytree(made.path, tmp_path / "w")
+    return Workdir(tmp_path / "w")
 
 
 def _failed(workdir):

@@ -4,6 +4,7 @@ import sys
 import textwrap
 
 import pytest
+
 from packnet_tf.errors import StateError
 from packnet_tf.workdir import Workdir
 

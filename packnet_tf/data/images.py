@@ -70,8 +70,14 @@ class Preprocessing:
         return round(image_size * 8 / 7)
 
     def unboxed(self) -> "Preprocessing":
-        """Returns the same for a source that has no bounding boxes."""
-        return dataclasses.replace(self, box=False)
+        """Returns what is left of it for a source without bounding boxes.
+
+        Cutting to the box is what stands in for random crops in the paper's
+        CUBS and Cars; where there are no boxes, training crops at random.
+        """
+        if not self.box:
+            return self
+        return dataclasses.replace(self, box=False, crop="random")
 
     def to_facts(self) -> dict[str, Any]:
         """Returns the choices as a JSON-able dictionary, for a manifest."""

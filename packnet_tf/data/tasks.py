@@ -104,7 +104,8 @@ def open_task(
 
     Args:
         name: The task's name. If it is registered, its preprocessing is
-            used, and its data unless `data` is given.
+            used (without its bounding boxes where the data has none; see
+            `Preprocessing.unboxed`), and its data unless `data` is given.
         data: An image folder (`PATH/{train,test}/CLASS/*.jpg`), a `.npz`
             file in Keras's layout, `tfds:NAME` or `bundled:NAME`. It brings
             its own classes.

@@ -1,31 +1,23 @@
 """A network by name: backbone, imported head, preprocessing."""
 
+import contextlib
 import dataclasses
-import difflib
-import inspect
 import pathlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
 
+from packnet_tf.cloning import is_graph
 from packnet_tf.errors import NetworkError
-from packnet_tf.networks import head as heads
-from packnet_tf.networks import preprocessing
+from packnet_tf.networks import applications, head, preprocessing
+from packnet_tf.networks.options import check_options, defaults_of
 from packnet_tf.networks.small import cnn
-
-_IMAGENET_CLASSES = 1000
-_FIXED = frozenset(
-    {
-        "classes",
-        "classifier_activation",
-        "include_top",
-        "input_shape",
-        "input_tensor",
-        "name",
-        "pooling",
-        "weights",
-        "include_preprocessing",
-    }
+from packnet_tf.networks.weights import (
+    IMAGENET_CLASSES,
+    imagenet_names,
+    one_line,
 )
 
 
@@ -34,11 +26,12 @@ class Network:
     """A network, cut for PackNet.
 
     Attributes:
-        backbone: From pixels 0 to 255, [batch, size, size, 3], to features
-            of rank 2.
-        head: The base task's head with its weights, or None.
+        backbone: Functional model of stock layers from pixels 0 to 255,
+            float32 [batch, size, size, 3], to features of rank 2.
+        head: The base task's head with its weights: a linear Dense layer on
+            the features. None if the network brings none.
         classes: Its classes; 0 without a head.
-        class_names: Their names, or None.
+        class_names: Their names, or None. ImageNet's are WordNet ids.
         preprocessing: What the backbone does to pixels first; see
             `preprocessing.mode_of`.
         head_agreement: How well backbone and head answer as the network did;
@@ -55,26 +48,7 @@ class Network:
 
 def available() -> list[str]:
     """Returns the names that `build` knows, in lower case."""
-    return sorted(["cnn", *_constructors()])
-
-
-def parse_options(text: str) -> dict[str, Any]:
-    """Returns options as a dictionary: `"alpha=0.75,x=abc"`.
-
-    Numbers become numbers, `true` and `false` become booleans.
-
-    Raises:
-        NetworkError: If a part is not of the form NAME=VALUE.
-    """
-    options: dict[str, Any] = {}
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        name, equals, value = (p.strip() for p in part.partition("="))
-        if not (name and equals and value):
-            raise NetworkError(
-                f"--network_options: {part!r} is not of the form NAME=VALUE."
-            )
-        options[name] = _value(value)
-    return options
+    return sorted(["cnn", *applications.names()])
 
 
 def build(
@@ -82,20 +56,28 @@ def build(
     *,
     image_size: int,
     weights: str = "imagenet",
-    options: dict[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     head_layer: str | None = None,
 ) -> Network:
-    """Builds a network by name; in a strategy's scope, its variables too.
+    """Builds a network by name.
+
+    Called in a strategy's scope, it makes its variables there. The same
+    arguments give the same names of layers every time, and with
+    `weights="none"` the same weights after the same
+    `keras.utils.set_random_seed`.
 
     Args:
         name: `"cnn"`, a constructor of `keras.applications` in any case, or
-            the path of a `.keras` file, which brings its own weights and
-            preprocessing.
+            the path of a `.keras` file, which brings its own weights and has
+            its preprocessing inside.
         image_size: Height and width of the images, in pixels.
-        weights: `"imagenet"` (downloaded by Keras), `"none"`, or the path of
-            a weights file of the whole network.
-        options: Options of the constructor, e.g. `{"alpha": 0.75}`.
-        head_layer: The layer that is the head, `"none"`, or None to find it.
+        weights: `"imagenet"` (downloaded by Keras), `"none"` (random, so no
+            head), or the path of a weights file of the whole network.
+        options: Options of the constructor, e.g. `{"alpha": 0.75}`; of the
+            VGG networks also `dropout`, of cnn `width` and `dropout`.
+        head_layer: The layer that is the head, None to find it, or `"none"`
+            for no head: of a `.keras` file all is backbone then, of other
+            networks what is below their own head.
 
     Raises:
         NetworkError: If one of these cannot be used; the message says what
@@ -104,130 +86,46 @@ def build(
     Example:
 
     >>> network = build("mobilenet", image_size=96, options={"alpha": 0.75})
-    >>> network.backbone.output_shape
-    (None, 768)
+    >>> network.backbone.output_shape, network.classes
+    ((None, 768), 1000)
     """
-    if image_size < 1:
-        raise NetworkError(f"--image_size={image_size}: expected 1 or more.")
+    integer = isinstance(image_size, int) and not isinstance(image_size, bool)
+    if not integer or image_size < 1:
+        raise NetworkError(
+            f"--image_size={image_size!r}: expected a whole number of pixels, "
+            "1 or more."
+        )
     options = dict(options or {})
-    if name.endswith(".keras"):
-        if options:
-            raise NetworkError(
-                f"--network_options: {name} is a file and takes none."
-            )
-        return _from_file(name, image_size, head_layer)
-    if name.lower() == "cnn":
-        return _small(image_size, weights, options)
-    return _application(name, image_size, weights, options, head_layer)
+    with _names_from_one():
+        if name.endswith(".keras"):
+            check_options(name, options, {})
+            return _from_file(name, image_size, head_layer)
+        if name.lower() == "cnn":
+            check_options(name, options, defaults_of(cnn))
+            return _small(image_size, weights, options)
+        return _application(name, image_size, weights, options, head_layer)
 
 
 def _small(image_size, weights, options) -> Network:
-    _check_options("cnn", options, {"width"})
-    if image_size < 8:
-        raise NetworkError(
-            f"--image_size={image_size}: cnn takes 8 pixels or more."
-        )
     if weights != "none":
         raise NetworkError(
-            f"--weights={weights}: there are none for cnn; use --weights=none."
+            f"--weights={weights}: there are none for cnn; use --weights=none, "
+            "or the path of a whole .keras file as --network."
         )
-    backbone = cnn(image_size, **options)
-    return Network(backbone, None, 0, None, "tf", None)
+    return Network(cnn(image_size, **options), None, 0, None, "tf", None)
 
 
 def _application(name, image_size, weights, options, head_layer) -> Network:
-    constructors = _constructors()
-    constructor = constructors.get(name.lower())
-    if constructor is None:
-        close = difflib.get_close_matches(name.lower(), available(), n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise NetworkError(
-            f"Unknown network {name!r}: {hint}Expected cnn, a network of "
-            "keras.applications (such as mobilenet, vgg16, resnet50, "
-            "densenet121), or the path of a .keras file."
-        )
-    parameters = inspect.signature(constructor).parameters
-    _check_options(name, options, set(parameters) - _FIXED)
-    mode = preprocessing.mode_of(constructor.__name__)
-    if mode is None:
-        raise NetworkError(
-            f"The preprocessing of {constructor.__name__}'s weights is not "
-            "known; save the network as a .keras file that takes pixels 0 to "
-            "255, and give its path."
-        )
-    if weights not in ("imagenet", "none") and not pathlib.Path(
-        weights
-    ).is_file():
-        raise NetworkError(
-            f"--weights={weights}: no such file; expected imagenet, none, or "
-            "the path of a weights file."
-        )
-    model = _construct(constructor, image_size, weights, options)
-    if weights not in ("imagenet", "none"):
-        _load_weights(model, weights)
-    # Random weights are worth no base task.
-    return _cut(
-        model, mode, image_size, "none" if weights == "none" else head_layer,
-        without_head=weights == "none",
-    )
-
-
-def _construct(constructor, image_size, weights, options) -> keras.Model:
-    arguments = {
-        "weights": "imagenet" if weights == "imagenet" else None,
-        "include_top": True,
-        "input_shape": (image_size, image_size, 3),
-        **options,
-    }
-    try:
-        return constructor(**arguments)
-    except Exception as error:
-        text = " ".join(str(error).split())
-        if weights == "imagenet" and (
-            "fetch" in text or "hash" in text or "URL" in text
-        ):
-            raise NetworkError(
-                f"The weights of {constructor.__name__} could not be fetched "
-                f"({text[:200]}); fetch that file by hand and give it with "
-                "--weights=FILE."
-            ) from error
-        raise NetworkError(
-            f"{constructor.__name__} cannot be built at image size "
-            f"{image_size} with options {options}: {text[:300]}"
-        ) from error
-
-
-def _load_weights(model: keras.Model, path: str) -> None:
-    try:
-        model.load_weights(path)
-    except Exception as error:
-        text = " ".join(str(error).split())
-        raise NetworkError(
-            f"--weights={path} does not fit {model.name} at "
-            f"{model.input_shape[1]} px; check --network_options and "
-            f"--image_size: {text[:300]}"
-        ) from error
-
-
-def _cut(model, mode, image_size, head_layer, without_head) -> Network:
-    """Puts preprocessing before the network, and takes its head off."""
-    if without_head:
-        # The features below the head, which is random.
-        features, _ = heads.split(model, None)
-        head = None
-    else:
-        features, head = heads.split(model, head_layer)
-    body = keras.Model(model.inputs, features, name=f"{model.name}_body")
-    images = keras.Input((image_size, image_size, 3), name="images")
-    pixels = preprocessing.apply(mode, images)
-    backbone = keras.Model(images, body(pixels), name=model.name)
-    agreement = None
-    if head is not None:
-        agreement = heads.agreement(
-            model, backbone, head, keras.Model(images, pixels)
-        )
-    classes = 0 if head is None else head.units
-    return Network(backbone, head, classes, None, mode, agreement)
+    model, mode = applications.application(name, image_size, weights, options)
+    own = None if head_layer == "none" else head_layer
+    features, imported = head.split(model, own)
+    features = applications.add_dropout(name, model, features, options)
+    if weights == "none" or head_layer == "none":
+        imported = None  # A random head is worth no base task.
+    network = _assemble(model, features, imported, mode, image_size)
+    if network.classes == IMAGENET_CLASSES:
+        network.class_names = imagenet_names()
+    return network
 
 
 def _from_file(path: str, image_size: int, head_layer) -> Network:
@@ -238,50 +136,72 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        text = " ".join(str(error).split())
+        # Keras raises whatever the content leads to.
         raise NetworkError(
-            f"--network={path} cannot be loaded: {text[:300]}"
+            f"--network={path} cannot be loaded: {one_line(error)}"
         ) from error
-    if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
+    if not is_graph(model) or not model.built:
         raise NetworkError(
-            f"--network={path} is no functional or Sequential model; build "
-            "subclassed models from masked layers, in Python."
+            f"--network={path} holds a {type(model).__name__}; expected a "
+            "functional or Sequential model with its input shape. Build "
+            "others from masked layers, in Python."
         )
-    shape = tuple(model.input_shape)
-    if len(shape) != 4 or shape[-1] != 3:
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
         raise NetworkError(
-            f"--network={path} takes inputs of shape {shape}; expected images "
-            "[batch, height, width, 3]."
+            f"--network={path} takes inputs of the shape(s) "
+            f"{', '.join(map(str, shapes))}; expected one of images, "
+            "(None, height, width, 3)."
         )
-    if any(side not in (None, image_size) for side in shape[1:3]):
+    height, width = shapes[0][1:3]
+    if not {height, width} <= {None, image_size}:
         raise NetworkError(
             f"--image_size={image_size}, but {path} takes images of "
-            f"{shape[1]} x {shape[2]} pixels; give that size."
+            f"{height} x {width} pixels; give that size."
         )
-    return _cut(model, "inside", image_size, head_layer, without_head=False)
+    features, imported = head.split(model, head_layer)
+    try:
+        return _assemble(model, features, imported, "inside", image_size)
+    except NetworkError:
+        raise
+    except Exception as error:
+        # A network of any size may still have sizes that it cannot take.
+        raise NetworkError(
+            f"--network={path} does not take images of {image_size} x "
+            f"{image_size} pixels: {one_line(error)}"
+        ) from error
 
 
-def _constructors() -> dict[str, Any]:
-    return {
-        name.lower(): value
-        for name, value in vars(keras.applications).items()
-        if inspect.isfunction(value)
-    }
+def _assemble(model, features, imported, mode, image_size) -> Network:
+    """Puts preprocessing before the part of a network below its head."""
+    body = keras.Model(model.inputs, features, name=f"{model.name}_body")
+    images = keras.Input((image_size, image_size, 3), name="images")
+    pixels = preprocessing.apply(mode, images)
+    backbone = keras.Model(images, body(pixels), name=model.name)
+    if backbone.output_shape[-1] is None:
+        raise NetworkError(
+            f"The number of {model.name}'s features is not known at "
+            f"{image_size} x {image_size} pixels; end it in a pooling layer."
+        )
+    if imported is None:
+        return Network(backbone, None, 0, None, mode, None)
+    measured = head.agreement(
+        model, backbone, imported, keras.Model(images, pixels)
+    )
+    return Network(backbone, imported, imported.units, None, mode, measured)
 
 
-def _check_options(name, options, legal) -> None:
-    for option in options:
-        if option not in legal:
-            raise NetworkError(
-                f"--network_options: {name} has no option {option!r}; it has "
-                f"{', '.join(sorted(legal)) or 'none'}."
-            )
+@contextlib.contextmanager
+def _names_from_one() -> Iterator[None]:
+    """Names layers as if none had been made before.
 
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+    Keras numbers the layers of a process, so that a network built a second
+    time would have other names, and its files other bytes.
+    """
+    key = "object_name_uids"
+    before = global_state.get_global_attribute(key)
+    global_state.set_global_attribute(key, None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(key, before)

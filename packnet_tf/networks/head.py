@@ -3,16 +3,21 @@
 import keras
 import numpy as np
 
+from packnet_tf.cloning import is_graph
 from packnet_tf.errors import NetworkError
+
+_INSTEAD = "name another layer with --head_layer, or use --head_layer=none."
+_IMAGES = 16
 
 
 def split(
-    model: keras.Model, head_layer: str | None
+    model: keras.Model, head_layer: str | None = None
 ) -> tuple[keras.KerasTensor, keras.layers.Dense | None]:
     """Cuts a network into features and head.
 
     The head is the last layer with a kernel and what follows it; a 1 x 1
-    convolution on 1 x 1 pixels is imported as `Dense`.
+    convolution on 1 x 1 pixels becomes `Dense`. Where the last layer is a
+    model of its own, it is cut.
 
     Args:
         model: A functional or Sequential network with one output.
@@ -20,8 +25,9 @@ def split(
             None to find it.
 
     Returns:
-        The features (a tensor of `model`), flattened to rank 2, and the head
-        (built, with the weights), or None.
+        The features, a tensor of `model` flattened to rank 2, and the head:
+        linear, float32, built, with the layer's very weights. None instead
+        of a head if there is none.
 
     Raises:
         NetworkError: If the layer is missing or no head can be made of it.
@@ -35,33 +41,31 @@ def split(
     layer = _find(model, head_layer)
     if layer is None:
         return _flat(model.outputs[0]), None
-    features = layer.input
-    kernel, *bias = layer.get_weights()
-    if kernel.ndim == 4:
-        if kernel.shape[:2] != (1, 1) or set(features.shape[1:3]) != {1}:
-            raise NetworkError(
-                f"Layer {layer.name!r} of {model.name} is a convolution over "
-                "an area, which cannot be a head; name another one with "
-                "--head_layer, or use --head_layer=none."
-            )
-        kernel = kernel.reshape(kernel.shape[2:])
-    if kernel.ndim != 2:
-        raise NetworkError(
-            f"Layer {layer.name!r} of {model.name} has a kernel of shape "
-            f"{kernel.shape}, which cannot be a head; name another one with "
-            "--head_layer, or use --head_layer=none."
-        )
+    features = _input_of(layer, model)
+    if is_graph(layer):
+        inner, head = split(layer)
+        body = keras.Model(layer.inputs, inner, name=layer.name)
+        return body(features), head
+    kernel, bias = _weights_of(layer, model, features)
     features = _flat(features)
     if features.shape[-1] != kernel.shape[0]:
         raise NetworkError(
             f"Layer {layer.name!r} of {model.name} is applied at several "
-            "places, so it cannot be a head; use --head_layer=none."
+            f"places at once, so it cannot be a head; {_INSTEAD}"
+        )
+    if kernel.shape[1] < 2:
+        raise NetworkError(
+            f"Layer {layer.name!r} of {model.name} has one output, but a head "
+            f"needs one for each of two classes or more; {_INSTEAD}"
         )
     head = keras.layers.Dense(
-        kernel.shape[1], use_bias=bool(bias), name="head", dtype="float32"
+        kernel.shape[1],
+        use_bias=bias is not None,
+        name="head",
+        dtype="float32",
     )
     head.build((None, kernel.shape[0]))
-    head.set_weights([kernel, *bias])
+    head.set_weights([kernel] if bias is None else [kernel, bias])
     return features, head
 
 
@@ -80,47 +84,94 @@ def agreement(
         preprocessed: From pixels to what `model` takes.
 
     Returns:
-        `top1`: share of equal first answers on 16 random images, and
-        `largest_difference` of the scores.
+        `top1`: the share of equal first answers on 16 random images, and
+        `largest_difference` of the logits. Of a network that answers with
+        probabilities these are their logarithms, which are the logits up to
+        a constant.
+
+    Raises:
+        NetworkError: If the network's outputs are not those of its head.
     """
-    rng = np.random.default_rng(0)
-    shape = (16, *backbone.input_shape[1:])
-    pixels = rng.uniform(0, 255, shape).astype("float32")
-    logits = np.asarray(head(backbone(pixels, training=False)))
-    scores = np.asarray(model(preprocessed(pixels), training=False))
-    scores = scores.reshape(len(scores), -1)
-    ours = np.asarray(keras.ops.softmax(logits))
-    # A network may end in logits; then those are what is compared.
-    if not np.allclose(scores.sum(-1), 1.0, atol=1e-3):
-        ours = logits
+    pixels = _random_images(backbone.input_shape[1])
+    ours = np.asarray(head(backbone(pixels, training=False)))
+    theirs = np.asarray(model(preprocessed(pixels), training=False))
+    if theirs.size != ours.size:
+        raise NetworkError(
+            f"{model.name} has outputs of shape {theirs.shape[1:]}, but its "
+            f"last layer with a kernel has {head.units}; {_INSTEAD}"
+        )
+    theirs = theirs.reshape(ours.shape).astype("float32")
+    first = float(np.mean(ours.argmax(-1) == theirs.argmax(-1)))
+    if np.all(theirs >= 0) and np.allclose(theirs.sum(-1), 1.0, atol=0.01):
+        tiny = np.finfo("float32").tiny
+        ours = np.log(np.maximum(keras.ops.softmax(ours), tiny))
+        theirs = np.log(np.maximum(theirs, tiny))
     return {
-        "top1": float(np.mean(ours.argmax(-1) == scores.argmax(-1))),
-        "largest_difference": float(np.abs(ours - scores).max()),
+        "top1": first,
+        "largest_difference": float(np.abs(ours - theirs).max()),
     }
 
 
+def _random_images(size: int) -> np.ndarray:
+    """Coarse patterns of random colours: more like photos than noise is."""
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(0, 255, (_IMAGES, 4, 4, 3)).astype("float32")
+    repeats = -(-size // 4)
+    fine = coarse.repeat(repeats, axis=1).repeat(repeats, axis=2)
+    return fine[:, :size, :size]
+
+
 def _find(model, head_layer):
-    if head_layer is not None:
-        try:
-            layer = model.get_layer(head_layer)
-        except ValueError as error:
-            last = ", ".join(layer.name for layer in model.layers[-5:])
-            raise NetworkError(
-                f"--head_layer={head_layer}: {model.name} has no such layer; "
-                f"its last ones are {last}."
-            ) from error
-        if not layer.get_weights():
-            raise NetworkError(
-                f"--head_layer={head_layer}: the layer has no kernel; name "
-                "one that has, or none."
-            )
-        return layer
-    with_kernel = [
-        layer
-        for layer in model.layers
-        if any(len(w.shape) > 1 for w in layer.weights)
-    ]
-    return with_kernel[-1] if with_kernel else None
+    if head_layer is None:
+        with_kernel = [x for x in model.layers if _has_kernel(x)]
+        return with_kernel[-1] if with_kernel else None
+    for layer in model.layers:
+        if layer.name == head_layer:
+            return layer
+    last = ", ".join(layer.name for layer in model.layers[-5:])
+    raise NetworkError(
+        f"--head_layer={head_layer}: {model.name} has no such layer; its last "
+        f"ones are {last}."
+    )
+
+
+def _has_kernel(layer) -> bool:
+    if isinstance(layer, keras.layers.Normalization):
+        return False  # Statistics, of rank 4 on images.
+    return any(len(w.shape) > 1 for w in layer.weights)
+
+
+def _input_of(layer, model):
+    try:
+        features = layer.input
+    except (AttributeError, ValueError):
+        features = None  # Several uses have several inputs.
+    if not isinstance(features, keras.KerasTensor):
+        raise NetworkError(
+            f"Layer {layer.name!r} of {model.name} is used more than once or "
+            f"has several inputs, so it cannot be a head; {_INSTEAD}"
+        )
+    return features
+
+
+def _weights_of(layer, model, features):
+    """Returns kernel [features, classes] and bias [classes] or None."""
+    if isinstance(layer, keras.layers.Dense):
+        kernel = np.asarray(layer.kernel)
+    elif (
+        isinstance(layer, keras.layers.Conv2D)
+        and tuple(layer.kernel.shape[:2]) == (1, 1)
+        and tuple(features.shape[1:3]) == (1, 1)
+        and layer.groups == 1
+    ):
+        kernel = np.asarray(layer.kernel)[0, 0]
+    else:
+        raise NetworkError(
+            f"Layer {layer.name!r} of {model.name} ({type(layer).__name__}) "
+            "cannot be a head; expected a Dense layer, or a 1 x 1 convolution "
+            f"on 1 x 1 pixels; {_INSTEAD}"
+        )
+    return kernel, np.asarray(layer.bias) if layer.use_bias else None
 
 
 def _flat(features):

@@ -2,14 +2,18 @@
 
 Backbones take pixels from 0 to 255. What `keras.applications` computes in a
 function outside the model is here inside it, so that training, evaluation
-and serving cannot differ. The layers are stock ones, with fixed numbers.
+and serving cannot differ. It is stock Keras with fixed numbers, computed in
+float32 whatever the network's precision: pixels have too many levels for
+bfloat16.
 """
 
 import keras
 
+from packnet_tf.errors import NetworkError
+
 _CAFFE_MEANS = (103.939, 116.779, 123.68)  # blue, green, red
-_TORCH_MEANS = (0.485, 0.456, 0.406)
-_TORCH_DEVIATIONS = (0.229, 0.224, 0.225)
+_MEANS = (0.485, 0.456, 0.406)
+_DEVIATIONS = (0.229, 0.224, 0.225)
 
 # Families of keras.applications by the start of their constructors' names;
 # the first that fits counts.
@@ -25,69 +29,76 @@ _MODES = {
     "Inception": "tf",
     "Xception": "tf",
     "NASNet": "tf",
-    "EfficientNet": "inside",
+    "EfficientNetB": "efficientnet",
+    "EfficientNetV2": "inside",
     "ConvNeXt": "inside",
 }
 
 
-def mode_of(constructor: str) -> str | None:
-    """Returns the preprocessing of a `keras.applications` constructor.
+def mode_of(constructor: str) -> str:
+    """Returns the preprocessing that a network's published weights expect.
 
     Args:
-        constructor: Its name, e.g. `"VGG16"`.
+        constructor: Name of a `keras.applications` constructor, e.g.
+            `"VGG16"`.
 
     Returns:
-        `"tf"` (x / 127.5 - 1), `"caffe"` (BGR, ImageNet's means taken off),
-        `"torch"` (0 to 1, ImageNet's means and deviations), `"inside"` (the
-        network does it), or None if the family is not known.
+        `"tf"` (x / 127.5 - 1), `"caffe"` (blue, green, red, less ImageNet's
+        means), `"torch"` (x / 255, then ImageNet's means and deviations),
+        `"inside"` (the network does it all), or `"efficientnet"` (the network
+        does all but one factor, see `apply`).
+
+    Raises:
+        NetworkError: If the family is not known: a guess would cost accuracy
+            that nobody notices.
     """
     for start, mode in _MODES.items():
         if constructor.startswith(start):
             return mode
-    return None
+    raise NetworkError(
+        f"The preprocessing of {constructor}'s weights is not known; save the "
+        "network with its preprocessing as a .keras file that takes pixels 0 "
+        "to 255, and give its path with --network."
+    )
 
 
-def apply(mode: str, images):
+def apply(mode: str, images: keras.KerasTensor) -> keras.KerasTensor:
     """Returns preprocessed images.
 
     Args:
-        mode: See `mode_of`; `"inside"` and `"none"` change nothing.
-        images: Keras tensor [batch, height, width, 3], pixels 0 to 255.
+        mode: See `mode_of`; `"inside"` changes nothing.
+        images: Float tensor [batch, height, width, 3], pixels 0 to 255.
     """
+    if mode == "inside":
+        return images
     if mode == "tf":
-        return keras.layers.Rescaling(
-            1 / 127.5, offset=-1.0, name="preprocessing"
-        )(images)
-    if mode == "torch":
-        scale = [1 / (255 * d) for d in _TORCH_DEVIATIONS]
-        offset = [
-            -m / d
-            for m, d in zip(_TORCH_MEANS, _TORCH_DEVIATIONS, strict=True)
-        ]
-        return keras.layers.Rescaling(
-            scale, offset=offset, name="preprocessing"
-        )(images)
+        return _rescaling(1 / 127.5, -1.0)(images)
     if mode == "caffe":
-        return ToCaffe(name="preprocessing")(images)
-    return images
+        flipped = keras.ops.flip(images, axis=-1)
+        return _rescaling(1.0, [-mean for mean in _CAFFE_MEANS])(flipped)
+    if mode == "torch":
+        pairs = list(zip(_MEANS, _DEVIATIONS, strict=True))
+        return _rescaling(
+            [1 / (255 * deviation) for _, deviation in pairs],
+            [-mean / deviation for mean, deviation in pairs],
+        )(images)
+    if mode == "efficientnet":
+        # The published weights were trained on (x / 255 - mean) / deviation
+        # times 1 / sqrt(deviation). Keras adds that factor behind the
+        # network's own normalization when it fetches the weights itself,
+        # and leaves it out when they come from a file. Here it is in front.
+        factors = [deviation**-0.5 for deviation in _DEVIATIONS]
+        return _rescaling(
+            factors,
+            [
+                255 * mean * (1 - factor)
+                for mean, factor in zip(_MEANS, factors, strict=True)
+            ],
+        )(images)
+    raise ValueError(f"Unknown preprocessing {mode!r}.")
 
 
-@keras.saving.register_keras_serializable("packnet_tf")
-class ToCaffe(keras.layers.Layer):
-    """Red, green, blue to blue, green, red, less the means of ImageNet.
-
-    What the VGG and ResNet weights of `keras.applications` were trained on.
-    """
-
-    def call(self, images):
-        """Returns float images of the same shape.
-
-        Args:
-            images: [batch, height, width, 3], pixels 0 to 255.
-        """
-        means = keras.ops.convert_to_tensor(_CAFFE_MEANS, images.dtype)
-        return keras.ops.flip(images, axis=-1) - means
-
-    def compute_output_shape(self, input_shape):
-        """Returns the input's shape."""
-        return input_shape
+def _rescaling(scale, offset) -> keras.layers.Layer:
+    return keras.layers.Rescaling(
+        scale, offset=offset, dtype="float32", name="preprocessing"
+    )

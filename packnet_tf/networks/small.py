@@ -2,21 +2,42 @@
 
 import keras
 
+from packnet_tf.errors import NetworkError
+from packnet_tf.networks import preprocessing
+from packnet_tf.networks.options import check_share
 
-def cnn(image_size: int, width: int = 48) -> keras.Model:
+MIN_IMAGE_SIZE = 8
+
+
+def cnn(image_size: int, width: int = 48, dropout: float = 0.0) -> keras.Model:
     """Returns a backbone of three convolution blocks and a dense layer.
+
+    With the default width it has 196,000 weights, whatever the image size.
 
     Args:
         image_size: Height and width, 8 pixels or more.
         width: Filters of the first block; the others have 2 and 3 times it.
+        dropout: Share of the features that is dropped in training.
 
     Returns:
-        A functional model from pixels 0 to 255 to `4 * width` features.
+        A functional model from pixels 0 to 255, [batch, height, width, 3],
+        to features [batch, 4 * width].
+
+    Raises:
+        NetworkError: If an argument is out of its range.
     """
+    if image_size < MIN_IMAGE_SIZE:
+        raise NetworkError(
+            f"--image_size={image_size}: cnn takes {MIN_IMAGE_SIZE} pixels or "
+            "more."
+        )
+    if width < 1:
+        raise NetworkError(
+            f"--network_options: width={width} of cnn has to be 1 or more."
+        )
+    check_share("cnn", "dropout", dropout)
     images = keras.Input((image_size, image_size, 3), name="images")
-    x = keras.layers.Rescaling(
-        1 / 127.5, offset=-1.0, name="preprocessing"
-    )(images)
+    x = preprocessing.apply("tf", images)
     for block in (1, 2, 3):
         x = keras.layers.Conv2D(
             block * width,
@@ -33,4 +54,6 @@ def cnn(image_size: int, width: int = 48) -> keras.Model:
             x = keras.layers.MaxPooling2D(name=f"block{block}_pool")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = keras.layers.Dense(4 * width, activation="relu", name="features")(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="features_dropout")(x)
     return keras.Model(images, x, name="cnn")

@@ -26,8 +26,8 @@ def test_folder_of_a_new_name(image_folder):
 def test_folder_of_a_registered_name_keeps_its_preprocessing(image_folder):
     data = tasks.open_task("cubs", str(image_folder()))
     assert data.classes == 3
-    # A folder has no boxes.
-    assert data.preprocessing == images.Preprocessing("squash", "none")
+    # A folder has no boxes, which random crops stand in for.
+    assert data.preprocessing == images.Preprocessing("squash", "random")
     assert data.train.preprocessing == data.test.preprocessing
 
 

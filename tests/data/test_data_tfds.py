@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from packnet_tf.data import pipeline, tasks
+from packnet_tf.data import images, pipeline, tasks
 from packnet_tf.errors import DataError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -126,7 +126,8 @@ def test_bounding_boxes_are_cut(image_folder, data_dir):
     folder = image_folder(size=(40, 60))
     prepare("Boxed", folder, data_dir, boxes=True)
     data = tasks.open_task("cubs", "tfds:boxed", data_dir=data_dir)
-    assert data.preprocessing.box and data.facts["box"] is True
+    paper = images.Preprocessing("squash", "none", True, True)
+    assert data.preprocessing == paper and data.facts["box"] is True
     whole = {
         path.read_bytes(): np.asarray(Image.open(path))
         for path in (folder / "train").glob("*/*")

@@ -1,0 +1,174 @@
+"""PackNet beside separately fine-tuned networks and classifiers alone.
+
+  python benchmarks/accuracy.py --shared=PATH --method=packnet --seed=0
+
+trains one method with one seed on birds, cars and flowers, and adds a line
+to `benchmarks/accuracy.jsonl`; `--table` prints the means of all lines. Every
+method sees the same images in the same order, with the same augmentation, for
+the same number of epochs, and never the test split before the last number.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import keras
+import numpy as np
+from absl import app, flags, logging
+
+from packnet_tf import workflow
+from packnet_tf.data import open_task
+from packnet_tf.networks import build
+from packnet_tf.options import NetworkOptions, TaskOptions
+from packnet_tf.replicas import make_strategy
+from packnet_tf.schedules import make_optimizer
+from packnet_tf.session import Session
+from packnet_tf.workdir import Workdir
+
+_SHARED = flags.DEFINE_string(
+    "shared", None, "Folder with data/{birds,cars,flowers} and weights/."
+)
+_METHOD = flags.DEFINE_enum(
+    "method", "packnet", ["packnet", "separate", "classifier"], "Method."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
+_RATE = flags.DEFINE_float(
+    "learning_rate", 1e-3, "Peak rate of separate and classifier (Adam)."
+)
+_BASE = flags.DEFINE_float("base_prune_fraction", 0.75, "As in add_task.")
+_RECOVERY = flags.DEFINE_enum(
+    "base_recovery", "none", ["none", "distill"], "As in add_task."
+)
+_TASKS = flags.DEFINE_list("tasks", ["birds", "cars", "flowers"], "Tasks.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Keeps PackNet's workdir.")
+_TABLE = flags.DEFINE_bool("table", False, "Print the means and stop.")
+
+_FILE = pathlib.Path(__file__).with_suffix(".jsonl")
+_SIZE = 96
+
+
+def _weights():
+    return f"{_SHARED.value}/weights/mobilenet_0.75_224_imagenet.weights.h5"
+
+
+def _options(task):
+    return TaskOptions(task=task, seed=_SEED.value)
+
+
+def _data(task):
+    return open_task(task, f"{_SHARED.value}/data/{task}")
+
+
+def run_packnet(folder):
+    """Adds the tasks to one network; returns their test accuracies."""
+    network = NetworkOptions(
+        network="mobilenet",
+        network_options={"alpha": 0.75},
+        weights=_weights(),
+        image_size=_SIZE,
+        base_prune_fraction=_BASE.value,
+        base_recovery=_RECOVERY.value,
+    )
+    session = Session(Workdir(folder), network, "packnet", make_strategy(1))
+    for task in _TASKS.value:
+        record = session.run(_data(task), _options(task))
+    return {
+        t["name"]: t["metrics"]["test_accuracy"]
+        for t in record["manifest"]["tasks"]
+        if "test_accuracy" in t["metrics"]
+    }
+
+
+def run_plain(task, frozen):
+    """Fine-tunes a network of its own, or a classifier on a frozen one."""
+    options = _options(task)
+    data = workflow.prepare(_data(task), _SIZE, options)
+    network = build(
+        "mobilenet",
+        image_size=_SIZE,
+        weights=_weights(),
+        options={"alpha": 0.75},
+    )
+    keras.utils.set_random_seed(_SEED.value)
+    network.backbone.trainable = not frozen
+    scores = keras.layers.Dense(len(data.class_names), activation="softmax")(
+        network.backbone.output
+    )
+    model = keras.Model(network.backbone.input, scores)
+    epochs = options.train_epochs + options.retrain_epochs
+    model.compile(
+        make_optimizer("adam", "cosine", _RATE.value, epochs * data.steps),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    for epoch in range(epochs):
+        model.fit(data.train.epoch(epoch), verbose=0, shuffle=False)
+    validation = workflow.accuracy(model, data.validation)
+    return validation, workflow.accuracy(model, data.test)
+
+
+def table():
+    """Prints mean and standard deviation of the test accuracies."""
+    rows: dict[str, list[dict]] = {}
+    for line in _FILE.read_text().splitlines():
+        row = json.loads(line)
+        rows.setdefault(row["name"], []).append(row["test"])
+    tasks = ["birds", "cars", "flowers"]
+    print(f"{'method':<42} seeds  " + "  ".join(f"{t:>11}" for t in tasks)
+          + f"  {'mean':>11}")
+    for name, found in rows.items():
+        cells = []
+        for task in tasks:
+            values = [f[task] for f in found if task in f]
+            cells.append(values)
+        whole = [np.mean([f[t] for t in tasks]) for f in found
+                 if all(t in f for t in tasks)]
+        text = "  ".join(
+            f"{np.mean(v):.3f} ±{np.std(v):.3f}" if v else f"{'-':>11}"
+            for v in [*cells, whole]
+        )
+        print(f"{name:<42} {len(found):>5}  {text}")
+
+
+def main(_):
+    logging.set_verbosity(logging.WARNING)
+    if _TABLE.value:
+        table()
+        return
+    start = time.monotonic()
+    name, validation = _METHOD.value, {}
+    if _METHOD.value == "packnet":
+        name += f" (base {_BASE.value}, recovery {_RECOVERY.value})"
+        if _WORKDIR.value:
+            test = run_packnet(_WORKDIR.value)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                test = run_packnet(pathlib.Path(folder) / "m")
+    else:
+        name += f" (Adam {_RATE.value:g})"
+        test = {}
+        for task in _TASKS.value:
+            validation[task], test[task] = run_plain(
+                task, frozen=_METHOD.value == "classifier"
+            )
+            print(task, validation[task], test[task], flush=True)
+    row = {
+        "name": name,
+        "seed": _SEED.value,
+        "test": test,
+        "validation": validation,
+        "minutes": (time.monotonic() - start) / 60,
+    }
+    with open(_FILE, "a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    app.run(main)

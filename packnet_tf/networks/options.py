@@ -1,0 +1,115 @@
+"""Options of a network: read from text, and checked."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from packnet_tf.errors import NetworkError
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """Returns options as a dictionary.
+
+    Numbers become numbers, `true` and `false` become booleans; anything else
+    stays text.
+
+    Args:
+        text: Options such as `"alpha=0.75,depth_multiplier=1"`; may be empty.
+
+    Raises:
+        NetworkError: If a part is not of the form NAME=VALUE, or a name is
+            there twice.
+
+    Example:
+
+    >>> parse_options("alpha=0.75,minimalistic=true")
+    {'alpha': 0.75, 'minimalistic': True}
+    """
+    options: dict[str, Any] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, equals, value = (p.strip() for p in part.partition("="))
+        if not (name and equals and value):
+            raise NetworkError(
+                f"--network_options: {part!r} is not of the form NAME=VALUE."
+            )
+        if name in options:
+            raise NetworkError(
+                f"--network_options: {name!r} is given twice; give it once."
+            )
+        options[name] = _value(value)
+    return options
+
+
+def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Returns a function's optional arguments with their default values."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+
+
+def check_options(
+    network: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> None:
+    """Refuses options that a network has not, or of another kind.
+
+    Args:
+        network: Its name, for the message.
+        options: The options.
+        defaults: Those that the network has, with their default values.
+
+    Raises:
+        NetworkError: With the options that there are, or what was expected.
+    """
+    for option, value in options.items():
+        if option not in defaults:
+            close = difflib.get_close_matches(str(option), defaults, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise NetworkError(
+                f"--network_options: {network} has no option {option!r}"
+                f"{hint}; it has {', '.join(sorted(defaults)) or 'none'}."
+            )
+        expected = _kind(defaults[option])
+        number = expected == "a number" and _kind(value) == "a whole number"
+        if expected and _kind(value) != expected and not number:
+            raise NetworkError(
+                f"--network_options: {option}={value!r} of {network} has to "
+                f"be {expected}."
+            )
+
+
+def check_share(network: str, option: str, value: Any) -> None:
+    """Refuses an option's value unless it is from 0 to below 1.
+
+    Args:
+        network: Name of the network, for the message.
+        option: Name of the option.
+        value: Its value, a number.
+
+    Raises:
+        NetworkError: If it is not.
+    """
+    if not 0 <= value < 1:
+        raise NetworkError(
+            f"--network_options: {option}={value!r} of {network} has to be "
+            "from 0 to below 1."
+        )
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int):
+        return "a whole number"
+    return "a number" if isinstance(value, float) else None
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)

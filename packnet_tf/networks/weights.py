@@ -1,0 +1,217 @@
+"""Pretrained weights: from a file, or published by Keras Applications."""
+
+import contextlib
+import functools
+import importlib.util
+import pathlib
+import re
+import socket
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+
+import keras
+
+from packnet_tf.cloning import copy_state
+from packnet_tf.errors import NetworkError
+
+IMAGENET_CLASSES = 1000
+# A network that swallows packets must not hold the user up for minutes.
+_TIMEOUT = 15.0
+# What Keras says of the first layer that does not fit.
+_MISMATCH = re.compile(
+    r"name=([^,>]+).*?variable\.shape=(\([^)]*\)).*?value\.shape=(\([^)]*\))"
+)
+
+
+def check_weights(weights: str) -> None:
+    """Refuses what is neither `imagenet`, `none` nor a file.
+
+    Args:
+        weights: The value of `--weights`.
+
+    Raises:
+        NetworkError: If it is none of these.
+    """
+    if weights in ("imagenet", "none"):
+        return
+    if not pathlib.Path(weights).is_file():
+        raise NetworkError(
+            f"--weights={weights}: no such file; expected imagenet, none, or "
+            "the path of a weights file."
+        )
+
+
+def load_file(model: keras.Model, path: str) -> None:
+    """Loads a weights file of a whole network, its head included.
+
+    Args:
+        model: The network; its weights are replaced.
+        path: A `.weights.h5` file, or a published `.h5` file.
+
+    Raises:
+        NetworkError: If the file is no weights file, or one of another
+            network.
+    """
+    with warnings.catch_warnings(record=True) as warned:
+        # All of them, and none on the screen: a file of another network
+        # leads to hundreds.
+        warnings.simplefilter("always")
+        try:
+            model.load_weights(path)
+        except Exception as error:
+            # Keras raises whatever the content leads to.
+            raise NetworkError(
+                f"--weights={path} does not fit {model.name}: "
+                f"{_reason(error)} {_remedy(model)}"
+            ) from error
+    missing = [w for w in warned if "freshly-initialized" in str(w.message)]
+    if missing:
+        raise NetworkError(
+            f"--weights={path} does not fit {model.name}: it has no weights "
+            f"for some of its layers. {_remedy(model)}"
+        )
+
+
+def fetch(construct: Callable[..., keras.Model], image_size: int):
+    """Returns a network with the published weights.
+
+    They fit one image size; where they are not for this one, the network is
+    made for theirs.
+
+    Args:
+        construct: Makes the network, given `weights` and perhaps
+            `input_shape`.
+        image_size: The size that is wanted.
+
+    Raises:
+        NetworkError: If they cannot be had; the file to fetch by hand is
+            named.
+    """
+    fetched = functools.partial(construct, weights="imagenet")
+    with _fetching():
+        try:
+            return fetched(input_shape=(image_size, image_size, 3))
+        except ValueError as error:
+            if "`input_shape` should be" not in str(error):
+                raise
+        return fetched()
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copies weights to the same network at another image size.
+
+    Args:
+        source: A network with weights.
+        target: The same network; its weights are replaced.
+
+    Raises:
+        NetworkError: If a layer's weights depend on the image size.
+    """
+    # One constructor made both, so their layers come in one order; layers
+    # without weights may be missing in one of them.
+    pairs = zip(_with_weights(source), _with_weights(target), strict=True)
+    for theirs, ours in pairs:
+        for a, b in zip(theirs.weights, ours.weights, strict=True):
+            if a.shape != b.shape:
+                raise NetworkError(
+                    f"The published weights do not fit {target.name}: layer "
+                    f"{theirs.name!r} has an array of shape {tuple(a.shape)}, "
+                    f"and {tuple(b.shape)} at {target.input_shape[1]} pixels. "
+                    f"{_remedy(target)}"
+                )
+        copy_state(theirs, ours)
+
+
+def imagenet_names() -> tuple[str, ...] | None:
+    """Returns the ids of ImageNet's classes in the order of the logits.
+
+    They are WordNet ids such as `n01440764`, the names of the classes'
+    folders, from a list inside TensorFlow Datasets. None if it has no such
+    list.
+    """
+    # By its path: importing the package takes a second.
+    spec = importlib.util.find_spec("tensorflow_datasets")
+    if spec is None or spec.origin is None:
+        return None
+    file = (
+        pathlib.Path(spec.origin).parent
+        / "datasets"
+        / "imagenet2012"
+        / "labels.txt"
+    )
+    try:
+        names = tuple(file.read_text(encoding="utf-8").split())
+    except OSError:
+        return None
+    return names if len(set(names)) == IMAGENET_CLASSES else None
+
+
+def one_line(error: BaseException, length: int = 300) -> str:
+    """Returns an error's message on one line, cut to `length`."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def _with_weights(model: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in model.layers if layer.weights]
+
+
+def _reason(error: Exception) -> str:
+    """Says which layer does not fit, where Keras's message tells."""
+    text = " ".join(str(error).split())
+    found = _MISMATCH.search(text)
+    if found is None:
+        return one_line(error)
+    layer, ours, theirs = found.groups()
+    return (
+        f"layer {layer!r} has an array of shape {theirs} in the file, and "
+        f"{ours} in the network."
+    )
+
+
+def _remedy(model: keras.Model) -> str:
+    """What to do about weights that do not fit."""
+    kinds = {type(layer) for layer in model.layers}
+    pooled = {
+        keras.layers.GlobalAveragePooling2D,
+        keras.layers.GlobalMaxPooling2D,
+    }
+    if keras.layers.Flatten in kinds and not kinds & pooled:
+        return (
+            "Its dense layers see every pixel, so weights fit one image size "
+            "alone (224 for published ones). Check --image_size, --network, "
+            "--network_options and --weights."
+        )
+    return "Check --network, --network_options and --weights."
+
+
+@contextlib.contextmanager
+def _fetching() -> Iterator[None]:
+    """Turns a failed download into an error that says what to do."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)
+    try:
+        yield
+    except Exception as error:
+        url = _url_of(error)
+        if url is None:
+            raise
+        raise NetworkError(
+            f"The weights cannot be fetched ({one_line(error)}); fetch {url} "
+            "on a machine that can, and give it with --weights=FILE."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _url_of(error: BaseException) -> str | None:
+    """Returns the address that Keras was downloading from.
+
+    Its own message names it when the connection failed, but not when the
+    file that came is another one than it should be.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "get_file":
+            return frame.f_locals.get("origin")
+    return None
