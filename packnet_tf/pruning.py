@@ -32,15 +32,10 @@ def smallest(values: np.ndarray, count: int) -> np.ndarray:
     Raises:
         PackNetError: If a value is NaN.
     """
+    sizes = _magnitudes(values)
     chosen = np.zeros(values.size, bool)
     if count <= 0:
         return chosen
-    sizes = np.abs(values)
-    if np.isnan(sizes.max()):
-        raise PackNetError(
-            "A kernel holds NaN and cannot be ranked; the training has "
-            "diverged. Train again with a lower learning rate."
-        )
     if count >= values.size:
         return ~chosen
     cut = np.partition(sizes, count - 1)[count - 1]
@@ -48,6 +43,17 @@ def smallest(values: np.ndarray, count: int) -> np.ndarray:
     ties = np.flatnonzero(sizes == cut)[: count - int(chosen.sum())]
     chosen[ties] = True
     return chosen
+
+
+def _magnitudes(values: np.ndarray) -> np.ndarray:
+    """Returns |values|, having refused NaN, which has no rank."""
+    sizes = np.abs(values)
+    if np.isnan(sizes.max(initial=0)):
+        raise PackNetError(
+            "A kernel holds NaN and cannot be ranked; the training has "
+            "diverged. Train again with a lower learning rate."
+        )
+    return sizes
 
 
 def prune_count(owned: int, fraction: float) -> int:
@@ -119,7 +125,11 @@ def _smallest_of_all(
     values: Sequence[np.ndarray], number: int
 ) -> list[np.ndarray]:
     """Ranks all kernels together; the largest weight of each stays."""
-    stay = [int(np.argmax(np.abs(v))) if v.size else 0 for v in values]
+    # Of equal ones the last stays, as ties go by position.
+    stay = [
+        v.size - 1 - int(np.argmax(_magnitudes(v)[::-1])) if v.size else 0
+        for v in values
+    ]
     rest = [
         np.delete(value, place) if value.size else value
         for value, place in zip(values, stay, strict=True)

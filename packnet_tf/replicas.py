@@ -7,6 +7,7 @@ a replica gets none, which turns its statistics into NaN. Both are mended here.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator
 
 import keras
@@ -217,9 +218,7 @@ def make_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
             raise FlagError(
                 f"--replicas={count}: this machine has {len(gpus)} GPU(s)."
             )
-        return tf.distribute.MirroredStrategy(
-            [f"GPU:{i}" for i in range(count)]
-        )
+        return _mirrored("GPU", count)
     if count > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         try:
@@ -232,4 +231,12 @@ def make_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
                     f"--replicas={count}: TensorFlow has begun to use the CPU "
                     "as fewer devices; make the strategy first."
                 ) from error
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
+    return _mirrored("CPU", count)
+
+
+@functools.cache
+def _mirrored(kind: str, count: int) -> tf.distribute.Strategy:
+    # One for all: TensorFlow numbers the collective operations of each
+    # strategy from the same start, and those of two strategies on the same
+    # devices mix in one process ("Shape mismatch in the collective").
+    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(count)])

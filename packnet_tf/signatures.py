@@ -2,7 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,50 +14,6 @@ from packnet_tf.errors import NetworkError
 from packnet_tf.folding import FoldedKernel
 from packnet_tf.model import PackNet
 from packnet_tf.task import Task
-
-
-class PackedArrays:
-    """Small arrays in one variable, as one network has hundreds of them.
-
-    Each variable of a SavedModel costs over a kilobyte of graph and a file
-    access when it is loaded, which is more than most of these hold.
-
-    Args:
-        values: Arrays, or variables.
-        name: Unique name of the variables.
-
-    Attributes:
-        variables: One variable for each dtype.
-    """
-
-    def __init__(self, values: Sequence[Any], name: str):
-        arrays = [np.asarray(value) for value in values]
-        self._shapes = [array.shape for array in arrays]
-        self._places: dict[np.dtype, list[int]] = {}
-        for place, array in enumerate(arrays):
-            self._places.setdefault(array.dtype, []).append(place)
-        self.variables = [
-            tf.Variable(
-                np.concatenate([arrays[place].ravel() for place in places]),
-                trainable=False,
-                name=f"{name}/{dtype.name}",
-            )
-            for dtype, places in self._places.items()
-        ]
-
-    def read(self) -> list[tf.Tensor]:
-        """Returns the arrays, in the order given."""
-        found: dict[int, tf.Tensor] = {}
-        for variable, places in zip(
-            self.variables, self._places.values(), strict=True
-        ):
-            shapes = [self._shapes[place] for place in places]
-            parts = tf.split(
-                variable.read_value(), [int(np.prod(s)) for s in shapes]
-            )
-            for place, shape, part in zip(places, shapes, parts, strict=True):
-                found[place] = tf.reshape(part, shape)
-        return [found[place] for place in range(len(self._shapes))]
 
 
 class Program:
@@ -71,6 +28,7 @@ class Program:
     def __init__(self, net: PackNet, digest: str):
         self._net = net
         self._name = f"packnet/{digest}"
+        self._numbers = itertools.count()
         newest = len(net.tasks)
         self._kernels = [
             FoldedKernel(
@@ -81,19 +39,13 @@ class Program:
             )
             for index, kernel in enumerate(net.masked_kernels())
         ]
-        self._private: dict[bytes, PackedArrays] = {}
-        self._constants = PackedArrays(
-            net.constants, f"{self._name}/constants"
-        )
+        self._private: dict[tuple[int, bytes], tf.Variable] = {}
+        self._constants = self._variables(net.constants)
         self._places = _tensors_of(net)
-        self._tensors = PackedArrays(
-            [layer.__dict__[name] for layer, name in self._places],
-            f"{self._name}/tensors",
+        self._tensors = self._variables(
+            layer.__dict__[name] for layer, name in self._places
         )
-        self._heads = [
-            PackedArrays(head.weights, f"{self._name}/head_{owner}")
-            for owner, head in enumerate(net.heads, start=1)
-        ]
+        self._heads = [self._variables(head.weights) for head in net.heads]
 
     def signatures(self, images: tf.TensorSpec) -> dict[str, Any]:
         """Returns the signatures, one per task and `serving_default`."""
@@ -110,9 +62,9 @@ class Program:
         module.kernels = [k.kernel for k in self._kernels]
         module.owners = [k.codes.blob for k in self._kernels if k.codes]
         module.views = [view for k in self._kernels for view in k.views]
-        packed = [*self._private.values(), *self._heads]
-        packed += [self._constants, self._tensors]
-        module.packed = [v for arrays in packed for v in arrays.variables]
+        module.private = list(self._private.values())
+        module.constants = [*self._constants, *self._tensors]
+        module.heads = [v for head in self._heads for v in head]
         return module
 
     def _features(
@@ -150,14 +102,14 @@ class Program:
         def serve(images):
             found = features(
                 images,
-                [kernel.read_value() for kernel in kernels],
-                private.read(),
-                self._constants.read(),
-                self._tensors.read(),
+                _read(kernels),
+                _read(private),
+                _read(self._constants),
+                _read(self._tensors),
             )
             if not task.classes:
                 return {"features": found}
-            values = self._heads[task.owner - 1].read()
+            values = _read(self._heads[task.owner - 1])
             given = list(zip(head.weights, values, strict=True))
             with keras.StatelessScope(given):
                 logits = head(found)
@@ -172,15 +124,33 @@ class Program:
         self._refuse_captured(made, task)
         return made
 
-    def _private_of(self, task: Task) -> PackedArrays:
-        """Returns the task's private variables; equal ones are stored once."""
-        values = [np.asarray(v) for v in self._net.private_values(task.name)]
-        key = hashlib.sha256(b"".join(v.tobytes() for v in values)).digest()
-        if key not in self._private:
-            self._private[key] = PackedArrays(
-                values, f"{self._name}/private_{task.owner}"
+    def _private_of(self, task: Task) -> list[tf.Variable]:
+        """Returns the task's private variables; equal ones are stored once.
+
+        Each is a variable of its own, as in the network: TensorFlow orders
+        sums by what it knows of the shapes, and of parts of a larger
+        variable it knows less.
+        """
+        found = []
+        for place, value in enumerate(self._net.private_values(task.name)):
+            value = np.asarray(value)
+            key = (place, hashlib.sha256(value.tobytes()).digest())
+            if key not in self._private:
+                (self._private[key],) = self._variables([value])
+            found.append(self._private[key])
+        return found
+
+    def _variables(self, values: Iterable[Any]) -> list[tf.Variable]:
+        # The names are unique, and with the state's digest in them: in a
+        # session, variables of one name are one variable.
+        return [
+            tf.Variable(
+                np.asarray(value),
+                trainable=False,
+                name=f"{self._name}/variable_{next(self._numbers)}",
             )
-        return self._private[key]
+            for value in values
+        ]
 
     def _refuse_captured(self, made, task: Task) -> None:
         """Refuses state that would be left out of the SavedModel."""
@@ -194,6 +164,10 @@ class Program:
                     "is neither kernel nor private variable (a random layer "
                     "that is active in inference?); remove it to export."
                 )
+
+
+def _read(sources: Sequence[Any]) -> list[tf.Tensor]:
+    return [source.read_value() for source in sources]
 
 
 def _tensors_of(net: PackNet) -> list[tuple[keras.Layer, str]]:

@@ -314,9 +314,20 @@ class ProtectedTraining(keras.Model):
         # The network is built when it is made. Metrics are the rest, and
         # Keras builds those when it traces the step, except under a
         # strategy, where variables cannot be made inside the replicas.
-        if all(
+        strategy = self._distribute_strategy
+        if strategy is None or all(
             part is None or part.built
             for part in (self._compile_metrics, self._compile_loss)
         ):
             return
-        super()._maybe_symbolic_build(iterator, data_batch)
+        if iterator is not None:
+            _, _, batches = next(iter(iterator))
+            # One replica's part shows all that is asked for. (Keras takes
+            # the mean over the replicas, which parts of unequal length,
+            # such as 17 and 16 rows, do not have.)
+            data_batch = tf.nest.map_structure(
+                lambda part: strategy.experimental_local_results(part)[0],
+                next(batches),
+            )
+        with strategy.scope():
+            self._symbolic_build(data_batch=data_batch)

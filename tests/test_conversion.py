@@ -9,6 +9,7 @@ from packnet_tf.conversion import Coverage, coverage, extract, mask_model
 from packnet_tf.errors import ConversionError, TaskError
 from packnet_tf.layers import TWINS, Masked, MaskedConv2D, MaskedDense
 from packnet_tf.model import PackNet
+from packnet_tf.replicas import make_strategy
 
 
 def images(count=2, size=8, seed=0):
@@ -238,8 +239,7 @@ def test_mixed_precision(policy):
 
 
 def test_under_a_strategy():
-    devices = [d.name for d in tf.config.list_logical_devices("CPU")]
-    strategy = tf.distribute.MirroredStrategy(devices)
+    strategy = make_strategy(2)
     model = sequential()
     with strategy.scope():
         twin = mask_model(model)

@@ -4,7 +4,6 @@ import zipfile
 
 import h5py
 import keras
-import numpy as np
 import pytest
 from test_phases import IMAGES, LABELS, net_with, train
 

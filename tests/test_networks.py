@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras.src.legacy.saving import legacy_h5_format
+
 from packnet_tf import networks
 from packnet_tf.conversion import mask_model
 from packnet_tf.errors import NetworkError
 from packnet_tf.networks import available, build, parse_options
 from packnet_tf.networks import weights as weights_module
 from packnet_tf.networks.preprocessing import apply, mode_of
+from packnet_tf.replicas import make_strategy
 
 # The smallest network of keras.applications.
 MOBILENET = {"alpha": 0.25}
@@ -62,7 +64,9 @@ def test_options_are_read():
 
 @pytest.mark.parametrize("text", ["alpha", "alpha=", "=1", "a=1,b", "a=1,a=2"])
 def test_options_of_another_form_are_refused(text):
-    with pytest.raises(NetworkError, match="--network_options: '(alpha|=1|a|b)"):
+    with pytest.raises(
+        NetworkError, match="--network_options: '(alpha|=1|a|b)"
+    ):
         parse_options(text)
 
 
@@ -127,7 +131,10 @@ def test_cnn():
     kinds = {type(layer) for layer in network.backbone.layers}
     assert keras.layers.BatchNormalization in kinds
     wide = build(
-        "CNN", image_size=8, weights="none", options={"width": 8, "dropout": 0.1}
+        "CNN",
+        image_size=8,
+        weights="none",
+        options={"width": 8, "dropout": 0.1},
     )
     assert wide.backbone.output_shape == (None, 32)
     assert wide.backbone.layers[-1].rate == 0.1
@@ -153,9 +160,7 @@ def test_cnn_refuses(changes, message):
 # Names, seeds, strategies.
 
 
-@pytest.mark.parametrize(
-    "name, size", [("cnn", 16), ("mobilenetv3small", 32), ("inceptionv3", 75)]
-)
+@pytest.mark.parametrize("name, size", [("cnn", 16), ("mobilenetv3small", 32)])
 def test_the_same_names_and_weights_every_time(name, size):
     models = []
     for seed in (3, 3, 4):
@@ -188,7 +193,7 @@ def test_in_a_strategy(name, mobilenet_file):
         arguments |= {"weights": mobilenet_file[1], "options": MOBILENET}
     keras.utils.set_random_seed(0)
     plain = build(name, **arguments)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = make_strategy(2)
     keras.utils.set_random_seed(0)
     with strategy.scope():
         network = build(name, **arguments)
@@ -205,9 +210,7 @@ def test_in_a_strategy(name, mobilenet_file):
 
 def test_weights_from_a_file_at_another_size(mobilenet_file):
     model, path = mobilenet_file
-    network = build(
-        "mobilenet", image_size=48, weights=path, options=MOBILENET
-    )
+    network = build("mobilenet", image_size=48, weights=path, options=MOBILENET)
     assert network.backbone.input_shape == (None, 48, 48, 3)
     assert network.backbone.output_shape == (None, 256)
     assert network.preprocessing == "tf"
@@ -224,9 +227,7 @@ def test_weights_from_a_file_at_another_size(mobilenet_file):
 
 def test_backbone_and_head_answer_as_the_network_does(mobilenet_file):
     model, path = mobilenet_file
-    network = build(
-        "mobilenet", image_size=32, weights=path, options=MOBILENET
-    )
+    network = build("mobilenet", image_size=32, weights=path, options=MOBILENET)
     prepared = keras.applications.mobilenet.preprocess_input(pixels(32))
     expected = np.asarray(model(prepared))
     logits = network.head(network.backbone(pixels(32)))
@@ -494,9 +495,17 @@ def test_efficientnet_weights_are_the_same_fetched_and_by_file(
         ("mobilenet", {"image_size": "96"}, "--image_size='96': expected"),
         ("mobilenet", {"image_size": True}, "--image_size=True: expected"),
         ("mobilenet", {"options": {"alhpa": 1}}, "mean alpha.*alpha, classes"),
-        ("mobilenet", {"options": {"alpha": "x"}}, "alpha='x' of mobilenet has"),
+        (
+            "mobilenet",
+            {"options": {"alpha": "x"}},
+            "alpha='x' of mobilenet has",
+        ),
         ("mobilenet", {"options": {"pooling": "max"}}, "no option 'pooling'"),
-        ("mobilenet", {"weights": "gone.h5"}, "--weights=gone.h5: no such file"),
+        (
+            "mobilenet",
+            {"weights": "gone.h5"},
+            "--weights=gone.h5: no such file",
+        ),
         ("gone.keras", {}, "--network=gone.keras: no such file"),
     ],
 )
@@ -511,7 +520,9 @@ def test_weights_that_do_not_fit(mobilenet_file, tmp_path, recwarn):
     with pytest.raises(NetworkError) as error:
         build("mobilenet", image_size=32, weights=path, options={"alpha": 0.5})
     message = str(error.value)
-    assert "layer 'conv1' has an array of shape (3, 3, 3, 8) in the f" in message
+    assert (
+        "layer 'conv1' has an array of shape (3, 3, 3, 8) in the f" in message
+    )
     assert "(3, 3, 3, 16) in the network" in message and "\n" not in message
     broken = tmp_path / "broken.weights.h5"
     broken.write_bytes(pathlib.Path(path).read_bytes()[:1000])
@@ -665,7 +676,8 @@ def test_files_that_cannot_be_used(tmp_path):
         build(path, image_size=16)
 
     def two(images):
-        return [keras.layers.Dense(3)(trunk(images)), trunk(images)]
+        x = trunk(images)
+        return [keras.layers.Dense(3)(x), x]
 
     _, path = save(tmp_path, two)
     with pytest.raises(NetworkError, match="own has 2 outputs"):
@@ -685,8 +697,11 @@ def test_files_that_cannot_be_used(tmp_path):
 
 
 def test_code_in_a_file_is_not_run(tmp_path):
-    _, path = save(tmp_path, lambda x: keras.layers.Lambda(trunk)(x))
-    with pytest.raises(NetworkError, match="cannot be loaded.*Lambda"):
+    def outputs(images):
+        return keras.layers.Lambda(lambda x: x[:, 0, 0])(images)
+
+    _, path = save(tmp_path, outputs)
+    with pytest.raises(NetworkError, match="cannot be loaded: .*lambda"):
         build(path, image_size=16)
 
 

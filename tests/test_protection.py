@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from packnet_tf.errors import ProtectionError
 from packnet_tf.model import PackNet
+from packnet_tf.replicas import make_strategy
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.uniform(0, 255, (48, 8, 8, 3)).astype("float32")
@@ -94,9 +95,7 @@ def answers(net):
 def strategy_of(replicas):
     if replicas == 1:
         return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy(
-        [f"CPU:{i}" for i in range(replicas)]
-    )
+    return make_strategy(replicas)
 
 
 def check_first_is_unchanged(net, before, first):

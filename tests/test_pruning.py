@@ -12,7 +12,7 @@ FEW = settings(deadline=None, max_examples=40, derandomize=True)
 FRACTIONS = st.floats(0.01, 0.99)
 
 
-def brute_force(kernels, masks, owner, number, keep=True):
+def brute_force(kernels, masks, owner, number):
     """Frees by sorting all (magnitude, kernel, position), largest kept."""
     ranked = sorted(
         (abs(float(kernel.flat[place])), index, place)
@@ -20,7 +20,7 @@ def brute_force(kernels, masks, owner, number, keep=True):
         for place in np.flatnonzero(mask == owner)
     )
     last = {index: (index, place) for _, index, place in ranked}
-    able = [r for r in ranked if not keep or r[1:] != last[r[1]]]
+    able = [r for r in ranked if r[1:] != last[r[1]]]
     pruned = [mask.copy() for mask in masks]
     for _, index, place in able[: max(number, 0)]:
         pruned[index].flat[place] = 0
@@ -35,7 +35,7 @@ def same(received, expected):
 
 
 @st.composite
-def networks(draw, ties=True):
+def networks(draw):
     """Kernels, masks and claimed counts of owner 2."""
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
@@ -43,7 +43,7 @@ def networks(draw, ties=True):
     for _ in range(draw(st.integers(1, 4))):
         shape = (draw(st.integers(1, 6)), draw(st.integers(2, 6)))
         kernel = random.standard_normal(shape)
-        if ties and draw(st.booleans()):
+        if draw(st.booleans()):
             kernel = np.round(kernel)
         mask = random.integers(0, 4, shape).astype(np.uint8)
         mask[0, :2] = 2
@@ -132,7 +132,7 @@ def test_layer_scope_is_exact_in_every_kernel(network, fraction):
 
 
 @FEW
-@given(networks(ties=False), FRACTIONS)
+@given(networks(), FRACTIONS)
 def test_global_scope_is_exact_over_all_kernels(network, fraction):
     kernels, masks, _ = network
     total = sum(int((mask == 2).sum()) for mask in masks)
@@ -145,7 +145,7 @@ def test_global_scope_is_exact_over_all_kernels(network, fraction):
 
 
 @FEW
-@given(networks(ties=False), FRACTIONS, st.sampled_from(pruning.SCOPES))
+@given(networks(), FRACTIONS, st.sampled_from(pruning.SCOPES))
 def test_fractions_of_the_claimed_weights(network, fraction, scope):
     kernels, masks, claimed = network
     pruned = pruning.prune_masks(
@@ -183,6 +183,19 @@ def test_global_scope_keeps_the_largest_weight_of_a_small_kernel():
     masks = [np.ones(3, np.uint8)] * 2
     pruned = pruning.prune_masks([small, large], masks, 1, 2 / 3, "global")
     assert same(pruned, [[0, 1, 0], [0, 1, 0]])
+
+
+def test_global_scope_takes_ties_by_kernel_and_position():
+    kernels = [np.ones(3), -np.ones(3)]
+    masks = [np.ones(3, np.uint8)] * 2
+    pruned = pruning.prune_masks(kernels, masks, 1, 0.5, "global")
+    assert same(pruned, [[0, 0, 1], [0, 1, 1]])
+
+
+@pytest.mark.parametrize("scope", pruning.SCOPES)
+def test_the_only_weights_of_their_kernels_stay(scope):
+    kernels, masks = [np.ones(1)] * 3, [np.ones(1, np.uint8)] * 3
+    assert same(pruning.prune_masks(kernels, masks, 1, 0.9, scope), masks)
 
 
 @pytest.mark.parametrize("scope", pruning.SCOPES)

@@ -10,6 +10,7 @@ import tiny_nets
 
 from packnet_tf import states
 from packnet_tf.errors import PhaseError, PromiseError, StateError
+from packnet_tf.replicas import make_strategy
 from packnet_tf.workdir import Workdir
 
 
@@ -212,7 +213,7 @@ def test_a_wrong_digest_in_a_well_formed_state_is_found(workdir):
 
 def test_commit_and_load_under_two_replicas(empty):
     workdir = empty
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = make_strategy(2)
     net = tiny_nets.packed_net(("a",), strategy=strategy)
     tiny_nets.add_packed(net, "b")
     images = tiny_nets.images()

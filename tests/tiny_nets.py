@@ -27,14 +27,6 @@ def backbone(size=SIZE, dtype=None):
     x = layers.BatchNormalization(dtype=dtype)(x)
     x = layers.ReLU(dtype=dtype)(x)
     x = layers.DepthwiseConv2D(3, dtype=dtype)(x)
-    # Sums of a normalization's output and something else are what TensorFlow
-    # likes to compute in another order.
-    y = layers.Conv2D(8, 1, use_bias=False, dtype=dtype)(x)
-    y = layers.BatchNormalization(dtype=dtype)(y)
-    x = layers.Activation("hard_silu", dtype=dtype)(layers.Add(dtype=dtype)([x, y]))
-    y = layers.Conv2D(8, 1, use_bias=False, dtype=dtype)(x)
-    y = layers.BatchNormalization(dtype=dtype)(y)
-    x = layers.Add(dtype=dtype)([x, y])
     x = layers.Conv2D(12, 3, activation="relu", dtype=dtype)(x)
     x = layers.GlobalAveragePooling2D(dtype=dtype)(x)
     x = layers.Dense(FEATURES, activation="relu", dtype=dtype)(x)

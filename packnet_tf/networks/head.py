@@ -1,5 +1,7 @@
 """The head of an imported network: its last layer with a kernel."""
 
+import itertools
+
 import keras
 import numpy as np
 
@@ -101,13 +103,12 @@ def agreement(
             f"last layer with a kernel has {head.units}; {_INSTEAD}"
         )
     theirs = theirs.reshape(ours.shape).astype("float32")
-    first = float(np.mean(ours.argmax(-1) == theirs.argmax(-1)))
     if np.all(theirs >= 0) and np.allclose(theirs.sum(-1), 1.0, atol=0.01):
         tiny = np.finfo("float32").tiny
         ours = np.log(np.maximum(keras.ops.softmax(ours), tiny))
         theirs = np.log(np.maximum(theirs, tiny))
     return {
-        "top1": first,
+        "top1": float(np.mean(ours.argmax(-1) == theirs.argmax(-1))),
         "largest_difference": float(np.abs(ours - theirs).max()),
     }
 
@@ -142,16 +143,16 @@ def _has_kernel(layer) -> bool:
 
 
 def _input_of(layer, model):
-    try:
-        features = layer.input
-    except (AttributeError, ValueError):
-        features = None  # Several uses have several inputs.
-    if not isinstance(features, keras.KerasTensor):
+    """Returns the layer's input in the model, whatever else it is used in."""
+    graph = getattr(model, "_functional", model)  # Of a Sequential model.
+    nodes = itertools.chain.from_iterable(graph._nodes_by_depth.values())
+    uses = [node for node in nodes if node.operation is layer]
+    if len(uses) != 1 or len(uses[0].input_tensors) != 1:
         raise NetworkError(
             f"Layer {layer.name!r} of {model.name} is used more than once or "
             f"has several inputs, so it cannot be a head; {_INSTEAD}"
         )
-    return features
+    return uses[0].input_tensors[0]
 
 
 def _weights_of(layer, model, features):

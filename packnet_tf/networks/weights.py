@@ -149,7 +149,9 @@ def imagenet_names() -> tuple[str, ...] | None:
 
 def one_line(error: BaseException, length: int = 300) -> str:
     """Returns an error's message on one line, cut to `length`."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    # Keras prints a whole configuration before it comes to the point.
+    point = str(error).rpartition("Exception encountered:")[2]
+    text = " ".join(point.split()) or type(error).__name__
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 

@@ -8,6 +8,7 @@ from packnet_tf.data import images, pipeline
 from packnet_tf.data.arrays import ArraySource
 from packnet_tf.data.folder import read_folder
 from packnet_tf.errors import DataError
+from packnet_tf.replicas import make_strategy
 
 CHOICES = [
     images.Preprocessing(),
@@ -189,7 +190,7 @@ def test_loading_reports_progress():
 
 
 def test_two_replicas_see_every_image_once():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = make_strategy(2)
     batches = pipeline.training(array_source(), 16, 6)
     dataset = strategy.experimental_distribute_dataset(batches.epoch(1))
     seen = [

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from packnet_tf.layers import MaskedConv2D, MaskedDense
 from packnet_tf.layers.view import View
+from packnet_tf.replicas import make_strategy
 
 
 def dense(units=4, width=3, **kwargs):
@@ -81,7 +82,7 @@ def test_follows_a_stateless_scope():
 
 def test_on_two_replicas():
     devices = [d.name for d in tf.config.list_logical_devices("CPU")]
-    strategy = tf.distribute.MirroredStrategy(devices)
+    strategy = make_strategy(2)
     with strategy.scope():
         layer = dense()
     layer.mask.assign(np.arange(12).reshape(3, 4) % 3)
