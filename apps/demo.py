@@ -10,6 +10,7 @@ apps/add_task.py.
 
 import os
 import sys
+from typing import Any
 
 # From the project's root: this folder has an inspect.py, as Python has.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -24,7 +25,7 @@ run_flags.define_run_flags()
 
 NETWORK = NetworkOptions(network="cnn", weights="none", image_size=28)
 TASKS = ("mnist", "fashion", "digits")
-TRAINING = {
+TRAINING: dict[str, Any] = {
     "train_epochs": 4,
     "retrain_epochs": 3,
     "batch_size": 64,
@@ -50,7 +51,7 @@ def main() -> None:
     session = Session(workdir, NETWORK, flag.model_name, strategy)
     for task in data:
         options = TaskOptions(task=task.name, **TRAINING)
-        print(f"{task.name}: {len(task.train)} images, {task.classes} classes")
+        print(f"{task.name}: {task.classes} classes", flush=True)
         record = session.run(task, options)
     print(report.of_run(workdir, record))
 

@@ -232,7 +232,7 @@ def task_options() -> TaskOptions:
     """Returns the task flags as checked options."""
     from packnet_tf.task import check_task_name
 
-    values = {
+    values: dict[str, Any] = {
         name: flags.FLAGS[name].value
         for name in TaskOptions.__dataclass_fields__
     }
@@ -244,7 +244,7 @@ def task_options() -> TaskOptions:
 def pairs(flag: str) -> dict[str, str]:
     """Returns the values of a repeatable NAME=VALUE flag as a dictionary."""
     found = {}
-    for text in flags.FLAGS[flag].value:
+    for text in flags.FLAGS[flag].value or []:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise FlagError(f"--{flag}={text}: expected NAME=VALUE.")

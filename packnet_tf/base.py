@@ -93,7 +93,8 @@ class BaseRun:
         options = self._options
         loss = "sparse_categorical_crossentropy"
         if teacher is not None:
-            loss = "categorical_crossentropy" if net.newest.classes else "mse"
+            headed = self._network.head is not None
+            loss = "categorical_crossentropy" if headed else "mse"
         keras.utils.set_random_seed(self._seed)
         net.compile(
             make_optimizer(
@@ -119,7 +120,7 @@ class BaseRun:
             options.base_recovery_epochs,
             self._data.steps,
             done=record["epoch"],
-            log_folder=self._log_folder and str(self._log_folder),
+            log_folder=self._log_folder,
         )
         while record["epoch"] < options.base_recovery_epochs:
             batches = self._data.train.epoch(record["epoch"])

@@ -35,7 +35,9 @@ def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
     """
     net.equalize_replicas()
     net.verify_digests()
-    arrays = {f"variable_{i}": np.asarray(v) for i, v in _numbered(net)}
+    arrays: dict[str, Any] = {
+        f"variable_{i}": np.asarray(v) for i, v in _numbered(net)
+    }
     if net.optimizer is not None and net.optimizer.built:
         for i, variable in enumerate(net.optimizer.variables):
             arrays[f"optimizer_{i}"] = np.asarray(variable)

@@ -238,7 +238,7 @@ class MultiTask(ProtectedTraining):
                 f"{step}(): task {task.name!r} is packed and final; call "
                 "add_task() to go on with a new task."
             )
-        if task is not self._active:
+        if self._active is not None and task is not self._active:
             raise PhaseError(
                 f"{step}() acts on the task in training, {task.name!r}, but "
                 f"{self._active.name!r} is active; call "

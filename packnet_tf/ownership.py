@@ -230,6 +230,7 @@ def unpack_bits(
         return packed.reshape(shape).copy()
     flat = np.empty(expected * (8 // bits), np.uint8)
     words = flat.view(_word(bits))
+    steps: tuple[tuple[int, int], ...]
     if bits == 2:
         steps = ((12, 0x000F000F), (6, 0x03030303))
     else:
@@ -288,9 +289,10 @@ def decompress(blob: np.ndarray | bytes, shape: Sequence[int]) -> np.ndarray:
             f"it has dtype {blob.dtype} and {blob.ndim} dimensions, not uint8 "
             "and one"
         )
-    data = memoryview(
-        np.ascontiguousarray(blob) if isinstance(blob, np.ndarray) else blob
-    )
+    if isinstance(blob, np.ndarray):
+        data = memoryview(np.ascontiguousarray(blob))  # type: ignore[arg-type]
+    else:
+        data = memoryview(blob)
     bits, payload = _read_header(data, shape)
     expected = _packed_size(math.prod(shape), bits)
     try:

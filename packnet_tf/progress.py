@@ -1,5 +1,6 @@
 """Progress of a phase on the terminal and in TensorBoard."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ class PhaseProgress(keras.callbacks.Callback):
         epochs: int,
         steps: int,
         done: int = 0,
-        log_folder: str | None = None,
+        log_folder: str | os.PathLike[str] | None = None,
     ):
         super().__init__()
         self._title = title
@@ -40,7 +41,7 @@ class PhaseProgress(keras.callbacks.Callback):
         self._terminal = sys.stdout.isatty()
         self._writer = None
         if log_folder is not None:
-            self._writer = tf.summary.create_file_writer(log_folder)
+            self._writer = tf.summary.create_file_writer(str(log_folder))
 
     def on_train_batch_end(self, batch, logs=None):
         if self._terminal:

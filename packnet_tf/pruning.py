@@ -235,10 +235,10 @@ def parse_fraction(
                 )
             return equal_share(planned_tasks, nth)
         values: Sequence[Any] = [part.strip() for part in text.split(",")]
-    elif isinstance(value, numbers.Real):
-        values = [value]
-    else:
+    elif isinstance(value, Sequence):
         values = list(value)
+    else:
+        values = [value]
     fractions = [_parse_one(one, value) for one in values]
     if len(fractions) == 1 and not _is_list(value):
         return fractions[0]

@@ -64,7 +64,7 @@ def of_run(workdir: Workdir, record: dict[str, Any]) -> str:
             f"{record['name']}: {done} done, not packed; go on with "
             "apps/add_task.py, apps/prune.py or apps/retrain.py."
         )
-    state = workdir.newest()
+    state = workdir.state()
     lines = [
         "",
         of_state(state),

@@ -132,7 +132,7 @@ class Session:
                 self._say,
             )
             record = run.run(again=again)
-            if not net.newest.packed:
+            if net.phase != "packed":
                 return {**record, "net": net}
             return self._commit(net, prepared, options, record)
 

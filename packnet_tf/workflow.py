@@ -20,6 +20,7 @@ from packnet_tf.data import pipeline, splits
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import (
     CapacityError,
+    DataError,
     PackNetError,
     PhaseError,
     StateError,
@@ -68,6 +69,10 @@ def prepare(
         image_size: Height and width in pixels.
         options: Batch size, validation share and seed.
     """
+    if data.train is None:
+        raise DataError(
+            f"The data of task {data.name!r} has no training images."
+        )
     train, validation = splits.split(
         data.train, options.validation_share, options.seed
     )
@@ -300,7 +305,7 @@ class TaskRun:
             epochs,
             self.data.steps,
             done=record["epoch"],
-            log_folder=self._log_folder and str(self._log_folder),
+            log_folder=self._log_folder,
         )
         seconds = record["seconds"].get(phase, 0.0)
         while record["epoch"] < epochs:

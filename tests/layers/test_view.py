@@ -81,7 +81,6 @@ def test_follows_a_stateless_scope():
 
 
 def test_on_two_replicas():
-    devices = [d.name for d in tf.config.list_logical_devices("CPU")]
     strategy = make_strategy(2)
     with strategy.scope():
         layer = dense()
