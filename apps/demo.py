@@ -39,15 +39,17 @@ def main() -> None:
 
     from packnet_tf import report
     from packnet_tf.data import open_task
+    from packnet_tf.facts import facts_of
     from packnet_tf.replicas import make_strategy
-    from packnet_tf.session import Session, facts_of
+    from packnet_tf.session import Session
     from packnet_tf.workdir import Workdir
 
     flag = flags.FLAGS
     workdir = Workdir(path)
     workdir.compare(facts_of(NETWORK))
-    data = [open_task(name, f"bundled:{name}") for name in TASKS]
+    # Before anything uses a device: a CPU is divided among replicas then.
     strategy = make_strategy(flag.replicas)
+    data = [open_task(name, f"bundled:{name}") for name in TASKS]
     session = Session(workdir, NETWORK, flag.model_name, strategy)
     for task in data:
         options = TaskOptions(task=task.name, **TRAINING)

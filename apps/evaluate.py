@@ -35,10 +35,12 @@ def main() -> None:
 
     from packnet_tf import report
     from packnet_tf.evaluation import evaluate_tasks
+    from packnet_tf.options import check_batch_size
     from packnet_tf.replicas import make_strategy
     from packnet_tf.workdir import Workdir
 
     flag = flags.FLAGS
+    check_batch_size(flag.batch_size, flag.replicas or 1)
     workdir = Workdir(path)
     with make_strategy(flag.replicas).scope():
         rows = evaluate_tasks(

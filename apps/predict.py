@@ -23,10 +23,13 @@ def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
     from packnet_tf import report
+    from packnet_tf.errors import FlagError
     from packnet_tf.evaluation import predict_files
     from packnet_tf.workdir import Workdir
 
     flag = flags.FLAGS
+    if flag.top < 1:
+        raise FlagError(f"--top={flag.top}: expected 1 or more.")
     answers = predict_files(
         Workdir(path), flag.task, flag.images, top=flag.top, which=flag.state
     )

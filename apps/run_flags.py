@@ -1,15 +1,36 @@
 """Flags that the apps share, and how they become options."""
 
+import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import app, flags, logging
 
 # TensorFlow's own remarks hide what the apps say; set it to 0 to see them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops what native code writes to stderr, whatever its log level."""
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
+        yield
+        return
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+with _quiet():
+    import tensorflow as tf  # noqa: F401
 
 from packnet_tf.errors import FlagError, PackNetError
 from packnet_tf.options import (
@@ -18,6 +39,7 @@ from packnet_tf.options import (
     SCHEDULES,
     NetworkOptions,
     TaskOptions,
+    check_batch_size,
     check_writable,
 )
 
@@ -238,6 +260,7 @@ def task_options() -> TaskOptions:
     }
     check_task_name(values["task"])
     values["phases"] = tuple(values["phases"])
+    check_batch_size(values["batch_size"], flags.FLAGS.replicas or 1)
     return TaskOptions(**values)
 
 
@@ -248,6 +271,8 @@ def pairs(flag: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise FlagError(f"--{flag}={text}: expected NAME=VALUE.")
+        if name in found:
+            raise FlagError(f"--{flag}: {name!r} is given twice; give it once.")
         found[name] = value
     return found
 
@@ -259,6 +284,8 @@ def workdir_path(*, writing: bool) -> pathlib.Path:
         writing: Whether it may be made; otherwise it has to exist.
     """
     path = pathlib.Path(flags.FLAGS.workdir)
+    if not flags.FLAGS.workdir.strip():
+        raise FlagError("--workdir=: expected a folder.")
     if writing:
         check_writable(path)
     elif not path.is_dir():

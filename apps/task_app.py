@@ -12,29 +12,45 @@ def main(*, again: bool = False) -> None:
         again: Whether phases that are done before are done once more, where
             later phases have been done since (prune and retrain may repeat).
     """
-    # Flags are checked before TensorFlow is imported, data before training.
+    # What is quickly known to be wrong is said before what takes long: first
+    # the flags, then the network, then every image.
     options = run_flags.task_options()
     path = run_flags.workdir_path(writing=True)
 
     from packnet_tf import report
     from packnet_tf.data import check, open_task
     from packnet_tf.data.checks import progress_bar
+    from packnet_tf.facts import network_options_of
     from packnet_tf.replicas import make_strategy
-    from packnet_tf.session import Session, network_options_of
+    from packnet_tf.session import Session
     from packnet_tf.workdir import Workdir
 
     flag = flags.FLAGS
     workdir = Workdir(path)
-    network = network_options_of(workdir, run_flags.given_network_options())
+    given = run_flags.given_network_options()
+    if flag.base_data is not None and workdir.run is None:
+        given.setdefault("base_recovery", "data")
+    network = network_options_of(workdir, given)
+    # Before anything uses a device: a CPU is divided among replicas then.
+    strategy = make_strategy(flag.replicas)
+    session = Session(workdir, network, flag.model_name, strategy)
     data = open_task(options.task, flag.data, data_dir=flag.data_dir)
     base_data = None
-    if flag.base_data is not None:
+    if flag.base_data is not None and workdir.newest() is None:
         base_data = open_task(
             network.base_task, flag.base_data, data_dir=flag.data_dir
         )
+    line = session.check(
+        options, base_data=base_data is not None, again=again
+    )
     check(data, options.batch_size, progress=progress_bar(options.task))
-    strategy = make_strategy(flag.replicas)
-    session = Session(workdir, network, flag.model_name, strategy)
-    print(session.forecast(options), flush=True)
+    if base_data is not None:
+        check(
+            base_data,
+            options.batch_size,
+            progress=progress_bar(network.base_task),
+        )
+    if line:
+        print(line, flush=True)
     record = session.run(data, options, base_data, again=again)
     print(report.of_run(workdir, record))

@@ -9,13 +9,19 @@ speed" of docs/results.md explains the rows.
 
 import gc
 import json
+import os
 import pathlib
+import sys
 import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from packnet_tf.model import PackNet
 

@@ -5,11 +5,13 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
+import tensorflow as tf
 
 from packnet_tf import data, states
+from packnet_tf.data.checks import check_source
 from packnet_tf.data.folder import image_files
 from packnet_tf.data.images import Preprocessing, read_for_evaluation
-from packnet_tf.errors import DataError, PackNetError, TaskError
+from packnet_tf.errors import DataError, PackNetError, StateError, TaskError
 from packnet_tf.workdir import Workdir
 from packnet_tf.workflow import accuracy
 
@@ -102,7 +104,7 @@ def evaluate_tasks(
                 batch_size,
                 preprocessing=_preprocessing_of(record, test),
             )
-            share, count = accuracy(net, images), len(test)
+            share, count = _accuracy(net, images, test), len(test)
         rows.append(
             Evaluated(
                 task.name, task.classes, count, share, note, owned, free
@@ -168,12 +170,26 @@ def predict_files(
     return answers
 
 
+def _accuracy(net, images, test) -> float:
+    try:
+        return accuracy(net, images)
+    except tf.errors.OpError:
+        # Most likely an image that cannot be read; this names it.
+        check_source(test)
+        raise
+
+
 def _which(text: str | int | None) -> str | int | None:
     return int(text) if isinstance(text, str) and text.isdigit() else text
 
 
 def _image_size(workdir: Workdir) -> int:
-    return int((workdir.run or {})["image_size"])
+    run = workdir.run
+    if run is None:
+        raise StateError(
+            f"{workdir.run_path} is missing; restore it from a copy."
+        )
+    return int(run["image_size"])
 
 
 def _test_of(record, place, data_dir):

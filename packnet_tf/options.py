@@ -1,11 +1,14 @@
 """What a run can be told: one place for names, defaults and checks."""
 
 import dataclasses
+import math
+import os
 import pathlib
 from typing import Any
 
 from packnet_tf.errors import FlagError
-from packnet_tf.pruning import validate_fraction
+from packnet_tf.pruning import EQUAL_SHARE, parse_fraction, validate_fraction
+from packnet_tf.task import check_task_name
 
 PHASES = ("train", "prune", "retrain", "pack")
 OPTIMIZERS = (
@@ -24,6 +27,8 @@ OPTIMIZERS = (
     "sgd",
 )
 SCHEDULES = ("cosine", "constant", "step")
+# Beyond it, a batch of images alone takes gigabytes.
+MAX_IMAGE_SIZE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,10 @@ class NetworkOptions:
     base_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
+        if not self.network:
+            raise FlagError("--network=: expected a name or a .keras file.")
+        _between("image_size", self.image_size, 1, MAX_IMAGE_SIZE)
+        check_task_name(self.base_task)
         validate_fraction(self.base_prune_fraction, "base_prune_fraction")
         _choice("private", self.private, ("per_task", "frozen"))
         _choice("depthwise", self.depthwise, ("private", "masked"))
@@ -79,7 +88,11 @@ class NetworkOptions:
     @property
     def pretrained(self) -> bool:
         """Whether the network comes with weights, the base task's."""
-        return self.weights != "none" or self.network.endswith(".keras")
+        # A file, as a workdir knows it, or by its path.
+        own = self.network.startswith("file:") or self.network.endswith(
+            ".keras"
+        )
+        return own or self.weights != "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,25 +156,57 @@ class TaskOptions:
         _at_least("train_epochs", self.train_epochs, 1)
         _at_least("retrain_epochs", self.retrain_epochs, 1)
         _at_least("batch_size", self.batch_size, 1)
-        if self.gradual_epochs is not None:
-            _at_least("gradual_epochs", self.gradual_epochs, 0)
         _positive("learning_rate", self.learning_rate)
         _positive("retrain_learning_rate", self.retrain_learning_rate)
-        if self.weight_decay is not None and self.weight_decay < 0:
-            raise FlagError(
-                f"--weight_decay={self.weight_decay}: expected 0 or more."
-            )
+        if self.weight_decay is not None and self.weight_decay != 0:
+            _positive("weight_decay", self.weight_decay, "0 or more")
+        _between("seed", self.seed, 0, 2**32 - 1)
         if not 0 <= self.validation_share < 1:
             raise FlagError(
                 f"--validation_share={self.validation_share}: expected at "
                 "least 0 and less than 1."
             )
-        if (self.gradual_epochs or 0) > self.retrain_epochs:
+        self._check_pruning()
+
+    def _check_pruning(self) -> None:
+        if self.planned_tasks is not None:
+            _at_least("planned_tasks", self.planned_tasks, 1)
+            if str(self.prune_fraction).strip() != EQUAL_SHARE:
+                raise FlagError(
+                    f"--planned_tasks={self.planned_tasks} is for "
+                    f"--prune_fraction={EQUAL_SHARE}, not "
+                    f"{self.prune_fraction}; give one of the two."
+                )
+        # Which of the added tasks this is, is not known here; that the
+        # setting is well formed can be.
+        parse_fraction(self.prune_fraction, 1, self.planned_tasks)
+        if self.gradual_epochs is None:
+            return
+        _at_least("gradual_epochs", self.gradual_epochs, 0)
+        if self.gradual_epochs > self.retrain_epochs:
             raise FlagError(
                 f"--gradual_epochs={self.gradual_epochs} is more than "
                 f"--retrain_epochs={self.retrain_epochs}; the pruning has to "
                 "end within the retrain phase."
             )
+        if self.gradual_epochs and self._skips_retraining:
+            raise FlagError(
+                f"--gradual_epochs={self.gradual_epochs} needs the retrain "
+                f"phase, and --phases={','.join(self.phases)} has none "
+                "between prune and pack; add it, or prune at once with 0."
+            )
+
+    @property
+    def _skips_retraining(self) -> bool:
+        phases = {*self.phases}
+        return {"prune", "pack"} <= phases and "retrain" not in phases
+
+    @property
+    def gradual_steps(self) -> int:
+        """Epochs of the retrain phase that the pruning is spread over."""
+        if self.gradual_epochs is not None:
+            return self.gradual_epochs
+        return 0 if self._skips_retraining else self.retrain_epochs // 2
 
 
 def check_writable(path: pathlib.Path) -> None:
@@ -171,21 +216,42 @@ def check_writable(path: pathlib.Path) -> None:
         FlagError: Naming the folder.
     """
     existing = path
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise FlagError(
-            f"--workdir={path}: {existing} is a file; give a folder."
-        )
-    probe = existing / f".packnet_tf_{id(path)}"
     try:
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir():
+            raise FlagError(
+                f"--workdir={path}: {existing} is a file; give a folder."
+            )
+        probe = existing / f".packnet_tf_{os.getpid()}"
         probe.touch()
         probe.unlink()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, FlagError):
+            raise
+        reason = getattr(error, "strerror", None) or error
         raise FlagError(
-            f"--workdir={path}: cannot write to {existing} "
-            f"({error.strerror}); choose another folder."
+            f"--workdir={path}: cannot write to {existing} ({reason}); choose "
+            "another folder."
         ) from error
+
+
+def check_batch_size(batch_size: int, replicas: int = 1) -> None:
+    """Refuses a batch that does not give every replica an image.
+
+    Args:
+        batch_size: Images of a step, over all replicas.
+        replicas: How many share them.
+
+    Raises:
+        FlagError: If it is too small.
+    """
+    _at_least("batch_size", batch_size, 1)
+    if batch_size < replicas:
+        raise FlagError(
+            f"--batch_size={batch_size} is less than the {replicas} replicas, "
+            "of which each needs an image; give more, or fewer --replicas."
+        )
 
 
 def _choice(name: str, value: str, legal: tuple[str, ...]) -> None:
@@ -200,6 +266,11 @@ def _at_least(name: str, value: int, least: int) -> None:
         raise FlagError(f"--{name}={value}: expected {least} or more.")
 
 
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise FlagError(f"--{name}={value}: expected more than 0.")
+def _between(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise FlagError(f"--{name}={value}: expected {least} to {most}.")
+
+
+def _positive(name: str, value: float, expected: str = "more than 0") -> None:
+    if not 0 < value < math.inf:
+        raise FlagError(f"--{name}={value}: expected {expected}.")

@@ -29,6 +29,22 @@ model_config_list {{
 """
 
 
+def check_model_name(name: str) -> None:
+    """Refuses a name that a served model cannot have.
+
+    Args:
+        name: The model's name; that of its folder.
+
+    Raises:
+        StateError: If it cannot be a folder's name.
+    """
+    if not _MODEL_NAME.fullmatch(name):
+        raise StateError(
+            f"Model name {name!r} cannot be a folder; use 1 to 64 letters, "
+            "digits, '_', '.' or '-', starting with a letter or digit."
+        )
+
+
 def publish(
     workdir: Workdir,
     state: StateInfo,
@@ -55,12 +71,7 @@ def publish(
         StateError: If the name cannot be a folder's, the version exists, or
             it cannot be written.
     """
-    if not _MODEL_NAME.fullmatch(model_name):
-        raise StateError(
-            f"Model name {model_name!r} cannot be a folder; use 1 to 64 "
-            "letters, digits, '_', '.' or '-', starting with a letter or "
-            "digit."
-        )
+    check_model_name(model_name)
     folder = workdir.serving_path / model_name
     net, _ = outside_strategy(
         lambda: load(workdir, state.number, origin=False)

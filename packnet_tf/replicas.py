@@ -161,6 +161,9 @@ def even_batches(strategy: tf.distribute.Strategy) -> Iterator[None]:
         adapter = _EvenAdapter(iterator.data_adapter, strategy)
         iterator.data_adapter = adapter
         iterator._num_batches = adapter.num_batches
+        if adapter.num_batches is None and not iterator.steps_per_epoch:
+            # The end is how the number becomes known; no reason to warn.
+            iterator._interrupted_warning = lambda: None
 
     EpochIterator.__init__ = init
     try:

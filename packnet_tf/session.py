@@ -1,9 +1,6 @@
 """A workdir from start to end: what `apps/add_task.py` does, step by step."""
 
 import dataclasses
-import hashlib
-import json
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +8,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf import checkpoints, pruning, publish, states
+from packnet_tf import admission, checkpoints, pruning, publish, states
 from packnet_tf.base import BaseRun
 from packnet_tf.data.tasks import TaskData
-from packnet_tf.errors import CapacityError, NetworkError, StateError
+from packnet_tf.errors import CapacityError, NetworkError
+from packnet_tf.facts import facts_of
 from packnet_tf.model import PackNet
-from packnet_tf.networks import build
-from packnet_tf.options import NetworkOptions, TaskOptions
+from packnet_tf.networks import Network, build, check_name
+from packnet_tf.options import (
+    NetworkOptions,
+    TaskOptions,
+    check_batch_size,
+)
 from packnet_tf.workdir import StateInfo, Workdir
 from packnet_tf.workflow import Prepared, TaskRun, accuracy, forecast, prepare
 
@@ -36,6 +38,10 @@ class Session:
         model_name: Name of the served model.
         strategy: The strategy to train with.
         say: Where lines of progress go.
+
+    Raises:
+        NetworkError: If there is no such network, or no such file.
+        StateError: If the model's name cannot be that of a folder.
     """
 
     def __init__(
@@ -46,25 +52,64 @@ class Session:
         strategy: tf.distribute.Strategy,
         say: Say = print,
     ):
+        publish.check_model_name(model_name)
+        if not workdir.state_folders():
+            check_name(network.network)
+        self._facts = facts_of(network)
         self.workdir = workdir
         self.network = network
         self.model_name = model_name
         self.strategy = strategy
         self._say = say
+        self._built: Network | None = None
         keras.config.set_dtype_policy(network.precision)
 
-    def forecast(self, options: TaskOptions) -> str:
-        """Returns a line on the capacity that a task will take and leave.
+    def check(
+        self,
+        options: TaskOptions,
+        *,
+        base_data: bool = False,
+        again: bool = False,
+    ) -> None:
+        """Refuses what can be known to be wrong without the data.
+
+        The network is built here, so that its name, options and weights are
+        known to be good before a large data set is read.
+
+        Args:
+            options: How the task is to be trained.
+            base_data: Whether there are images of the base task.
+            again: Whether pruning may be repeated; see `TaskRun.run`.
+
+        Returns:
+            A line on the capacity that the task will take and leave; empty
+            if it is packed already.
 
         Raises:
-            CapacityError: If no weights are free.
+            PackNetError: In one line, what is wrong and what to do.
         """
+        check_batch_size(
+            options.batch_size, self.strategy.num_replicas_in_sync
+        )
+        self.workdir.compare(self._facts)
+        admission.check_run(
+            self.workdir,
+            self.network,
+            options,
+            base_data=base_data,
+            again=again,
+        )
         state = self.workdir.newest()
-        free, added = 1.0, 1
+        line = ""
+        if not admission.is_packed(state, options.task):
+            line = self._forecast(options, state)
+        self._build_network(options.seed)
+        return line
+
+    def _forecast(self, options: TaskOptions, state: StateInfo | None) -> str:
+        free = 1.0
         if state is not None:
-            metrics = state.tasks[-1].get("metrics") or {}
-            free = metrics.get("capacity_left", 1.0)
-            added = len(state.tasks)
+            free = state.tasks[-1]["metrics"]["capacity_left"]
         elif self.network.pretrained:
             free = self.network.base_prune_fraction
         if free == 0.0:
@@ -75,9 +120,23 @@ class Session:
         fraction = 0.0
         if "prune" in options.phases:
             fraction = pruning.parse_fraction(
-                options.prune_fraction, added, options.planned_tasks
+                options.prune_fraction,
+                self._number(state),
+                options.planned_tasks,
             )
+        elif "pack" not in options.phases:
+            return f"Capacity: {free:.1%} of the weights are free."
+        else:
+            record = checkpoints.read_record(self.workdir.training_path)
+            if record is not None:
+                fraction = record["metrics"].get("prune_fraction", 0.0)
         return forecast(free, fraction)
+
+    def _number(self, state: StateInfo | None) -> int:
+        """Returns which of the added tasks comes next, from 1."""
+        if state is None:
+            return 1
+        return len(state.tasks) + (0 if self.network.pretrained else 1)
 
     def run(
         self,
@@ -105,24 +164,24 @@ class Session:
         Raises:
             PackNetError: In one line, what is wrong and what to do.
         """
+        self.check(options, base_data=base_data is not None, again=again)
+        network = self._build_network(options.seed)
         prepared = prepare(data, self.network.image_size, options)
+        base_prepared = self._prepare_base(network, base_data, options)
         # Everything that can be refused is refused before this line.
-        network = self._build_network()
-        facts = facts_of(self.network)
-        self.workdir.compare(facts)
         with self.workdir.lock():
-            self.workdir.create(facts)
+            self.workdir.create(self._facts)
             for line in self._recover():
                 self._say(f"  {line}")
             state = self.workdir.newest()
             if state is None and self.network.pretrained:
-                state = self._make_base(network, prepared, base_data, options)
-            if state is not None and any(
-                task["name"] == options.task for task in state.tasks
-            ):
+                state = self._make_base(
+                    network, base_prepared or prepared, prepared, options
+                )
+            if admission.is_packed(state, options.task):
                 self._say(f"  {options.task} is packed already: {state.path}")
                 return self._done(state, options.task)
-            net = self._network_to_train(network, state)
+            net = self._network_to_train(network, state, options.seed)
             run = TaskRun(
                 net,
                 prepared,
@@ -130,66 +189,84 @@ class Session:
                 self.workdir.training_path,
                 self.workdir.logs_path / options.task,
                 self._say,
+                number=self._number(state),
             )
             record = run.run(again=again)
             if net.phase != "packed":
                 return {**record, "net": net}
             return self._commit(net, prepared, options, record)
 
-    def _build_network(self):
-        """Builds the network where its states do not hold it yet."""
+    def _build_network(self, seed: int) -> Network | None:
+        """Builds the network, once, where its states do not hold it yet."""
         if self.workdir.state_folders():
             return None
+        if self._built is not None:
+            return self._built
         options = self.network
+        keras.utils.set_random_seed(seed)
         with self.strategy.scope():
-            return build(
+            self._built = build(
                 options.network,
                 image_size=options.image_size,
                 weights=options.weights,
                 options=options.network_options,
                 head_layer=options.head_layer,
             )
+        return self._built
 
     def _recover(self) -> list[str]:
-        return publish.recover(
+        done = publish.recover(
             self.workdir,
             model_name=self.model_name,
             image_size=self.network.image_size,
         )
+        folder = self.workdir.training_path
+        record = checkpoints.read_record(folder)
+        if record and admission.is_packed(
+            self.workdir.newest(), record["name"]
+        ):
+            checkpoints.remove(folder)
+            done.append(f"removed the checkpoint of {record['name']}, packed")
+        return done
 
-    def _network_to_train(self, network, state: StateInfo | None) -> PackNet:
+    def _network_to_train(
+        self, network, state: StateInfo | None, seed: int
+    ) -> PackNet:
+        # Dropout layers draw their seeds as they are made.
+        keras.utils.set_random_seed(seed)
         with self.strategy.scope():
             if state is not None:
                 return states.load(self.workdir, state.number)[0]
-            keras.utils.set_random_seed(0)
             return PackNet(
                 network.backbone,
                 private=self.network.private,
                 depthwise=self.network.depthwise,
             )
 
+    def _prepare_base(self, network, base_data, options) -> Prepared | None:
+        """Prepares the base task's own images, where it recovers on them."""
+        if (
+            network is None
+            or not self.network.pretrained
+            or self.network.base_recovery != "data"
+        ):
+            return None
+        if network.classes != base_data.classes:
+            raise NetworkError(
+                f"--base_data has {base_data.classes} classes, but the head "
+                f"of {self.network.network} has {network.classes}."
+            )
+        return prepare(base_data, self.network.image_size, options)
+
     def _make_base(
         self,
         network,
+        source: Prepared,
         prepared: Prepared,
-        base_data: TaskData | None,
         options: TaskOptions,
     ) -> StateInfo:
         name = self.network.base_task
         self._say(f"{name} (the base task)")
-        source = prepared
-        if self.network.base_recovery == "data":
-            if base_data is None:
-                raise StateError(
-                    "--base_recovery=data needs the base task's images; give "
-                    "--base_data, or use --base_recovery=distill."
-                )
-            if network.classes != base_data.classes:
-                raise NetworkError(
-                    f"--base_data has {base_data.classes} classes, but the "
-                    f"head of {self.network.network} has {network.classes}."
-                )
-            source = prepare(base_data, self.network.image_size, options)
         run = BaseRun(
             network,
             self.network,
@@ -254,56 +331,3 @@ class Session:
             / self.model_name
             / str(state.number),
         }
-
-
-def facts_of(options: NetworkOptions) -> dict[str, Any]:
-    """Returns what `run.json` holds of a network's options.
-
-    A weights file is known by its content, so that it may move.
-
-    Raises:
-        NetworkError: If the file cannot be read.
-    """
-    facts = dataclasses.asdict(options)
-    facts["weights"] = _identity(options.weights, ("imagenet", "none"))
-    if options.network.endswith(".keras"):
-        facts["network"] = _identity(options.network, ())
-    return json.loads(json.dumps(facts))
-
-
-def _identity(value: str, plain: tuple[str, ...]) -> str:
-    if value in plain or value.startswith("file:"):
-        return value
-    try:
-        content = pathlib.Path(value).read_bytes()
-    except OSError as error:
-        raise NetworkError(
-            f"{value}: cannot be read ({error.strerror}); give the path of a "
-            "file, or 'imagenet' or 'none'."
-        ) from error
-    digest = hashlib.sha256(content).hexdigest()
-    return f"file:{pathlib.Path(value).name}:{digest[:16]}"
-
-
-def network_options_of(
-    workdir: Workdir, given: dict[str, Any]
-) -> NetworkOptions:
-    """Returns the network's options: those of the workdir, and those given.
-
-    Args:
-        workdir: The workdir; where it has a network, that one's options are
-            the defaults.
-        given: The options that the user gave, by name.
-
-    Raises:
-        StateError: If one that was given is not what the workdir was begun
-            with.
-        FlagError: If one has a value that cannot be used.
-    """
-    run = workdir.run
-    if run is None:
-        return NetworkOptions(**given)
-    options = NetworkOptions(**{**run, **given})
-    asked = facts_of(options)
-    workdir.compare(asked)
-    return options

@@ -27,7 +27,7 @@ class Program:
 
     def __init__(self, net: PackNet, digest: str):
         self._net = net
-        self._name = f"packnet/{digest}"
+        self._name = f"packnet/{digest[:16]}"
         self._numbers = itertools.count()
         newest = len(net.tasks)
         self._kernels = [

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from packnet_tf import checkpoints, pruning
+from packnet_tf import admission, checkpoints, pruning
 from packnet_tf.data import pipeline, splits
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import (
@@ -23,7 +23,6 @@ from packnet_tf.errors import (
     DataError,
     PackNetError,
     PhaseError,
-    StateError,
 )
 from packnet_tf.model import PackNet
 from packnet_tf.options import TaskOptions
@@ -137,6 +136,8 @@ class TaskRun:
         folder: Folder of the checkpoint.
         log_folder: TensorBoard folder, or None.
         say: Where lines of progress go.
+        number: Which of the added tasks this is, from 1, the base task not
+            counted: the n-th takes the n-th of a list of fractions.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class TaskRun:
         folder: pathlib.Path,
         log_folder: pathlib.Path | None = None,
         say: Say = print,
+        number: int = 1,
     ):
         self.net = net
         self.data = data
@@ -154,6 +156,7 @@ class TaskRun:
         self._folder = folder
         self._log_folder = log_folder
         self._say = say
+        self._number = number
         self.record: dict[str, Any] = {
             "name": options.task,
             "phase": None,
@@ -176,9 +179,9 @@ class TaskRun:
             `"pack"` is among its phases, `net` is packed but not on disk.
         """
         self._begin()
-        done = self.record["done"]
-        if again and "retrain" in done and self.record["phase"] is None:
-            self.record["done"] = [p for p in done if p == "train"]
+        if again:
+            self.record = admission.begun_again(self.record)
+        admission.check_phases(self.options, self.record)
         for phase in self.options.phases:
             if phase in self.record["done"]:
                 self._say(f"  {phase}: done before")
@@ -189,12 +192,8 @@ class TaskRun:
     def _begin(self) -> None:
         """Adds the task, and takes up its checkpoint where there is one."""
         found = checkpoints.read_record(self._folder)
-        if found is not None and found["name"] != self.options.task:
-            raise StateError(
-                f"The workdir is in the middle of task {found['name']!r}; "
-                f"finish it first, or remove {self._folder} to drop it."
-            )
         net, options = self.net, self.options
+        admission.check_task_in_training(found, options.task, self._folder)
         fresh = net.newest is None or net.newest.packed
         if fresh:
             if net.tasks and net.capacity == 0.0:
@@ -246,11 +245,11 @@ class TaskRun:
 
     def _prune(self) -> None:
         net, options = self.net, self.options
-        fraction = self._fraction()
+        fraction = pruning.parse_fraction(
+            options.prune_fraction, self._number, options.planned_tasks
+        )
         start = time.monotonic()
-        steps = options.gradual_epochs
-        if steps is None:
-            steps = options.retrain_epochs // 2
+        steps = options.gradual_steps
         # The retrain phase follows what is recorded here.
         self.record["gradual"] = []
         if fraction == 0.0:
@@ -276,14 +275,6 @@ class TaskRun:
     def _pack(self) -> None:
         self.net.pack()
         self.record["done"].append("pack")
-
-    def _fraction(self) -> float:
-        added = sum(1 for t in self.net.tasks if t.owner > 1)
-        return pruning.parse_fraction(
-            self.options.prune_fraction,
-            max(added, 1),
-            self.options.planned_tasks,
-        )
 
     def _epochs(self, phase: str, epochs: int) -> None:
         record, net = self.record, self.net

@@ -315,7 +315,7 @@ def test_imagenet_names(monkeypatch, tmp_path):
 # VGG: fc6 and fc7 in the backbone.
 
 
-def small_vgg(input_shape, weights=None, classes=1000, **_):
+def small_vgg(input_shape, classes):
     """As Keras's, in small."""
     images = keras.Input(input_shape)
     x = keras.layers.Conv2D(4, 3, name="block1_conv1")(images)
@@ -331,7 +331,9 @@ def vgg(monkeypatch, tmp_path):
     def VGG16(  # noqa: N802
         weights=None, input_shape=(32, 32, 3), classes=10, name="vgg16"
     ):
-        return small_vgg(input_shape, weights, classes)
+        if weights == "imagenet" and input_shape != (32, 32, 3):
+            raise ValueError("`input_shape` should be (32, 32, 3)")
+        return small_vgg(input_shape, classes)
 
     monkeypatch.setattr(keras.applications, "VGG16", VGG16)
     model = VGG16()
@@ -410,16 +412,34 @@ def test_without_a_network_the_file_to_fetch_is_named(monkeypatch, no_cache):
     assert "--weights=FILE" in message and "\n" not in message
 
 
+def damaged(origin, target, *_):
+    pathlib.Path(target).write_bytes(b"half of it")
+
+
 def test_a_damaged_download_names_the_file_too(monkeypatch, no_cache):
-    def damaged(origin, target, *_):
-        pathlib.Path(target).write_bytes(b"half of it")
+    from keras.src.utils import file_utils
 
     published(monkeypatch, damaged)
+
+    def Net(weights=None, input_shape=None):  # noqa: N802
+        if weights == "imagenet":
+            file_utils.get_file(
+                "net.h5", "https://host/net.h5", file_hash="0" * 32
+            )
+        return mobilenet()
+
+    monkeypatch.setattr(keras.applications, "MobileNet", Net)
     with pytest.raises(NetworkError) as error:
-        build("densenet121", image_size=32)
+        build("mobilenet", image_size=32)
     message = str(error.value)
-    assert "hash" in message
-    assert "densenet121_weights_tf_dim_ordering_tf_kernels.h5" in message
+    assert "hash" in message and "fetch https://host/net.h5 on a" in message
+
+
+def test_a_damaged_file_in_the_cache_is_named(monkeypatch, no_cache):
+    # Keras has no hash of this one, and would use it again next time.
+    published(monkeypatch, damaged)
+    with pytest.raises(NetworkError, match="2_5_224_tf.h5 is damaged.*delete"):
+        build("mobilenet", image_size=224, options=MOBILENET)
 
 
 def test_published_weights_at_another_size(monkeypatch, mobilenet_file):
@@ -447,10 +467,13 @@ def test_published_weights_at_another_size(monkeypatch, mobilenet_file):
     assert network.class_names[0] == "n01440764"
 
 
-def test_published_weights_that_do_not_fit_a_size(vgg):
-    with pytest.raises(NetworkError, match=r"fc1.*\(3600, 16\), and \(8464"):
-        # The stand-in has weights at 32 pixels, whatever it is asked for.
-        weights_module.copy_weights(vgg[0], small_vgg((48, 48, 3), classes=10))
+def test_published_weights_that_do_not_fit_are_not_fetched(
+    vgg, monkeypatch, no_cache
+):
+    published(monkeypatch, lambda *_: pytest.fail("fetched"))
+    message = r"fc1.*\(3600, 16\) in them, and \(8464.*--image_size=32"
+    with pytest.raises(NetworkError, match=message):
+        build("vgg16", image_size=48)
 
 
 @pytest.mark.slow

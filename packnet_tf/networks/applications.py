@@ -15,9 +15,8 @@ from packnet_tf.networks.options import check_options, check_share, defaults_of
 from packnet_tf.networks.preprocessing import mode_of
 from packnet_tf.networks.weights import (
     check_weights,
-    copy_weights,
-    fetch,
     load_file,
+    load_published,
     one_line,
 )
 
@@ -45,6 +44,26 @@ def names() -> list[str]:
     return list(_constructors())
 
 
+def check_name(name: str) -> None:
+    """Refuses what is not the name of a network, nor of a `.keras` file.
+
+    Args:
+        name: The value of `--network`.
+
+    Raises:
+        NetworkError: With names that are close.
+    """
+    known = ["cnn", *names()]
+    if name.lower() not in known and not name.endswith(".keras"):
+        close = difflib.get_close_matches(name.lower(), known, n=3)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise NetworkError(
+            f"Unknown network {name!r}: {hint}Expected cnn, a network of "
+            "keras.applications (such as mobilenet, vgg16, resnet50, "
+            "densenet121), or the path of a .keras file."
+        )
+
+
 def application(
     name: str, image_size: int, source: str, options: dict[str, Any]
 ) -> tuple[keras.Model, str]:
@@ -63,17 +82,8 @@ def application(
     Raises:
         NetworkError: If one of these cannot be used.
     """
-    constructors = _constructors()
-    if name.lower() not in constructors:
-        known = ["cnn", *constructors]
-        close = difflib.get_close_matches(name.lower(), known, n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise NetworkError(
-            f"Unknown network {name!r}: {hint}Expected cnn, a network of "
-            "keras.applications (such as mobilenet, vgg16, resnet50, "
-            "densenet121), or the path of a .keras file."
-        )
-    constructor = constructors[name.lower()]
+    check_name(name)
+    constructor = _constructors()[name.lower()]
     check_options(name, options, _defaults(constructor))
     mode = mode_of(constructor.__name__)
     check_weights(source)
@@ -84,7 +94,7 @@ def application(
     with _refusing(constructor.__name__, image_size):
         model = construct(weights=None, input_shape=(image_size, image_size, 3))
         if source == "imagenet":
-            copy_weights(fetch(construct, image_size), model)
+            load_published(model, construct)
     if source not in ("imagenet", "none"):
         load_file(model, source)
     if mode == "efficientnet" and not _normalizes(model):

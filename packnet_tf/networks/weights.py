@@ -1,7 +1,6 @@
 """Pretrained weights: from a file, or published by Keras Applications."""
 
 import contextlib
-import functools
 import importlib.util
 import pathlib
 import re
@@ -73,54 +72,62 @@ def load_file(model: keras.Model, path: str) -> None:
         )
 
 
-def fetch(construct: Callable[..., keras.Model], image_size: int):
-    """Returns a network with the published weights.
+def load_published(
+    model: keras.Model, construct: Callable[..., keras.Model]
+) -> None:
+    """Loads the weights that Keras Applications publishes.
 
-    They fit one image size; where they are not for this one, the network is
-    made for theirs.
+    They are for one image size; for another they are copied, where they do
+    not depend on it.
 
     Args:
+        model: The network; its weights are replaced.
         construct: Makes the network, given `weights` and perhaps
             `input_shape`.
-        image_size: The size that is wanted.
 
     Raises:
-        NetworkError: If they cannot be had; the file to fetch by hand is
-            named.
+        NetworkError: If they do not fit, or cannot be had: then the file to
+            fetch by hand is named.
     """
-    fetched = functools.partial(construct, weights="imagenet")
     with _fetching():
         try:
-            return fetched(input_shape=(image_size, image_size, 3))
+            source = construct(
+                weights="imagenet", input_shape=tuple(model.input_shape[1:])
+            )
         except ValueError as error:
             if "`input_shape` should be" not in str(error):
                 raise
-        return fetched()
-
-
-def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies weights to the same network at another image size.
-
-    Args:
-        source: A network with weights.
-        target: The same network; its weights are replaced.
-
-    Raises:
-        NetworkError: If a layer's weights depend on the image size.
-    """
+            # Known before half a gigabyte is fetched.
+            check_shapes(construct(weights=None), model)
+            source = construct(weights="imagenet")
     # One constructor made both, so their layers come in one order; layers
     # without weights may be missing in one of them.
-    pairs = zip(_with_weights(source), _with_weights(target), strict=True)
+    pairs = zip(_with_weights(source), _with_weights(model), strict=True)
+    for theirs, ours in pairs:
+        copy_state(theirs, ours)
+
+
+def check_shapes(published: keras.Model, model: keras.Model) -> None:
+    """Refuses an image size for which published weights do not fit.
+
+    Args:
+        published: The network at the size of its published weights.
+        model: The same network at the size that is wanted.
+
+    Raises:
+        NetworkError: With the first layer whose weights depend on the size.
+    """
+    pairs = zip(_with_weights(published), _with_weights(model), strict=True)
     for theirs, ours in pairs:
         for a, b in zip(theirs.weights, ours.weights, strict=True):
             if a.shape != b.shape:
                 raise NetworkError(
-                    f"The published weights do not fit {target.name}: layer "
-                    f"{theirs.name!r} has an array of shape {tuple(a.shape)}, "
-                    f"and {tuple(b.shape)} at {target.input_shape[1]} pixels. "
-                    f"{_remedy(target)}"
+                    f"The published weights do not fit {model.name}: layer "
+                    f"{theirs.name!r} has an array of shape {tuple(a.shape)} "
+                    f"in them, and {tuple(b.shape)} at "
+                    f"{model.input_shape[1]} pixels; use --image_size="
+                    f"{published.input_shape[1]}, or --weights=FILE."
                 )
-        copy_state(theirs, ours)
 
 
 def imagenet_names() -> tuple[str, ...] | None:
@@ -196,24 +203,31 @@ def _fetching() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        url = _url_of(error)
-        if url is None:
-            raise
-        raise NetworkError(
-            f"The weights cannot be fetched ({one_line(error)}); fetch {url} "
-            "on a machine that can, and give it with --weights=FILE."
-        ) from error
+        url = _local_of(error, "get_file", "origin")
+        file = _local_of(error, "load_weights", "filepath")
+        if url is not None:
+            raise NetworkError(
+                f"The weights cannot be fetched ({one_line(error)}); fetch "
+                f"{url} on a machine that can, and give it with "
+                "--weights=FILE."
+            ) from error
+        if file is not None:
+            raise NetworkError(
+                f"The fetched weights file {file} is damaged "
+                f"({one_line(error)}); delete it and run the command again."
+            ) from error
+        raise
     finally:
         socket.setdefaulttimeout(before)
 
 
-def _url_of(error: BaseException) -> str | None:
-    """Returns the address that Keras was downloading from.
+def _local_of(error: BaseException, function: str, name: str) -> str | None:
+    """Returns a local variable of the Keras function that failed, if it did.
 
-    Its own message names it when the connection failed, but not when the
-    file that came is another one than it should be.
+    Keras's own messages name the address when a connection failed, but not
+    when the file that came is another one than it should be.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name == "get_file":
-            return frame.f_locals.get("origin")
+        if frame.f_code.co_name == function and name in frame.f_locals:
+            return str(frame.f_locals[name])
     return None

@@ -1,0 +1,280 @@
+"""The documents say what is so, and the code is laid out as they say."""
+
+import ast
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import tiny_nets
+
+import packnet_tf
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "packnet_tf"
+README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# A module that outgrows it has more than one concept.
+MOST_LINES = 400
+
+# Flags of other programs that the documents name.
+FOREIGN_FLAGS = {
+    "fix",
+    "helpfull",
+    "logdir",
+    "model_config_file",
+    "no-deps",
+    "rest_api_port",
+    "wheel-dir",
+}
+
+# Prints the flags of every app and benchmark, and their defaults.
+FLAGS_PROGRAM = """
+import json, pathlib, runpy, sys
+from absl import flags
+sys.path.insert(0, ".")
+from apps import run_flags
+path, shared, found = list(sys.path), set(flags.FLAGS), {}
+for file in [*pathlib.Path("apps").glob("*.py"),
+             *pathlib.Path("benchmarks").glob("*.py")]:
+    if file.stem in ("__init__", "run_flags", "task_app"):
+        continue
+    runpy.run_path(str(file))
+    sys.path[:] = path
+    new = set(flags.FLAGS) - shared
+    found[file.name] = {
+        n: flags.FLAGS[n].default for n in [*new, "workdir"]
+    }
+    for name in new:
+        delattr(flags.FLAGS, name)
+print(json.dumps(found))
+"""
+
+
+def blocks(path, language):
+    """Returns the fenced blocks of a language, in order."""
+    pattern = rf"^```{language}\n(.*?)^```$"
+    return re.findall(pattern, path.read_text(), re.M | re.S)
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(p for p in parts if p != "__init__")
+
+
+def imports_of(path, known):
+    """Returns the modules of the package that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(a.name for a in node.names if a.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else node.module)
+    return found
+
+
+@pytest.fixture(scope="module")
+def app_flags():
+    """Flags by app and name, with their defaults."""
+    answer = subprocess.run(
+        [sys.executable, "-c", FLAGS_PROGRAM],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+# The documents.
+
+
+def test_first_command_installs_and_runs_the_demo():
+    (command,) = blocks(README, "sh")[0].splitlines()
+    assert 'pip install -e ".[demo]"' in command
+    assert command.endswith("&& python apps/demo.py")
+
+
+def test_second_command_installs_and_runs_the_tests():
+    (command,) = blocks(README, "sh")[1].splitlines()
+    assert 'pip install -e ".[all]"' in command
+    assert "&& python -m pytest tests" in command
+
+
+def test_continuous_integration_takes_the_second_command(tmp_path):
+    # Commands that only say what they would do.
+    for name in ("python3", "pip", "ruff", "mypy"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 0\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "python").write_text("#!/bin/sh\necho 3 passed in 1.00s\n")
+    (tmp_path / "python").chmod(0o755)
+    clone = tmp_path / "clone"
+    (clone / ".ci").mkdir(parents=True)
+    (clone / ".ci/run").write_bytes((ROOT / ".ci/run").read_bytes())
+    (clone / "README.md").write_text(
+        README.read_text().replace(". .venv/bin/activate", "true")
+    )
+    answer = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=clone,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    lines = answer.stdout.splitlines()
+    assert "python3 -m venv build/ci-venv" in lines[0]
+    assert lines[-1] == "3 passed in 1.00s"
+    (tmp_path / "python").write_text("#!/bin/sh\necho 1 failed in 1s\nexit 1\n")
+    answer = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=clone,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 1
+    assert answer.stdout.splitlines()[-1] == "1 failed in 1s"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_links_and_named_files_exist(path):
+    text = path.read_text()
+    missing = [
+        target
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text)
+        if not (path.parent / target).exists()
+    ]
+    missing += [
+        target
+        for target in re.findall(
+            r"\b((?:apps|benchmarks|tests|recipes)/\w+\.py)\b", text
+        )
+        if not (ROOT / target).exists()
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_flags_in_documents_exist(path, app_flags):
+    text = path.read_text()
+    everywhere = FOREIGN_FLAGS.union(*app_flags.values())
+    named = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", text))
+    assert not named - everywhere
+    # In a command, the flags have to be those of that very app.
+    for line in "".join(blocks(path, "sh")).splitlines():
+        app = re.match(r"python (?:apps|benchmarks)/(\w+\.py)", line)
+        if app:
+            given = set(re.findall(r" --(\w+)", line))
+            assert not given - set(app_flags[app[1]]) - FOREIGN_FLAGS, line
+
+
+def test_table_of_flags_is_complete_and_right(app_flags):
+    rows = re.findall(
+        r"^\| `--(\w+)` \| (?:`([^`]*)` )?\|", README.read_text(), re.M
+    )
+    assert len(rows) == len(dict(rows))
+
+    def shown(value):
+        if isinstance(value, list):
+            return ",".join(value)
+        return "" if value is None else str(value)
+
+    defaults = app_flags["add_task.py"]
+    assert dict(rows) == {n: shown(v) for n, v in defaults.items()}
+    # What other apps add is in the last table.
+    text = README.read_text()
+    for app in ("evaluate.py", "predict.py", "inspect.py"):
+        for name in set(app_flags[app]) - set(defaults):
+            assert f"`{app} --{name}`" in text
+
+
+def test_public_names_are_documented():
+    text = "".join(path.read_text() for path in DOCUMENTS)
+    names = [*packnet_tf.__all__, *packnet_tf.layers.__all__]
+    assert not [n for n in names if not re.search(rf"\b{n}\b", text)]
+
+
+def test_python_blocks_of_the_readme_run(tmp_path):
+    pytest.importorskip("sklearn")
+    net = tiny_nets.PackNet(tiny_nets.backbone(size=28))
+    for name in ("mnist", "fashion", "digits"):
+        tiny_nets.add_packed(net, name)
+    packnet_tf.export_saved_model(
+        net, tmp_path / "runs/demo/serving/packnet/3"
+    )
+    program = "\n".join(blocks(README, "python"))
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "low" in answer.stdout and "(free)" in answer.stdout
+
+
+# The layout of the code.
+
+
+def test_modules_import_only_from_those_above_them():
+    named = re.findall(
+        r"^\| `([\w/]+\.py)` \|", ARCHITECTURE.read_text(), re.M
+    )
+    listed = [PACKAGE / name for name in named]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == set(MODULES) - {PACKAGE / "__init__.py"}, (
+        "docs/architecture.md lists other modules than there are"
+    )
+    known = {module_name(path) for path in MODULES}
+    above, wrong = set(), []
+    for path in listed:
+        name = module_name(path)
+        wrong += [
+            f"{name} imports {other}"
+            for other in sorted(imports_of(path, known) - above)
+        ]
+        above.add(name)
+    assert not wrong
+
+
+@pytest.mark.parametrize("folder", ["apps", "benchmarks"])
+def test_nothing_in_the_package_imports_the_apps(folder):
+    pattern = re.compile(rf"^\s*(from|import) {folder}\b", re.M)
+    assert not [p for p in MODULES if pattern.search(p.read_text())]
+
+
+def test_modules_are_short():
+    lengths = {p: len(p.read_text().splitlines()) for p in MODULES}
+    assert not {str(p): n for p, n in lengths.items() if n > MOST_LINES}
+
+
+def test_no_assert_outside_tests():
+    files = [
+        *MODULES,
+        *ROOT.glob("apps/*.py"),
+        *ROOT.glob("benchmarks/*.py"),
+        *ROOT.glob("recipes/*.py"),
+    ]
+    assert not [
+        f"{path.name}:{node.lineno}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Assert)
+    ]
+
+
+def test_bundled_files_are_installed_with_the_package():
+    setup = (ROOT / "setup.py").read_text()
+    assert 'package_data={"packnet_tf.data": ["files/*"]}' in setup
+    assert (PACKAGE / "data/files/fashion_mnist_subset.npz").is_file()
