@@ -18,6 +18,9 @@ setup(
     description="Many tasks in one Keras network, and nothing forgotten",
     long_description=pathlib.Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    # The bundled images have a licence of their own, beside them.
+    license="Apache-2.0",
+    license_files=["LICENSE", "packnet_tf/data/files/LICENSE"],
     packages=find_packages(include=["packnet_tf", "packnet_tf.*"]),
     package_data={"packnet_tf.data": ["files/*"]},
     python_requires=">=3.11",

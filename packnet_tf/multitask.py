@@ -35,6 +35,9 @@ class MultiTask(ProtectedTraining):
         name: str | None = None,
         **kwargs: Any,
     ):
+        # The layers below cast for themselves; pixels must reach them as they
+        # are, by `call` as by `logits`.
+        kwargs["autocast"] = False
         super().__init__(name=name or "packnet", **kwargs)
         for option, value, legal in (
             ("private", private, ("per_task", "frozen")),

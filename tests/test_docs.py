@@ -37,21 +37,31 @@ FOREIGN_FLAGS = {
 FLAGS_PROGRAM = """
 import json, pathlib, runpy, sys
 from absl import flags
+
+found = {}
+
+def look_at(folder, keep=()):
+    for file in sorted(pathlib.Path(folder).glob("*.py")):
+        if file.stem in ("__init__", "run_flags", "task_app"):
+            continue
+        path = list(sys.path)
+        runpy.run_path(str(file))
+        sys.path[:] = path
+        by_module = flags.FLAGS.flags_by_module_dict()
+        own = [
+            flag
+            for module in ("<run_path>", "apps.run_flags")
+            for flag in by_module.get(module, ())
+        ]
+        found[file.name] = {flag.name: flag.default for flag in own}
+        for flag in own:
+            if flag.name not in keep:
+                delattr(flags.FLAGS, flag.name)
+
 sys.path.insert(0, ".")
+look_at("benchmarks")
 from apps import run_flags
-path, shared, found = list(sys.path), set(flags.FLAGS), {}
-for file in [*pathlib.Path("apps").glob("*.py"),
-             *pathlib.Path("benchmarks").glob("*.py")]:
-    if file.stem in ("__init__", "run_flags", "task_app"):
-        continue
-    runpy.run_path(str(file))
-    sys.path[:] = path
-    new = set(flags.FLAGS) - shared
-    found[file.name] = {
-        n: flags.FLAGS[n].default for n in [*new, "workdir"]
-    }
-    for name in new:
-        delattr(flags.FLAGS, name)
+look_at("apps", keep=["workdir"])
 print(json.dumps(found))
 """
 

@@ -4,6 +4,7 @@ import zipfile
 
 import h5py
 import keras
+import numpy as np
 import pytest
 from test_phases import IMAGES, LABELS, net_with, train
 
@@ -117,3 +118,19 @@ def test_saving_a_broken_network_is_refused(tmp_path):
     with pytest.raises(PromiseError, match="one"):
         net.save(tmp_path / "net.keras")
     assert not (tmp_path / "net.keras").exists()
+
+
+def test_logits_and_scores_agree_under_mixed_precision():
+    stock = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        net = net_with()
+        net.add_task("one", 3)
+        scores = np.asarray(net(IMAGES))
+        logits = net.logits(IMAGES)
+        assert scores.tobytes() == np.asarray(
+            keras.ops.softmax(logits)
+        ).tobytes()
+        net.compile("adam", "sparse_categorical_crossentropy")
+    finally:
+        keras.config.set_dtype_policy(stock)

@@ -203,31 +203,33 @@ def _fetching() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        url = _local_of(error, "get_file", "origin")
-        file = _local_of(error, "load_weights", "filepath")
+        url = _url_of(error)
         if url is not None:
             raise NetworkError(
                 f"The weights cannot be fetched ({one_line(error)}); fetch "
                 f"{url} on a machine that can, and give it with "
                 "--weights=FILE."
             ) from error
-        if file is not None:
+        if isinstance(error, OSError):
+            # Of some files Keras knows no hash, and would use them again.
             raise NetworkError(
-                f"The fetched weights file {file} is damaged "
-                f"({one_line(error)}); delete it and run the command again."
+                "The weights file that Keras fetched cannot be read "
+                f"({one_line(error)}); delete it from the folder "
+                "~/.keras/models (or $KERAS_HOME/models) and run the command "
+                "again."
             ) from error
         raise
     finally:
         socket.setdefaulttimeout(before)
 
 
-def _local_of(error: BaseException, function: str, name: str) -> str | None:
-    """Returns a local variable of the Keras function that failed, if it did.
+def _url_of(error: BaseException) -> str | None:
+    """Returns the address that Keras was fetching from when it failed.
 
-    Keras's own messages name the address when a connection failed, but not
-    when the file that came is another one than it should be.
+    Its own message names it when the connection failed, but not when the
+    file that came is another one than it should be.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name == function and name in frame.f_locals:
-            return str(frame.f_locals[name])
+        if frame.f_code.co_name == "get_file":
+            return frame.f_locals.get("origin")
     return None

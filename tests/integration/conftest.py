@@ -1,0 +1,73 @@
+"""What the integration tests share: apps to run, and images to run on."""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from tiny_runs import TINY, make_images
+
+_HERE = pathlib.Path(__file__).parent
+
+
+@dataclasses.dataclass
+class Ended:
+    """How a process ended."""
+
+    code: int
+    seconds: float
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def run_app(tmp_path_factory):
+    """Returns a function that runs an app: `run_app("evaluate", "--top=1")`."""
+    folder = tmp_path_factory.mktemp("output")
+    outputs = {n: folder / n for n in ("stdout", "stderr")}
+    server = subprocess.Popen(
+        [sys.executable, str(_HERE / "app_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+    def run(app, *arguments):
+        task = {
+            "app": f"{app}.py",
+            "arguments": [str(a) for a in arguments],
+            **{name: str(path) for name, path in outputs.items()},
+        }
+        server.stdin.write(json.dumps(task) + "\n")
+        server.stdin.flush()
+        answer = json.loads(server.stdout.readline())
+        texts = {name: path.read_text() for name, path in outputs.items()}
+        return Ended(**answer, **texts)
+
+    yield run
+    server.stdin.close()
+    server.wait()
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory):
+    """An image folder of three classes that are easy to tell apart."""
+    return make_images(tmp_path_factory.mktemp("data") / "colours")
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory, run_app, colours):
+    """A workdir with one packed task, colours, and its image folder."""
+    workdir = tmp_path_factory.mktemp("packed") / "w"
+    ended = run_app(
+        "add_task",
+        f"--workdir={workdir}",
+        "--task=colours",
+        f"--data={colours}",
+        *TINY,
+    )
+    assert ended.code == 0, ended.stderr
+    return workdir
