@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from packnet_tf import digests, ownership
 from packnet_tf.conversion import mask_model
@@ -300,12 +301,29 @@ class MultiTask(ProtectedTraining):
     def _make_protection(self) -> Protection:
         task = self._in_training("fit")
         kernels = self.masked_kernels()
-        own = [np.asarray(kernel.mask) == task.owner for kernel in kernels]
-        shared = [bool(o.any() and not o.all()) for o in own]
-        # Steps were made before these masks: slots of weights that are gone
-        # still hold momentum.
-        stale = self.optimizer is not None and self.optimizer.iterations > 0
-        return Protection(kernels, task.owner, shared, stale_slots=bool(stale))
+        # A user's own step asks while it is traced.
+        with tf.init_scope():
+            own = [np.asarray(k.mask) == task.owner for k in kernels]
+            shared = [bool(o.any() and not o.all()) for o in own]
+            # Steps were made before these masks: slots of weights that are
+            # gone still hold momentum.
+            stale = self.optimizer is not None and bool(
+                self.optimizer.iterations > 0
+            )
+        return Protection(kernels, task.owner, shared, stale_slots=stale)
+
+    def _check_loss(self, loss: Any) -> None:
+        task = self._active
+        if task is None or task.activation == "linear" or task.classes == 0:
+            return
+        arguments = getattr(loss, "_fn_kwargs", {})
+        if arguments.get("from_logits"):
+            raise TaskError(
+                f"The loss has from_logits=True, but the outputs of task "
+                f"{task.name!r} are scores behind {task.activation}; use "
+                "from_logits=False (gradients are those of the logits), or "
+                "add the task with activation='linear'."
+            )
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:

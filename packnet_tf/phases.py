@@ -221,7 +221,8 @@ class Phases(MultiTask):
         self._bank.keep(task.owner)
         task.digest = self.digest_of(task.name)
         self._enter(task)
-        self._drop_functions("train")
+        # The slots of the last phase are of no more use.
+        self._renew_optimizer()
         return task
 
     def activate(self, name: str) -> Task:

@@ -70,7 +70,7 @@ class Session:
         *,
         base_data: bool = False,
         again: bool = False,
-    ) -> None:
+    ) -> str:
         """Refuses what can be known to be wrong without the data.
 
         The network is built here, so that its name, options and weights are
@@ -178,7 +178,7 @@ class Session:
                 state = self._make_base(
                     network, base_prepared or prepared, prepared, options
                 )
-            if admission.is_packed(state, options.task):
+            if state is not None and admission.is_packed(state, options.task):
                 self._say(f"  {options.task} is packed already: {state.path}")
                 return self._done(state, options.task)
             net = self._network_to_train(network, state, options.seed)

@@ -58,6 +58,10 @@ class ProtectedTraining(keras.Model):
         """Remembers that the current phase has trained."""
         raise NotImplementedError
 
+    def _check_loss(self, loss: Any) -> None:
+        """Refuses a loss that does not suit the outputs."""
+        raise NotImplementedError
+
     # What it does.
 
     def compile(
@@ -87,8 +91,10 @@ class ProtectedTraining(keras.Model):
         Raises:
             ProtectionError: If the optimizer's settings cannot keep packed
                 tasks exact on this strategy.
+            TaskError: If the loss takes logits and the outputs are scores.
         """
         strategy = self.distribute_strategy
+        self._check_loss(loss)
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
             if optimizer is not None:

@@ -336,3 +336,14 @@ def test_sample_weights_act():
         for w in (np.ones(32), np.full(32, 2.0))
     ]
     assert loss[1] != loss[0]
+
+
+def test_a_loss_of_logits_is_refused_behind_softmax():
+    net = net_with()
+    net.add_task("one", 3)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(TaskError, match="from_logits"):
+        net.compile("sgd", loss)
+    net = net_with()
+    net.add_task("one", 3, activation="linear")
+    net.compile("sgd", loss)

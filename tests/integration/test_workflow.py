@@ -113,7 +113,9 @@ def check_equal(one, other):
     """Compares two workdirs' newest states, byte for byte."""
     ours, theirs = everything(one), everything(other)
     different = [
-        name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)
+        name
+        for name in {**ours, **theirs}
+        if ours.get(name) != theirs.get(name)
     ]
     assert not different
 
