@@ -9,6 +9,8 @@ break.
 import json
 import os
 import pathlib
+import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -108,6 +110,8 @@ def restore(folder: pathlib.Path, net: PackNet) -> dict[str, Any]:
                 f"{path} is not a checkpoint of this network and these "
                 f"options ({error}); remove it to start the task again."
             ) from error
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise _damaged(path, error) from error
     net.verify_digests()
     return record
 
@@ -125,17 +129,18 @@ def _open(path):
     try:
         return np.load(path, allow_pickle=False)
     except Exception as error:
-        raise StateError(
-            f"{path} is damaged ({error}); remove it to start the task again "
-            "from the last packed state."
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def _record_of(arrays, path):
     try:
         return json.loads(arrays["record"].tobytes())
     except Exception as error:
-        raise StateError(
-            f"{path} is damaged ({error}); remove it to start the task again "
-            "from the last packed state."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path, error) -> StateError:
+    return StateError(
+        f"{path} is damaged ({error}); remove it to start the task again from "
+        "the last packed state."
+    )

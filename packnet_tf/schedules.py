@@ -49,5 +49,13 @@ def make_optimizer(
     config["learning_rate"] = learning_rate(schedule, peak, steps)
     if weight_decay is not None:
         config["weight_decay"] = weight_decay
-    prototype = keras.optimizers.get(name)
-    return type(prototype)(**config)
+    return _classes()[name](**config)
+
+
+def _classes() -> dict[str, type[keras.optimizers.Optimizer]]:
+    # Not by `keras.optimizers.get`, which does not know Lamb.
+    return {
+        name.lower(): value
+        for name, value in vars(keras.optimizers).items()
+        if isinstance(value, type)
+    }
