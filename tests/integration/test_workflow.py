@@ -259,14 +259,19 @@ def test_a_checkpoint_left_behind_is_removed(tmp_path, monkeypatch, data):
 
 
 def test_two_replicas_resume_to_the_same_bytes(tmp_path, monkeypatch, data):
-    quick = {"train_epochs": 1, "retrain_epochs": 2, "gradual_epochs": 1}
+    quick = {
+        "train_epochs": 1,
+        "retrain_epochs": 2,
+        "gradual_epochs": 1,
+        "validation_share": 0.0,
+    }
     run(tmp_path / "whole", data, replicas=2, **quick)
     run_in_pieces(
         monkeypatch, tmp_path / "w", data, "first", 2, replicas=2, **quick
     )
     check_equal(tmp_path / "w", tmp_path / "whole")
     # On another number of replicas, the first task stays what it is.
-    last = {"train_epochs": 1, "phases": ("train", "pack")}
+    last = {**quick, "phases": ("train", "pack")}
     run(tmp_path / "w", data, "second", replicas=1, **last)
     first, second = Workdir(tmp_path / "w").states()
     assert first.tasks[0]["digest"] == second.tasks[0]["digest"]
