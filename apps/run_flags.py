@@ -30,7 +30,7 @@ def _quiet() -> Iterator[None]:
 
 
 with _quiet():
-    import tensorflow as tf  # noqa: F401
+    import tensorflow as tf
 
 from packnet_tf.errors import FlagError, PackNetError
 from packnet_tf.options import (
@@ -108,7 +108,10 @@ def define_network_flags() -> None:
         "them, less serves the base task.",
     )
     flags.DEFINE_string(
-        "base_data", None, "Labelled images of the base task; as --data."
+        "base_data",
+        None,
+        "Labelled images of the base task, which recovers on them unless "
+        "--base_recovery says otherwise; places as in --data.",
     )
     flags.DEFINE_enum(
         "base_recovery",
@@ -309,6 +312,9 @@ def run(main: Callable[[], None], *required: str) -> None:
     def guarded(argv):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
+            # Its warnings are of functions that are traced again, which
+            # replicas and tasks of their own need.
+            tf.get_logger().setLevel("ERROR")
         try:
             if len(argv) > 1:
                 raise FlagError(
