@@ -23,8 +23,8 @@ def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
     from packnet_tf import pruning, report, states
+    from packnet_tf.capacity import forecast
     from packnet_tf.workdir import Workdir
-    from packnet_tf.workflow import forecast
 
     flag = flags.FLAGS
     pruning.validate_fraction(flag.prune_fraction, "prune_fraction")

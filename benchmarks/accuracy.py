@@ -22,12 +22,13 @@ import keras
 import numpy as np
 from absl import app, flags, logging
 
-from packnet_tf import workflow
 from packnet_tf.data import open_task
 from packnet_tf.networks import build
 from packnet_tf.options import NetworkOptions, TaskOptions
+from packnet_tf.preparation import prepare
 from packnet_tf.replicas import make_strategy
 from packnet_tf.schedules import make_optimizer
+from packnet_tf.scoring import accuracy
 from packnet_tf.session import Session
 from packnet_tf.workdir import Workdir
 
@@ -41,9 +42,16 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 _RATE = flags.DEFINE_float(
     "learning_rate", 1e-3, "Peak rate of separate and classifier (Adam)."
 )
-_BASE = flags.DEFINE_float("base_prune_fraction", 0.75, "As in add_task.")
+_BASE = flags.DEFINE_float(
+    "base_prune_fraction",
+    NetworkOptions.base_prune_fraction,
+    "As in add_task.",
+)
 _RECOVERY = flags.DEFINE_enum(
-    "base_recovery", "none", ["none", "distill"], "As in add_task."
+    "base_recovery",
+    NetworkOptions.base_recovery,
+    ["none", "distill"],
+    "As in add_task.",
 )
 _TASKS = flags.DEFINE_list("tasks", ["birds", "cars", "flowers"], "Tasks.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Keeps PackNet's workdir.")
@@ -66,7 +74,7 @@ def _data(task):
 
 
 def run_packnet(folder):
-    """Adds the tasks to one network; returns their test accuracies."""
+    """Adds the tasks to one network; returns validation and test."""
     network = NetworkOptions(
         network="mobilenet",
         network_options={"alpha": 0.75},
@@ -78,17 +86,17 @@ def run_packnet(folder):
     session = Session(Workdir(folder), network, "packnet", make_strategy(1))
     for task in _TASKS.value:
         record = session.run(_data(task), _options(task))
-    return {
-        t["name"]: t["metrics"]["test_accuracy"]
-        for t in record["manifest"]["tasks"]
-        if "test_accuracy" in t["metrics"]
-    }
+    metrics = {t["name"]: t["metrics"] for t in record["manifest"]["tasks"]}
+    return tuple(
+        {task: metrics[task][name] for task in _TASKS.value}
+        for name in ("accuracy_retrained", "test_accuracy")
+    )
 
 
 def run_plain(task, frozen):
     """Fine-tunes a network of its own, or a classifier on a frozen one."""
     options = _options(task)
-    data = workflow.prepare(_data(task), _SIZE, options)
+    data = prepare(_data(task), _SIZE, options)
     network = build(
         "mobilenet",
         image_size=_SIZE,
@@ -109,8 +117,8 @@ def run_plain(task, frozen):
     )
     for epoch in range(epochs):
         model.fit(data.train.epoch(epoch), verbose=0, shuffle=False)
-    validation = workflow.accuracy(model, data.validation)
-    return validation, workflow.accuracy(model, data.test)
+    validation = accuracy(model, data.validation)
+    return validation, accuracy(model, data.test)
 
 
 def table():
@@ -142,17 +150,17 @@ def main(_):
         table()
         return
     start = time.monotonic()
-    name, validation = _METHOD.value, {}
+    name = _METHOD.value
     if _METHOD.value == "packnet":
         name += f" (base {_BASE.value}, recovery {_RECOVERY.value})"
         if _WORKDIR.value:
-            test = run_packnet(_WORKDIR.value)
+            validation, test = run_packnet(_WORKDIR.value)
         else:
             with tempfile.TemporaryDirectory() as folder:
-                test = run_packnet(pathlib.Path(folder) / "m")
+                validation, test = run_packnet(pathlib.Path(folder) / "m")
     else:
         name += f" (Adam {_RATE.value:g})"
-        test = {}
+        test, validation = {}, {}
         for task in _TASKS.value:
             validation[task], test[task] = run_plain(
                 task, frozen=_METHOD.value == "classifier"

@@ -20,12 +20,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging
 
-from packnet_tf import workflow
 from packnet_tf.base import BaseRun
 from packnet_tf.data import evaluation, open_task
 from packnet_tf.networks import build
 from packnet_tf.options import NetworkOptions, TaskOptions
+from packnet_tf.preparation import prepare
 from packnet_tf.replicas import make_strategy
+from packnet_tf.scoring import accuracy
 
 _SHARED = flags.DEFINE_string(
     "shared", None, "Folder with data/{birds,imagenet_sample} and weights/."
@@ -55,7 +56,7 @@ def measure(fraction: float, recovery: str) -> dict:
         weights=options.weights,
         options=options.network_options,
     )
-    birds = workflow.prepare(
+    birds = prepare(
         open_task("birds", f"{shared}/data/birds"),
         _SIZE,
         TaskOptions(task="birds"),
@@ -65,12 +66,12 @@ def measure(fraction: float, recovery: str) -> dict:
             network, options, birds, pathlib.Path(folder), say=lambda _: None
         ).run(make_strategy(1))
     sample = open_task("imagenet", f"{shared}/data/imagenet_sample")
-    accuracy = workflow.accuracy(net, evaluation(sample.test, _SIZE, 32))
+    top1 = accuracy(net, evaluation(sample.test, _SIZE, 32))
     return {
         "fraction": fraction,
         "recovery": recovery,
         "epochs": _EPOCHS.value if recovery != "none" else 0,
-        "top1": accuracy,
+        "top1": top1,
         "minutes": (time.monotonic() - start) / 60,
     }
 

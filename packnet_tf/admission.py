@@ -50,6 +50,7 @@ def check_run(
         # Only the base task can be in training yet.
         record = None
     check_task_in_training(record, options.task, workdir.training_path)
+    check_settings(record, options)
     record = record or {"phase": None, "epoch": 0, "done": []}
     check_phases(options, begun_again(record) if again else record)
 
@@ -82,6 +83,36 @@ def check_task_in_training(
             f"The workdir is in the middle of task {record['name']!r}; "
             f"finish it first, or remove {folder} to drop it."
         )
+
+
+def check_settings(
+    record: dict[str, Any] | None, options: TaskOptions
+) -> None:
+    """Refuses to go on with a task in another way than it was begun.
+
+    A phase in progress goes on to the same bytes only with the same
+    settings. The seed and the validation share hold for the whole task:
+    others would train on images that were held out.
+
+    Args:
+        record: What the workdir's checkpoint says, or None.
+        options: How the task is to be trained.
+
+    Raises:
+        PhaseError: Naming the first flag that differs, and its value.
+    """
+    for phase, before in (record or {}).get("settings", {}).items():
+        in_progress = record is not None and record["phase"] == phase
+        for name, value in options.settings(phase).items():
+            if not in_progress and name not in ("seed", "validation_share"):
+                continue
+            if name in before and before[name] != value:
+                raise PhaseError(
+                    f"Task {options.task!r} began its {phase} phase with "
+                    f"--{name}={before[name]}, not {value}; go on with the "
+                    "same, or remove the workdir's training folder to begin "
+                    "the task again."
+                )
 
 
 def begun_again(record: dict[str, Any]) -> dict[str, Any]:

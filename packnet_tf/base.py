@@ -5,7 +5,6 @@ Most users do not have ImageNet, so the pruned network can instead learn from
 the unpruned one, on the unlabelled images of the task at hand.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +13,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf import checkpoints
+from packnet_tf import checkpoints, pruning
+from packnet_tf.epochs import new_record, run_epochs
 from packnet_tf.model import PackNet
 from packnet_tf.networks import Network
 from packnet_tf.options import NetworkOptions
-from packnet_tf.progress import PhaseProgress
 from packnet_tf.schedules import make_optimizer
 
 Say = Callable[[str], None]
@@ -69,32 +68,33 @@ class BaseRun:
                 private=options.private,
                 depthwise=options.depthwise,
             )
-        net.add_task(
+        distill = options.base_recovery == "distill"
+        task = net.add_task(
             options.base_task,
             network.classes if network.head is not None else 0,
             class_names=network.class_names,
             head=network.head,
+            # Logits are what the unpruned network is asked for.
+            activation="linear" if distill else "softmax",
         )
-        # The network's own forward pass, before anything is pruned.
-        teacher = None
-        if options.base_recovery == "distill":
-            teacher = _Teacher(network)
-        net.prune(options.base_prune_fraction)
         self._say(
-            f"  {options.base_task}: pruned by "
-            f"{options.base_prune_fraction:.0%} of its weights"
+            f"  {options.base_task}: {options.base_prune_fraction:.0%} of its "
+            "weights are pruned"
         )
-        if options.base_recovery != "none":
-            self._recover(net, teacher)
+        if options.base_recovery == "none":
+            net.prune(options.base_prune_fraction)
+        else:
+            # The network's own forward pass, before anything is pruned.
+            self._recover(net, _Teacher(network) if distill else None)
+        task.activation = "softmax"
         net.pack()
         return net
 
     def _recover(self, net: PackNet, teacher: "_Teacher | None") -> None:
         options = self._options
-        loss = "sparse_categorical_crossentropy"
+        loss: Any = "sparse_categorical_crossentropy"
         if teacher is not None:
-            headed = self._network.head is not None
-            loss = "categorical_crossentropy" if headed else "mse"
+            loss = relative_error
         keras.utils.set_random_seed(self._seed)
         net.compile(
             make_optimizer(
@@ -105,46 +105,56 @@ class BaseRun:
             ),
             loss,
         )
-        record: dict[str, Any] = {
-            "name": options.base_task,
-            "options": dataclasses.asdict(options),
-            "phase": "retrain",
-            "epoch": 0,
-        }
+        record = new_record(options.base_task)
         found = checkpoints.read_record(self._folder)
         if found is not None and found["name"] == options.base_task:
             record = checkpoints.restore(self._folder, net)
             self._say(f"  going on after epoch {record['epoch']}")
-        progress = PhaseProgress(
-            f"{options.base_task} recovery",
-            options.base_recovery_epochs,
-            self._data.steps,
-            done=record["epoch"],
+        record["phase"] = "recovery"
+
+        def batches(epoch):
+            images = self._data.train.epoch(epoch)
+            return images if teacher is None else teacher.label(images)
+
+        epochs = options.base_recovery_epochs
+        run_epochs(
+            net,
+            record,
+            epochs,
+            batches,
+            steps=self._data.steps,
+            folder=self._folder,
             log_folder=self._log_folder,
+            gradual=pruning.gradual_fractions(
+                options.base_prune_fraction, max(epochs // 2, 1)
+            ),
         )
-        while record["epoch"] < options.base_recovery_epochs:
-            batches = self._data.train.epoch(record["epoch"])
-            if teacher is not None:
-                batches = teacher.label(batches)
-            history = net.fit(
-                batches, verbose=0, shuffle=False, callbacks=[progress]
-            ).history
-            record["epoch"] += 1
-            checkpoints.save(self._folder, net, record)
-            progress.end_epoch({"loss": history["loss"][-1]})
+
+
+@keras.saving.register_keras_serializable(package="packnet_tf")
+def relative_error(teacher, student):
+    """Returns, for each row, the squared error relative to the teacher's.
+
+    All logits count alike. The cross entropy of the scores would ask for the
+    few classes that the images show, and lose the others.
+
+    Args:
+        teacher: What is to be matched, [batch, values].
+        student: What is trained to match it.
+    """
+    teacher = tf.cast(teacher, student.dtype)
+    error = tf.reduce_sum(tf.square(student - teacher), axis=-1)
+    scale = tf.reduce_sum(tf.square(teacher), axis=-1)
+    return tf.math.divide_no_nan(error, scale)
 
 
 class _Teacher:
     """The unpruned network, which answers for the images it is shown."""
 
     def __init__(self, network: Network):
-        features = network.backbone.output
-        outputs = features
+        outputs = network.backbone.output
         if network.head is not None:
-            logits = network.head(features)
-            outputs = keras.layers.Activation("softmax", dtype="float32")(
-                logits
-            )
+            outputs = network.head(outputs)
         self._model = keras.Model(network.backbone.inputs, outputs)
 
     def label(self, batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -12,8 +12,8 @@ from packnet_tf.data.checks import check_source
 from packnet_tf.data.folder import image_files
 from packnet_tf.data.images import Preprocessing, read_for_evaluation
 from packnet_tf.errors import DataError, PackNetError, StateError, TaskError
+from packnet_tf.scoring import accuracy
 from packnet_tf.workdir import Workdir
-from packnet_tf.workflow import accuracy
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,14 +61,20 @@ class NetworkOptions:
     depthwise: str = "private"
     precision: str = "float32"
     base_task: str = "imagenet"
-    base_prune_fraction: float = 0.75
+    base_prune_fraction: float = 0.5
     base_recovery: str = "distill"
-    base_recovery_epochs: int = 10
+    base_recovery_epochs: int = 20
     base_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if not self.network:
             raise FlagError("--network=: expected a name or a .keras file.")
+        if self.network.endswith(".keras") and self.weights != "imagenet":
+            raise FlagError(
+                f"--weights={self.weights} does not go with --network="
+                f"{self.network}: the file brings its own weights; leave "
+                "--weights out."
+            )
         _between("image_size", self.image_size, 1, MAX_IMAGE_SIZE)
         check_task_name(self.base_task)
         validate_fraction(self.base_prune_fraction, "base_prune_fraction")
@@ -195,6 +201,20 @@ class TaskOptions:
                 f"phase, and --phases={','.join(self.phases)} has none "
                 "between prune and pack; add it, or prune at once with 0."
             )
+
+    def settings(self, phase: str) -> dict[str, Any]:
+        """Returns what a phase that is resumed has to be resumed with.
+
+        Args:
+            phase: `"train"` or `"retrain"`.
+        """
+        names = ["seed", "validation_share", "batch_size", "optimizer"]
+        names += ["schedule", "weight_decay"]
+        if phase == "train":
+            names += ["origin", "train_epochs", "learning_rate"]
+        else:
+            names += ["train_epochs", "retrain_epochs", "retrain_learning_rate"]
+        return {name: getattr(self, name) for name in names}
 
     @property
     def _skips_retraining(self) -> bool:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from packnet_tf import admission, checkpoints, pruning, publish, states
 from packnet_tf.base import BaseRun
+from packnet_tf.capacity import forecast
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import CapacityError, NetworkError
 from packnet_tf.facts import facts_of
@@ -20,8 +21,10 @@ from packnet_tf.options import (
     TaskOptions,
     check_batch_size,
 )
+from packnet_tf.preparation import Prepared, prepare
+from packnet_tf.scoring import accuracy
 from packnet_tf.workdir import StateInfo, Workdir
-from packnet_tf.workflow import Prepared, TaskRun, accuracy, forecast, prepare
+from packnet_tf.workflow import TaskRun
 
 Say = Callable[[str], None]
 _PROBES = 8

@@ -5,124 +5,24 @@ the same options: packed states are whole or absent, and a phase in progress
 goes on after its last finished epoch, to the same bytes.
 """
 
-import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
 from packnet_tf import admission, checkpoints, pruning
-from packnet_tf.data import pipeline, splits
-from packnet_tf.data.tasks import TaskData
-from packnet_tf.errors import (
-    CapacityError,
-    DataError,
-    PackNetError,
-    PhaseError,
-)
+from packnet_tf.epochs import new_record, run_epochs
+from packnet_tf.errors import CapacityError, PhaseError
 from packnet_tf.model import PackNet
 from packnet_tf.options import TaskOptions
-from packnet_tf.progress import PhaseProgress, clock
+from packnet_tf.preparation import Prepared
+from packnet_tf.progress import clock
 from packnet_tf.schedules import make_optimizer
+from packnet_tf.scoring import accuracy
 
 Say = Callable[[str], None]
-
-
-@dataclasses.dataclass
-class Prepared:
-    """A task's data, split and ready to train on.
-
-    Attributes:
-        name: The task's name.
-        class_names: Names in the order of the labels.
-        train: The training pipeline: `train.epoch(n)` is a data set.
-        steps: Steps of an epoch.
-        validation: Evaluation data set, or None.
-        test: Evaluation data set of the test split, or None.
-        facts: What the manifest records of the data.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    train: Any
-    steps: int
-    validation: Any
-    test: Any
-    facts: dict[str, Any]
-
-
-def prepare(
-    data: TaskData, image_size: int, options: TaskOptions
-) -> Prepared:
-    """Splits a task's data and builds its pipelines.
-
-    The validation images come out of the training split; the test split
-    goes to `test` alone, which no phase reads.
-
-    Args:
-        data: The opened task.
-        image_size: Height and width in pixels.
-        options: Batch size, validation share and seed.
-    """
-    if data.train is None:
-        raise DataError(
-            f"The data of task {data.name!r} has no training images."
-        )
-    train, validation = splits.split(
-        data.train, options.validation_share, options.seed
-    )
-    training = pipeline.training(
-        train,
-        image_size,
-        options.batch_size,
-        options.seed,
-        data.preprocessing,
-    )
-    evaluation = functools.partial(
-        pipeline.evaluation,
-        image_size=image_size,
-        batch_size=options.batch_size,
-        preprocessing=data.preprocessing,
-    )
-    return Prepared(
-        name=data.name,
-        class_names=tuple(data.class_names),
-        train=training,
-        steps=training.steps,
-        validation=evaluation(validation) if len(validation) else None,
-        test=None if data.test is None else evaluation(data.test),
-        facts={
-            "classes": data.classes,
-            "train": len(train),
-            "validation": len(validation),
-            "test": 0 if data.test is None else len(data.test),
-            **data.facts,
-        },
-    )
-
-
-def forecast(free: float, fraction: float) -> str:
-    """Returns a line on what a task will take and leave, before it begins.
-
-    Args:
-        free: Share of the weights that is free now.
-        fraction: Share of those that the task will free again.
-    """
-    left = free * fraction
-    more = 0
-    rest = left
-    while rest * (1 - fraction) >= 0.001 and more < 200:
-        more += 1
-        rest *= fraction
-    return (
-        f"Capacity: {free:.1%} of the weights are free; this task keeps "
-        f"{free * (1 - fraction):.1%} and leaves {left:.1%}: room for "
-        f"{more} more task(s) that each keep 0.1% or more at this fraction."
-    )
 
 
 class TaskRun:
@@ -157,15 +57,7 @@ class TaskRun:
         self._log_folder = log_folder
         self._say = say
         self._number = number
-        self.record: dict[str, Any] = {
-            "name": options.task,
-            "phase": None,
-            "epoch": 0,
-            "done": [],
-            "metrics": {},
-            "seconds": {},
-            "history": [],
-        }
+        self.record = new_record(options.task)
 
     def run(self, *, again: bool = False) -> dict[str, Any]:
         """Runs the phases that are asked for and not yet done.
@@ -211,6 +103,7 @@ class TaskRun:
             )
         if found is None:
             return
+        admission.check_settings(found, options)
         self.record = found
         # The optimizer of the phase has to be there before its slots.
         if found["phase"] in ("train", "retrain"):
@@ -277,52 +170,31 @@ class TaskRun:
         self.record["done"].append("pack")
 
     def _epochs(self, phase: str, epochs: int) -> None:
-        record, net = self.record, self.net
+        record, options = self.record, self.options
         if record["phase"] != phase:
             record["phase"], record["epoch"] = phase, 0
+            record["settings"][phase] = options.settings(phase)
             self._compile(phase)
-            keras.utils.set_random_seed(self.options.seed)
-        gradual = []
-        if phase == "retrain":
-            gradual = record.get("gradual", [])
-            if len(gradual) > epochs:
-                raise PhaseError(
-                    f"The prune phase planned {len(gradual)} epochs of "
-                    f"gradual pruning, but --retrain_epochs={epochs}; retrain "
-                    "at least as long."
-                )
-        progress = PhaseProgress(
-            f"{self.options.task} {phase}",
-            epochs,
-            self.data.steps,
-            done=record["epoch"],
-            log_folder=self._log_folder,
-        )
-        seconds = record["seconds"].get(phase, 0.0)
-        while record["epoch"] < epochs:
-            epoch = record["epoch"]
-            start = time.monotonic()
-            if epoch < len(gradual):
-                net.prune_to(gradual[epoch], scope=self.options.scope)
-            history = net.fit(
-                self._data_of(phase, epoch),
-                verbose=0,
-                shuffle=False,
-                callbacks=[progress],
-            ).history
-            figures = {name: values[-1] for name, values in history.items()}
-            _check_finite(figures, phase, epoch, net.optimizer)
-            share = self._validate()
-            if share is not None:
-                figures["val_accuracy"] = share
-            seconds += time.monotonic() - start
-            record["epoch"] = epoch + 1
-            record["seconds"][phase] = seconds
-            record["history"].append(
-                {"phase": phase, "epoch": epoch + 1, **figures}
+            keras.utils.set_random_seed(options.seed)
+        gradual = record.get("gradual", []) if phase == "retrain" else []
+        if len(gradual) > epochs:
+            raise PhaseError(
+                f"The prune phase planned {len(gradual)} epochs of gradual "
+                f"pruning, but --retrain_epochs={epochs}; retrain at least "
+                "as long."
             )
-            checkpoints.save(self._folder, net, record)
-            progress.end_epoch(figures)
+        run_epochs(
+            self.net,
+            record,
+            epochs,
+            lambda epoch: self._data_of(phase, epoch),
+            steps=self.data.steps,
+            folder=self._folder,
+            log_folder=self._log_folder,
+            gradual=gradual,
+            scope=options.scope,
+            score=self._validate,
+        )
 
     def _data_of(self, phase: str, epoch: int):
         # The phases follow each other in the order and augmentation of the
@@ -345,31 +217,6 @@ class TaskRun:
         checkpoints.save(self._folder, self.net, self.record)
         took = clock(self.record["seconds"].get(phase, 0.0))
         key = {"train": "trained", "prune": "pruned"}.get(phase, "retrained")
-        accuracy = self.record["metrics"].get(f"accuracy_{key}")
-        shown = "" if accuracy is None else f", validation {accuracy:.4f}"
+        share = self.record["metrics"].get(f"accuracy_{key}")
+        shown = "" if share is None else f", validation {share:.4f}"
         self._say(f"  {self.options.task} {phase}: {took} min{shown}")
-
-
-def accuracy(net: PackNet, dataset) -> float:
-    """Returns the active task's share of right answers, from 0 to 1.
-
-    Args:
-        net: The network.
-        dataset: Batches of (image, label).
-    """
-    # Through `predict`, which knows how to share batches between replicas.
-    scores = net.predict(dataset.map(lambda image, _: image), verbose=0)
-    labels = [np.asarray(label) for _, label in dataset]
-    if not labels:
-        return 0.0
-    return float(np.mean(np.argmax(scores, -1) == np.concatenate(labels)))
-
-
-def _check_finite(figures, phase, epoch, optimizer) -> None:
-    if not np.isfinite(figures.get("loss", 0.0)):
-        rate = float(np.asarray(optimizer.learning_rate))
-        raise PackNetError(
-            f"The loss became {figures['loss']} in epoch {epoch + 1} of the "
-            f"{phase} phase, at learning rate {rate:.2g}; run again with a "
-            "lower one. The last good epoch is kept."
-        )

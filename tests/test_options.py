@@ -27,13 +27,18 @@ def test_the_defaults_are_legal():
         ("mobilenet", "imagenet", True),
         ("mobilenet", "file:mobilenet.h5:0123", True),
         ("mobilenet", "none", False),
-        ("mine.keras", "none", True),
+        ("mine.keras", "imagenet", True),
         ("file:mine.keras:0123", "none", True),
     ],
 )
 def test_a_network_with_weights_is_pretrained(network, weights, pretrained):
     options = NetworkOptions(network=network, weights=weights)
     assert options.pretrained is pretrained
+
+
+def test_weights_beside_a_keras_file_are_refused():
+    with pytest.raises(FlagError, match="brings its own weights"):
+        NetworkOptions(network="mine.keras", weights="other.h5")
 
 
 @pytest.mark.parametrize(

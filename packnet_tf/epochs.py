@@ -1,0 +1,112 @@
+"""The epochs of one phase: trained, scored, checkpointed, one by one."""
+
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from packnet_tf import checkpoints
+from packnet_tf.errors import PackNetError
+from packnet_tf.model import PackNet
+from packnet_tf.progress import PhaseProgress
+
+
+def new_record(name: str) -> dict[str, Any]:
+    """Returns the record of a task of which nothing is done yet.
+
+    Args:
+        name: The task's name.
+
+    Returns:
+        `name`; `phase` that is being trained and its finished `epoch`s;
+        phases that are `done`; `metrics`; `seconds` by phase; `history`, one
+        entry an epoch; `settings` by phase, which a resumed run has to share.
+    """
+    return {
+        "name": name,
+        "phase": None,
+        "epoch": 0,
+        "done": [],
+        "metrics": {},
+        "seconds": {},
+        "history": [],
+        "settings": {},
+    }
+
+
+def run_epochs(
+    net: PackNet,
+    record: dict[str, Any],
+    epochs: int,
+    batches: Callable[[int], Any],
+    *,
+    steps: int,
+    folder: pathlib.Path,
+    log_folder: pathlib.Path | None = None,
+    gradual: Sequence[float] = (),
+    scope: str = "layer",
+    score: Callable[[], float | None] = lambda: None,
+) -> None:
+    """Trains the phase that the record is in, up to its last epoch.
+
+    Goes on after the epochs that the record counts, and writes a checkpoint
+    after each.
+
+    Args:
+        net: The network, compiled for the phase.
+        record: See `new_record`; kept up to date.
+        epochs: Epochs of the whole phase.
+        batches: Gives the training batches of an epoch, from 0.
+        steps: Batches of an epoch.
+        folder: Folder of the checkpoint.
+        log_folder: TensorBoard folder, or None.
+        gradual: Fractions to prune to, before the first epochs.
+        scope: How pruning ranks.
+        score: Gives the validation accuracy after an epoch, or None.
+
+    Raises:
+        PackNetError: If the loss is not finite; the checkpoint of the epoch
+            before stays.
+    """
+    phase = record["phase"]
+    progress = PhaseProgress(
+        f"{record['name']} {phase}",
+        epochs,
+        steps,
+        done=record["epoch"],
+        log_folder=log_folder,
+    )
+    seconds = record["seconds"].get(phase, 0.0)
+    while record["epoch"] < epochs:
+        epoch = record["epoch"]
+        start = time.monotonic()
+        if epoch < len(gradual):
+            net.prune_to(gradual[epoch], scope=scope)
+        history = net.fit(
+            batches(epoch), verbose=0, shuffle=False, callbacks=[progress]
+        ).history
+        figures = {name: values[-1] for name, values in history.items()}
+        _check_finite(figures, phase, epoch, net.optimizer)
+        share = score()
+        if share is not None:
+            figures["val_accuracy"] = share
+        seconds += time.monotonic() - start
+        record["epoch"] = epoch + 1
+        record["seconds"][phase] = seconds
+        record["history"].append(
+            {"phase": phase, "epoch": epoch + 1, **figures}
+        )
+        checkpoints.save(folder, net, record)
+        progress.end_epoch(figures)
+
+
+def _check_finite(figures, phase, epoch, optimizer) -> None:
+    if not np.isfinite(figures.get("loss", 0.0)):
+        rate = float(np.asarray(optimizer.learning_rate))
+        raise PackNetError(
+            f"The loss became {figures['loss']} in epoch {epoch + 1} of the "
+            f"{phase} phase, at learning rate {rate:.2g}; run again with a "
+            "lower one. The last good epoch is kept."
+        )

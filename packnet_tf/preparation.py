@@ -1,0 +1,86 @@
+"""A task's data, split and ready to train on."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from packnet_tf.data import pipeline, splits
+from packnet_tf.data.tasks import TaskData
+from packnet_tf.errors import DataError
+from packnet_tf.options import TaskOptions
+
+
+@dataclasses.dataclass
+class Prepared:
+    """A task's data, split and ready to train on.
+
+    Attributes:
+        name: The task's name.
+        class_names: Names in the order of the labels.
+        train: The training pipeline: `train.epoch(n)` is a data set.
+        steps: Steps of an epoch.
+        validation: Evaluation data set, or None.
+        test: Evaluation data set of the test split, or None.
+        facts: What the manifest records of the data.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Any
+    steps: int
+    validation: Any
+    test: Any
+    facts: dict[str, Any]
+
+
+def prepare(
+    data: TaskData, image_size: int, options: TaskOptions
+) -> Prepared:
+    """Splits a task's data and builds its pipelines.
+
+    The validation images come out of the training split; the test split
+    goes to `test` alone, which no phase reads.
+
+    Args:
+        data: The opened task.
+        image_size: Height and width in pixels.
+        options: Batch size, validation share and seed.
+
+    Raises:
+        DataError: If there are no training images.
+    """
+    if data.train is None:
+        raise DataError(
+            f"The data of task {data.name!r} has no training images."
+        )
+    train, validation = splits.split(
+        data.train, options.validation_share, options.seed
+    )
+    training = pipeline.training(
+        train,
+        image_size,
+        options.batch_size,
+        options.seed,
+        data.preprocessing,
+    )
+    evaluation = functools.partial(
+        pipeline.evaluation,
+        image_size=image_size,
+        batch_size=options.batch_size,
+        preprocessing=data.preprocessing,
+    )
+    return Prepared(
+        name=data.name,
+        class_names=tuple(data.class_names),
+        train=training,
+        steps=training.steps,
+        validation=evaluation(validation) if len(validation) else None,
+        test=None if data.test is None else evaluation(data.test),
+        facts={
+            "classes": data.classes,
+            "train": len(train),
+            "validation": len(validation),
+            "test": 0 if data.test is None else len(data.test),
+            **data.facts,
+        },
+    )
