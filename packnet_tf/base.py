@@ -13,8 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf import checkpoints, pruning
+from packnet_tf import checkpoints
 from packnet_tf.epochs import new_record, run_epochs
+from packnet_tf.errors import PhaseError
 from packnet_tf.model import PackNet
 from packnet_tf.networks import Network
 from packnet_tf.options import NetworkOptions
@@ -77,15 +78,15 @@ class BaseRun:
             # Logits are what the unpruned network is asked for.
             activation="linear" if distill else "softmax",
         )
+        # The network's own forward pass, before anything is pruned.
+        teacher = _Teacher(network) if distill else None
+        net.prune(options.base_prune_fraction)
         self._say(
             f"  {options.base_task}: {options.base_prune_fraction:.0%} of its "
             "weights are pruned"
         )
-        if options.base_recovery == "none":
-            net.prune(options.base_prune_fraction)
-        else:
-            # The network's own forward pass, before anything is pruned.
-            self._recover(net, _Teacher(network) if distill else None)
+        if options.base_recovery != "none":
+            self._recover(net, teacher)
         task.activation = "softmax"
         net.pack()
         return net
@@ -106,28 +107,35 @@ class BaseRun:
             loss,
         )
         record = new_record(options.base_task)
+        record["phase"] = "recovery"
+        record["settings"] = settings = {
+            "seed": self._seed,
+            "steps": self._data.steps,
+        }
         found = checkpoints.read_record(self._folder)
         if found is not None and found["name"] == options.base_task:
+            if found["settings"] != settings:
+                raise PhaseError(
+                    f"The recovery of {options.base_task!r} began with other "
+                    f"images, --batch_size or --seed ({found['settings']}, "
+                    f"not {settings}); go on with the same, or remove "
+                    f"{self._folder} to begin it again."
+                )
             record = checkpoints.restore(self._folder, net)
             self._say(f"  going on after epoch {record['epoch']}")
-        record["phase"] = "recovery"
 
         def batches(epoch):
             images = self._data.train.epoch(epoch)
             return images if teacher is None else teacher.label(images)
 
-        epochs = options.base_recovery_epochs
         run_epochs(
             net,
             record,
-            epochs,
+            options.base_recovery_epochs,
             batches,
             steps=self._data.steps,
             folder=self._folder,
             log_folder=self._log_folder,
-            gradual=pruning.gradual_fractions(
-                options.base_prune_fraction, max(epochs // 2, 1)
-            ),
         )
 
 

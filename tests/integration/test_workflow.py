@@ -374,3 +374,27 @@ def test_a_base_task_without_recovery(tmp_path, data, base):
     # Its own name is not in the way of a task in training.
     run(tmp_path, data, network=network, phases=("pack",))
     assert [s.name for s in Workdir(tmp_path).states()] == ["old", "first"]
+
+
+def test_a_task_goes_on_with_the_settings_it_was_begun_with(
+    tmp_path, monkeypatch, data
+):
+    save = checkpoints.save
+
+    def save_once(folder, net, record):
+        save(folder, net, record)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", save_once)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, data)
+    # The phase in progress keeps all its settings, down to the last.
+    with pytest.raises(PhaseError, match="--learning_rate=0.002, not 0.1;"):
+        run(tmp_path, data, learning_rate=0.1)
+    run(tmp_path, data, phases=("train",), retrain_learning_rate=0.001)
+    # The next phase is free to choose, but not to train on other images.
+    with pytest.raises(PhaseError, match="--validation_share=0.2, not 0.1;"):
+        run(tmp_path, data, validation_share=0.1)
+    run(tmp_path, data, phases=("prune", "retrain", "pack"), optimizer="sgd")
+    assert [s.name for s in Workdir(tmp_path).states()] == ["first"]
