@@ -55,6 +55,7 @@ class BaseRun:
         self._log_folder = log_folder
         self._seed = seed
         self._say = say
+        self.record = new_record(options.base_task)
 
     def run(self, strategy: tf.distribute.Strategy) -> PackNet:
         """Returns the network with its base task packed (not yet on disk).
@@ -106,7 +107,7 @@ class BaseRun:
             ),
             loss,
         )
-        record = new_record(options.base_task)
+        record = self.record
         record["phase"] = "recovery"
         record["settings"] = settings = {
             "seed": self._seed,
@@ -121,7 +122,7 @@ class BaseRun:
                     f"not {settings}); go on with the same, or remove "
                     f"{self._folder} to begin it again."
                 )
-            record = checkpoints.restore(self._folder, net)
+            record = self.record = checkpoints.restore(self._folder, net)
             self._say(f"  going on after epoch {record['epoch']}")
 
         def batches(epoch):

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from packnet_tf import admission, checkpoints, pruning, publish, states
+from packnet_tf import admission, checkpoints, pruning, states
 from packnet_tf.base import BaseRun
 from packnet_tf.capacity import forecast
 from packnet_tf.data.tasks import TaskData
@@ -21,13 +20,13 @@ from packnet_tf.options import (
     TaskOptions,
     check_batch_size,
 )
+from packnet_tf.packing import Packing
 from packnet_tf.preparation import Prepared, prepare
 from packnet_tf.scoring import accuracy
 from packnet_tf.workdir import StateInfo, Workdir
 from packnet_tf.workflow import TaskRun
 
 Say = Callable[[str], None]
-_PROBES = 8
 
 
 class Session:
@@ -55,13 +54,12 @@ class Session:
         strategy: tf.distribute.Strategy,
         say: Say = print,
     ):
-        publish.check_model_name(model_name)
+        self._packing = Packing(workdir, model_name, network.image_size)
         if not workdir.state_folders():
             check_name(network.network)
         self._facts = facts_of(network)
         self.workdir = workdir
         self.network = network
-        self.model_name = model_name
         self.strategy = strategy
         self._say = say
         self._built: Network | None = None
@@ -174,7 +172,7 @@ class Session:
         # Everything that can be refused is refused before this line.
         with self.workdir.lock():
             self.workdir.create(self._facts)
-            for line in self._recover():
+            for line in self._packing.recover():
                 self._say(f"  {line}")
             state = self.workdir.newest()
             if state is None and self.network.pretrained:
@@ -183,7 +181,7 @@ class Session:
                 )
             if state is not None and admission.is_packed(state, options.task):
                 self._say(f"  {options.task} is packed already: {state.path}")
-                return self._done(state, options.task)
+                return self._packing.places(state, options.task)
             net = self._network_to_train(network, state, options.seed)
             run = TaskRun(
                 net,
@@ -197,7 +195,8 @@ class Session:
             record = run.run(again=again)
             if net.phase != "packed":
                 return {**record, "net": net}
-            return self._commit(net, prepared, options, record)
+            state = self._commit(net, prepared, options, record)
+            return self._packing.places(state, options.task)
 
     def _build_network(self, seed: int) -> Network | None:
         """Builds the network, once, where its states do not hold it yet."""
@@ -216,21 +215,6 @@ class Session:
                 head_layer=options.head_layer,
             )
         return self._built
-
-    def _recover(self) -> list[str]:
-        done = publish.recover(
-            self.workdir,
-            model_name=self.model_name,
-            image_size=self.network.image_size,
-        )
-        folder = self.workdir.training_path
-        record = checkpoints.read_record(folder)
-        if record and admission.is_packed(
-            self.workdir.newest(), record["name"]
-        ):
-            checkpoints.remove(folder)
-            done.append(f"removed the checkpoint of {record['name']}, packed")
-        return done
 
     def _network_to_train(
         self, network, state: StateInfo | None, seed: int
@@ -280,57 +264,26 @@ class Session:
             self._say,
         )
         net = run.run(self.strategy)
-        metrics = {
-            "head_agreement": network.head_agreement,
-            "capacity_left": net.capacity,
-        }
-        state = self._write_state(
+        return self._packing.commit(
             net,
             prepared,
-            metrics,
-            {"network": dataclasses.asdict(self.network)},
+            {"head_agreement": network.head_agreement},
+            {
+                "network": dataclasses.asdict(self.network),
+                "seconds": run.record["seconds"],
+                "history": run.record["history"],
+            },
         )
-        return state
 
-    def _commit(self, net, prepared, options, record) -> dict[str, Any]:
+    def _commit(self, net, prepared, options, record) -> StateInfo:
         metrics = dict(record["metrics"])
         if prepared.test is not None:
             # The one look at the test split, when nothing can follow it.
             metrics["test_accuracy"] = accuracy(net, prepared.test)
-        metrics["capacity_left"] = net.capacity
         facts = {
             "options": dataclasses.asdict(options),
             "data": prepared.facts,
             "seconds": record["seconds"],
             "history": record["history"],
         }
-        state = self._write_state(net, prepared, metrics, facts)
-        return self._done(state, options.task)
-
-    def _write_state(self, net, prepared, metrics, facts) -> StateInfo:
-        images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
-        state = states.commit(
-            self.workdir,
-            net,
-            metrics=metrics,
-            facts=facts,
-            probe_images=np.asarray(images),
-        )
-        checkpoints.remove(self.workdir.training_path)
-        publish.publish(
-            self.workdir,
-            state,
-            model_name=self.model_name,
-            image_size=self.network.image_size,
-        )
-        return state
-
-    def _done(self, state: StateInfo, task: str) -> dict[str, Any]:
-        return {
-            "task": task,
-            "manifest": state.manifest,
-            "state": state.path,
-            "saved_model": self.workdir.serving_path
-            / self.model_name
-            / str(state.number),
-        }
+        return self._packing.commit(net, prepared, metrics, facts)
