@@ -61,7 +61,7 @@ class NetworkOptions:
     depthwise: str = "private"
     precision: str = "float32"
     base_task: str = "imagenet"
-    base_prune_fraction: float = 0.5
+    base_prune_fraction: float = 0.75
     base_recovery: str = "distill"
     base_recovery_epochs: int = 20
     base_learning_rate: float = 1e-3
