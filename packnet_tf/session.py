@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf import admission, checkpoints, pruning, publish, states
+from packnet_tf import admission, checkpoints, fractions, publish, states
 from packnet_tf.base import BaseRun
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import CapacityError, NetworkError
@@ -21,7 +21,7 @@ from packnet_tf.options import (
     check_batch_size,
 )
 from packnet_tf.workdir import StateInfo, Workdir
-from packnet_tf.workflow import Prepared, TaskRun, accuracy, forecast, prepare
+from packnet_tf.workflow import Prepared, TaskRun, accuracy, prepare
 
 Say = Callable[[str], None]
 _PROBES = 8
@@ -117,9 +117,9 @@ class Session:
                 f"No free weights are left for {options.task!r}; go back to a "
                 "packed state before the last task and prune more there."
             )
-        fraction = 0.0
+        fraction, granularity = 0.0, options.granularity
         if "prune" in options.phases:
-            fraction = pruning.parse_fraction(
+            fraction = fractions.parse_fraction(
                 options.prune_fraction,
                 self._number(state),
                 options.planned_tasks,
@@ -127,10 +127,10 @@ class Session:
         elif "pack" not in options.phases:
             return f"Capacity: {free:.1%} of the weights are free."
         else:
-            record = checkpoints.read_record(self.workdir.training_path)
-            if record is not None:
-                fraction = record["metrics"].get("prune_fraction", 0.0)
-        return forecast(free, fraction)
+            record = checkpoints.read_record(self.workdir.training_path) or {}
+            for how in record.get("pruning", [])[-1:]:
+                fraction, granularity = how["fraction"], how["granularity"]
+        return fractions.forecast(free, fraction, granularity)
 
     def _number(self, state: StateInfo | None) -> int:
         """Returns which of the added tasks comes next, from 1."""
@@ -297,6 +297,7 @@ class Session:
         metrics["capacity_left"] = net.capacity
         facts = {
             "options": dataclasses.asdict(options),
+            "pruning": record.get("pruning", []),
             "data": prepared.facts,
             "seconds": record["seconds"],
             "history": record["history"],

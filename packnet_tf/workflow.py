@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from packnet_tf import admission, checkpoints, pruning
+from packnet_tf import admission, checkpoints, fractions
 from packnet_tf.data import pipeline, splits
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import (
@@ -102,26 +102,6 @@ def prepare(
             "test": 0 if data.test is None else len(data.test),
             **data.facts,
         },
-    )
-
-
-def forecast(free: float, fraction: float) -> str:
-    """Returns a line on what a task will take and leave, before it begins.
-
-    Args:
-        free: Share of the weights that is free now.
-        fraction: Share of those that the task will free again.
-    """
-    left = free * fraction
-    more = 0
-    rest = left
-    while rest * (1 - fraction) >= 0.001 and more < 200:
-        more += 1
-        rest *= fraction
-    return (
-        f"Capacity: {free:.1%} of the weights are free; this task keeps "
-        f"{free * (1 - fraction):.1%} and leaves {left:.1%}: room for "
-        f"{more} more task(s) that each keep 0.1% or more at this fraction."
     )
 
 
@@ -245,12 +225,14 @@ class TaskRun:
 
     def _prune(self) -> None:
         net, options = self.net, self.options
-        fraction = pruning.parse_fraction(
+        fraction = fractions.parse_fraction(
             options.prune_fraction, self._number, options.planned_tasks
         )
         start = time.monotonic()
         steps = options.gradual_steps
-        # The retrain phase follows what is recorded here.
+        # The retrain phase follows what is recorded here, whatever options
+        # the command that retrains has.
+        how = {"scope": options.scope, "granularity": options.granularity}
         self.record["gradual"] = []
         if fraction == 0.0:
             self._say("  prune: the last of the planned tasks keeps all")
@@ -259,12 +241,17 @@ class TaskRun:
                 f"  prune: {fraction:.1%}, over the first {steps} epochs of "
                 "retraining"
             )
-            self.record["gradual"] = pruning.gradual_fractions(fraction, steps)
+            self.record["gradual"] = fractions.gradual_fractions(
+                fraction, steps
+            )
         else:
-            net.prune(fraction, scope=options.scope)
+            net.prune(fraction, **how)
             self._note("accuracy_pruned", self._validate())
         self.record["seconds"]["prune"] = time.monotonic() - start
         self._note("prune_fraction", fraction)
+        self.record.setdefault("pruning", []).append(
+            {"fraction": fraction, **how, "gradual_epochs": steps}
+        )
         self._finish("prune")
 
     def _retrain(self) -> None:
@@ -303,7 +290,12 @@ class TaskRun:
             epoch = record["epoch"]
             start = time.monotonic()
             if epoch < len(gradual):
-                net.prune_to(gradual[epoch], scope=self.options.scope)
+                how = record["pruning"][-1]
+                net.prune_to(
+                    gradual[epoch],
+                    scope=how["scope"],
+                    granularity=how["granularity"],
+                )
             history = net.fit(
                 self._data_of(phase, epoch),
                 verbose=0,
