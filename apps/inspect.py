@@ -22,18 +22,17 @@ flags.DEFINE_float(
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
-    from packnet_tf import pruning, report, states
-    from packnet_tf.capacity import forecast
+    from packnet_tf import fractions, report, states
     from packnet_tf.workdir import Workdir
 
     flag = flags.FLAGS
-    pruning.validate_fraction(flag.prune_fraction, "prune_fraction")
+    fractions.validate_fraction(flag.prune_fraction, "prune_fraction")
     net, state = states.load(Workdir(path), flag.state, origin=False)
     print(report.of_ownership(net))
     print()
     print(net.summary_of_tasks())
     print()
-    print(forecast(net.capacity, flag.prune_fraction))
+    print(fractions.forecast(net.capacity, flag.prune_fraction))
     print(f"packed state: {state.path}")
 
 

@@ -42,6 +42,7 @@ from packnet_tf.options import (
     check_batch_size,
     check_writable,
 )
+from packnet_tf.pruning import GRANULARITIES, SCOPES
 
 _NETWORK = NetworkOptions()
 _TASK = TaskOptions(task="")
@@ -161,8 +162,15 @@ def define_task_flags(
     flags.DEFINE_enum(
         "scope",
         _TASK.scope,
-        ["layer", "global"],
+        list(SCOPES),
         "Rank weights within each layer (the paper), or over all layers.",
+    )
+    flags.DEFINE_enum(
+        "granularity",
+        _TASK.granularity,
+        list(GRANULARITIES),
+        "Free single weights, or whole output channels (filters) by their "
+        "mean magnitude; the fraction is then one of channels.",
     )
     flags.DEFINE_integer(
         "gradual_epochs",

@@ -2,7 +2,8 @@
 
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def new_record(name: str) -> dict[str, Any]:
 
     Returns:
         `name`; `phase` that is being trained and its finished `epoch`s;
-        phases that are `done`; `metrics`; `seconds` by phase; `history`, one
+        phases that are `done`; how it was pruned (`pruning`); `metrics`; `seconds` by phase; `history`, one
         entry an epoch; `settings` by phase, which a resumed run has to share.
     """
     return {
@@ -29,6 +30,7 @@ def new_record(name: str) -> dict[str, Any]:
         "phase": None,
         "epoch": 0,
         "done": [],
+        "pruning": [],
         "metrics": {},
         "seconds": {},
         "history": [],
@@ -46,7 +48,7 @@ def run_epochs(
     folder: pathlib.Path,
     log_folder: pathlib.Path | None = None,
     gradual: Sequence[float] = (),
-    scope: str = "layer",
+    how: Mapping[str, str] = MappingProxyType({}),
     score: Callable[[], float | None] = lambda: None,
 ) -> None:
     """Trains the phase that the record is in, up to its last epoch.
@@ -63,7 +65,7 @@ def run_epochs(
         folder: Folder of the checkpoint.
         log_folder: TensorBoard folder, or None.
         gradual: Fractions to prune to, before the first epochs.
-        scope: How pruning ranks.
+        how: Scope and granularity of that; see `PackNet.prune`.
         score: Gives the validation accuracy after an epoch, or None.
 
     Raises:
@@ -83,7 +85,7 @@ def run_epochs(
         epoch = record["epoch"]
         start = time.monotonic()
         if epoch < len(gradual):
-            net.prune_to(gradual[epoch], scope=scope)
+            net.prune_to(gradual[epoch], **how)
         history = net.fit(
             batches(epoch), verbose=0, shuffle=False, callbacks=[progress]
         ).history

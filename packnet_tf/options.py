@@ -7,7 +7,8 @@ import pathlib
 from typing import Any
 
 from packnet_tf.errors import FlagError
-from packnet_tf.pruning import EQUAL_SHARE, parse_fraction, validate_fraction
+from packnet_tf.fractions import EQUAL_SHARE, parse_fraction, validate_fraction
+from packnet_tf.pruning import GRANULARITIES, SCOPES
 from packnet_tf.task import check_task_name
 
 PHASES = ("train", "prune", "retrain", "pack")
@@ -113,6 +114,8 @@ class TaskOptions:
             `"equal_share"`.
         planned_tasks: For `equal_share`: tasks to be added in all.
         scope: `"layer"` or `"global"` ranking.
+        granularity: `"weight"` frees single weights, `"filter"` whole output
+            channels.
         gradual_epochs: Epochs of the retrain phase over which the pruning is
             spread; 0 prunes at once, None takes half the phase.
         origin: Where claimed weights start; see `PackNet.add_task`.
@@ -134,6 +137,7 @@ class TaskOptions:
     prune_fraction: Any = 0.75
     planned_tasks: int | None = None
     scope: str = "layer"
+    granularity: str = "weight"
     gradual_epochs: int | None = None
     origin: str = "auto"
     train_epochs: int = 12
@@ -155,7 +159,8 @@ class TaskOptions:
                 f"--phases={','.join(self.phases)}: expected some of "
                 f"{','.join(PHASES)}, in this order."
             )
-        _choice("scope", self.scope, ("layer", "global"))
+        _choice("scope", self.scope, SCOPES)
+        _choice("granularity", self.granularity, GRANULARITIES)
         _choice("optimizer", self.optimizer, OPTIMIZERS)
         _choice("schedule", self.schedule, SCHEDULES)
         _choice("origin", self.origin, ("auto", "zero", "pretrained", "random"))

@@ -135,7 +135,12 @@ class Phases(MultiTask):
         self._renew_optimizer()
         return task
 
-    def prune(self, fraction: float, scope: str = "layer") -> Task:
+    def prune(
+        self,
+        fraction: float,
+        scope: str = "layer",
+        granularity: str = "weight",
+    ) -> Task:
         """Frees the task's smallest weights, and starts its retrain phase.
 
         Args:
@@ -143,12 +148,24 @@ class Phases(MultiTask):
                 and 1; per kernel, exactly `round(fraction * owned)` go, and
                 at least one stays (the paper, section 3).
             scope: `"layer"` ranks within each kernel, `"global"` over all.
+            granularity: `"weight"` ranks single weights by magnitude,
+                `"filter"` whole output channels by the mean magnitude of the
+                task's weights in them. The fraction is then one of the
+                channels in which the task owns a weight, and at least one of
+                every kernel stays; weights of older tasks in a freed channel
+                stay theirs.
 
         Returns:
             The task's record.
 
         Raises:
             PhaseError: If no task is in training, or it never trained.
+            PackNetError: If an argument is not what is expected, or a weight
+                is NaN; nothing is pruned then.
+
+        Example:
+
+        >>> net.prune(0.5, scope="global", granularity="filter")
         """
         task = self._in_training("prune")
         if not task.trained:
@@ -156,25 +173,31 @@ class Phases(MultiTask):
                 f"Task {task.name!r} has not been trained; call fit() before "
                 "prune(), or its weights are ranked by chance."
             )
-        self._prune(task, fraction, scope, claimed=None)
+        self._prune(task, fraction, scope, granularity)
         task.phase = RETRAIN
         self._enter(task)
         self._renew_optimizer()
         return task
 
-    def prune_to(self, fraction: float, scope: str = "layer") -> Task:
+    def prune_to(
+        self,
+        fraction: float,
+        scope: str = "layer",
+        granularity: str = "weight",
+    ) -> Task:
         """Prunes up to a share of what the task claimed; for gradual pruning.
 
         Unlike `prune` it may be called between the epochs of a running
         `fit`, and keeps the optimizer's slots.
 
         Args:
-            fraction: Share of the claimed weights that shall be free after
-                the call, between 0 and 1.
+            fraction: Share of the claimed weights (or channels) that shall be
+                free after the call, between 0 and 1.
             scope: As in `prune`.
+            granularity: As in `prune`.
         """
         task = self._in_training("prune_to")
-        self._prune(task, fraction, scope, claimed=task.claimed)
+        self._prune(task, fraction, scope, granularity, of_claimed=True)
         if task.phase != RETRAIN:
             task.phase = RETRAIN
             self._enter(task)
@@ -240,30 +263,31 @@ class Phases(MultiTask):
             self._enter(task)
         return task
 
-    def _prune(self, task, fraction, scope, claimed) -> None:
-        pruning.validate_fraction(fraction)
-        kernels = [k for k in self.masked_kernels() if k.prunable]
-        if self.pretrained_kernels is None and task.owner == 1:
-            self.pretrained_kernels = [
-                np.asarray(k.variable).copy() for k in self.masked_kernels()
-            ]
-        if claimed is not None:
-            claimed = [
-                n
-                for n, k in zip(claimed, self.masked_kernels(), strict=True)
-                if k.prunable
-            ]
-        values = [np.asarray(k.variable) for k in kernels]
+    def _prune(
+        self, task, fraction, scope, granularity, of_claimed=False
+    ) -> None:
+        everything = self.masked_kernels()
+        kernels = [k for k in everything if k.prunable]
+        # All masks are known before anything changes. Variables are read one
+        # at a time: a copy of every kernel would take as much memory as the
+        # network.
         masks = pruning.prune_masks(
-            values,
-            [np.asarray(k.mask) for k in kernels],
+            [k.variable for k in kernels],
+            [k.mask for k in kernels],
             task.owner,
             fraction,
             scope=scope,
-            claimed=claimed,
+            granularity=granularity,
+            of_claimed=of_claimed,
+            channel_axes=[k.channel_axes for k in kernels],
+            names=[k.path for k in kernels],
         )
-        for kernel, value, mask in zip(kernels, values, masks, strict=True):
+        if self.pretrained_kernels is None and task.owner == 1:
+            self.pretrained_kernels = [
+                np.asarray(k.variable) for k in everything
+            ]
+        for kernel, mask in zip(kernels, masks, strict=True):
             kernel.mask.assign(mask)
-            kernel.variable.assign(
-                np.where(mask == ownership.FREE, np.zeros_like(value), value)
-            )
+            # The newest task sees all that is not free.
+            value = np.asarray(kernel.variable)
+            kernel.variable.assign(ownership.view(value, mask, task.owner))

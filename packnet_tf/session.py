@@ -7,9 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from packnet_tf import admission, checkpoints, pruning, states
+from packnet_tf import admission, checkpoints, fractions, states
 from packnet_tf.base import BaseRun
-from packnet_tf.capacity import forecast
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import CapacityError, NetworkError
 from packnet_tf.facts import facts_of
@@ -118,9 +117,9 @@ class Session:
                 f"No free weights are left for {options.task!r}; go back to a "
                 "packed state before the last task and prune more there."
             )
-        fraction = 0.0
+        fraction, granularity = 0.0, options.granularity
         if "prune" in options.phases:
-            fraction = pruning.parse_fraction(
+            fraction = fractions.parse_fraction(
                 options.prune_fraction,
                 self._number(state),
                 options.planned_tasks,
@@ -128,10 +127,10 @@ class Session:
         elif "pack" not in options.phases:
             return f"Capacity: {free:.1%} of the weights are free."
         else:
-            record = checkpoints.read_record(self.workdir.training_path)
-            if record is not None:
-                fraction = record["metrics"].get("prune_fraction", 0.0)
-        return forecast(free, fraction)
+            record = checkpoints.read_record(self.workdir.training_path) or {}
+            for how in record.get("pruning", [])[-1:]:
+                fraction, granularity = how["fraction"], how["granularity"]
+        return fractions.forecast(free, fraction, granularity)
 
     def _number(self, state: StateInfo | None) -> int:
         """Returns which of the added tasks comes next, from 1."""
@@ -282,6 +281,7 @@ class Session:
             metrics["test_accuracy"] = accuracy(net, prepared.test)
         facts = {
             "options": dataclasses.asdict(options),
+            "pruning": record["pruning"],
             "data": prepared.facts,
             "seconds": record["seconds"],
             "history": record["history"],

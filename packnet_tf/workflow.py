@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from packnet_tf import admission, checkpoints, pruning
+from packnet_tf import admission, checkpoints, fractions
 from packnet_tf.epochs import new_record, run_epochs
 from packnet_tf.errors import CapacityError, PhaseError
 from packnet_tf.model import PackNet
@@ -138,12 +138,14 @@ class TaskRun:
 
     def _prune(self) -> None:
         net, options = self.net, self.options
-        fraction = pruning.parse_fraction(
+        fraction = fractions.parse_fraction(
             options.prune_fraction, self._number, options.planned_tasks
         )
         start = time.monotonic()
         steps = options.gradual_steps
-        # The retrain phase follows what is recorded here.
+        # The retrain phase follows what is recorded here, whatever options
+        # the command that retrains has.
+        how = {"scope": options.scope, "granularity": options.granularity}
         self.record["gradual"] = []
         if fraction == 0.0:
             self._say("  prune: the last of the planned tasks keeps all")
@@ -152,10 +154,15 @@ class TaskRun:
                 f"  prune: {fraction:.1%}, over the first {steps} epochs of "
                 "retraining"
             )
-            self.record["gradual"] = pruning.gradual_fractions(fraction, steps)
+            self.record["gradual"] = fractions.gradual_fractions(
+                fraction, steps
+            )
         else:
-            net.prune(fraction, scope=options.scope)
+            net.prune(fraction, **how)
             self._note("accuracy_pruned", self._validate())
+        self.record["pruning"].append(
+            {"fraction": fraction, **how, "gradual_epochs": steps}
+        )
         self.record["seconds"]["prune"] = time.monotonic() - start
         self._note("prune_fraction", fraction)
         self._finish("prune")
@@ -192,7 +199,7 @@ class TaskRun:
             folder=self._folder,
             log_folder=self._log_folder,
             gradual=gradual,
-            scope=options.scope,
+            how=_ranking(record),
             score=self._validate,
         )
 
@@ -220,3 +227,12 @@ class TaskRun:
         share = self.record["metrics"].get(f"accuracy_{key}")
         shown = "" if share is None else f", validation {share:.4f}"
         self._say(f"  {self.options.task} {phase}: {took} min{shown}")
+
+
+def _ranking(record: dict[str, Any]) -> dict[str, str]:
+    """Returns the scope and granularity that the prune phase recorded."""
+    return {
+        name: how[name]
+        for how in record["pruning"][-1:]
+        for name in ("scope", "granularity")
+    }

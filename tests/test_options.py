@@ -80,6 +80,7 @@ def test_the_base_task_has_a_legal_name():
         ("prune_fraction", "equal_share"),
         ("planned_tasks", 3),
         ("scope", "filter"),
+        ("granularity", "layer"),
         ("gradual_epochs", -1),
         ("gradual_epochs", 19),
         ("origin", "one"),

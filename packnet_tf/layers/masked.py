@@ -17,6 +17,7 @@ import numpy as np
 
 from packnet_tf import ownership
 from packnet_tf.errors import ConversionError, TaskError
+from packnet_tf.layers.channels import channel_axes
 from packnet_tf.layers.view import View
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class MaskedKernel:
     def path(self) -> str:
         """Where the kernel is, as Keras writes it: `conv1/kernel`."""
         return self.variable.path
+
+    @property
+    def channel_axes(self) -> tuple[int, ...]:
+        """The axes that number its output channels, counted from the end."""
+        return self.layer.kernel_channel_axes(self.name)
 
 
 class Masked(_Layer):
@@ -195,6 +201,20 @@ class Masked(_Layer):
                     )
                 )
         return kernels
+
+    def kernel_channel_axes(self, name: str) -> tuple[int, ...]:
+        """Returns the axes of a kernel that number its output channels.
+
+        Pruning by filter frees whole output channels. Override it in a layer
+        of your own whose kernel has them elsewhere than in its last axis.
+
+        Args:
+            name: The kernel's attribute.
+
+        Returns:
+            Axes counted from the end, e.g. `(-1,)`.
+        """
+        return channel_axes(self, name)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the stock layer's config, and `prunable` if it was set."""

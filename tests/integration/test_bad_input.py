@@ -117,6 +117,7 @@ FLAGS = [
     ("optimizer", ["--optimizer=adamm"], ["optimizer", "adamm"]),
     ("schedule", ["--schedule=linear"], ["schedule", "linear"]),
     ("scope", ["--scope=filter"], ["scope", "filter"]),
+    ("granularity", ["--granularity=conv"], ["granularity", "conv"]),
     ("origin", ["--origin=one"], ["origin", "one"]),
     ("private", ["--private=yes"], ["private", "yes"]),
     ("precision", ["--precision=float8"], ["precision", "float8"]),

@@ -235,6 +235,35 @@ def test_prune_and_retrain_may_be_repeated(tmp_path, data):
     assert Workdir(tmp_path).newest().name == "first"
 
 
+def test_how_a_task_is_pruned_is_handed_on_to_retraining(
+    tmp_path, capsys, data
+):
+    # Only the command that prunes says how; gradual pruning follows later.
+    how = {"scope": "global", "granularity": "filter"}
+    changes = {"train_epochs": 1, "retrain_epochs": 2, "gradual_epochs": None}
+    run(tmp_path, data, phases=("train", "prune"), **changes, **how)
+    line = Session(
+        Workdir(tmp_path), CNN, "packnet", make_strategy(1)
+    ).check(options_of("first", phases=("retrain", "pack"), **changes))
+    assert "keeps about 50.0% in whole output channels" in line
+    run(tmp_path, data, phases=("retrain", "pack"), **changes)
+    (record,) = Workdir(tmp_path).newest().tasks
+    assert record["facts"]["pruning"] == [
+        {"fraction": 0.5, **how, "gradual_epochs": 1}
+    ]
+    net, _ = states.load(tmp_path)
+    total = kept = 0
+    for kernel in net.masked_kernels():
+        if kernel.prunable:
+            assert kernel.channel_axes == (-1,)
+            mask = np.asarray(kernel.mask)
+            mask = mask.reshape(-1, mask.shape[-1])
+            # Whole channels, and not as many in every layer.
+            assert (mask == mask[0]).all()
+            total, kept = total + mask[0].size, kept + int(mask[0].sum())
+    assert kept == total - round(0.5 * total)
+
+
 def test_a_list_of_fractions_counts_the_added_tasks(tmp_path, data):
     changes = {
         "phases": ("train", "prune", "pack"),
