@@ -22,8 +22,9 @@ def new_record(name: str) -> dict[str, Any]:
 
     Returns:
         `name`; `phase` that is being trained and its finished `epoch`s;
-        phases that are `done`; how it was pruned (`pruning`); `metrics`; `seconds` by phase; `history`, one
-        entry an epoch; `settings` by phase, which a resumed run has to share.
+        phases that are `done`; how it was pruned (`pruning`); `metrics`;
+        `seconds` by phase; `history`, one entry an epoch; `settings` by
+        phase, which a resumed run has to share.
     """
     return {
         "name": name,

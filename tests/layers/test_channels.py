@@ -106,7 +106,7 @@ def test_each_channel_of_a_kernel_is_one_of_the_outputs(name):
 
 def test_a_layer_of_ones_own_says_where_its_channels_are():
     class Turned(Masked, keras.layers.Layer):
-        _kernel_names = ("w",)
+        kernel_names = ("w",)
 
         def kernel_channel_axes(self, name):
             return (-2,)
