@@ -61,7 +61,11 @@ def vgg16_bn(
     for block, filters in enumerate(_BLOCKS, 1):
         for i, count in enumerate(filters, 1):
             x = layers.Conv2D(
-                count, 3, padding="same", name=f"block{block}_conv{i}"
+                count,
+                3,
+                padding="same",
+                kernel_initializer="he_normal",
+                name=f"block{block}_conv{i}",
             )(x)
             x = layers.BatchNormalization(
                 momentum=0.9, epsilon=1e-5, name=f"block{block}_norm{i}"
