@@ -7,8 +7,9 @@ preprocessing are kept.
 
 import contextlib
 import tempfile
+import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -18,8 +19,22 @@ from keras.src.saving.saving_lib import _walk_saveable
 
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers import Masked
+from packnet_tf.layers.masked import SETTINGS
 
-Swap = Callable[[keras.layers.Layer], type[keras.layers.Layer] | None]
+
+class Exchange(NamedTuple):
+    """What a layer's copy is instead of the layer's own class.
+
+    Attributes:
+        cls: Its class: a masked twin, or a stock layer.
+        settings: What its config has beside that of the layer.
+    """
+
+    cls: type[keras.layers.Layer]
+    settings: Mapping[str, Any] = types.MappingProxyType({})
+
+
+Swap = Callable[[keras.layers.Layer], Exchange | None]
 
 
 def is_graph(layer: Any) -> bool:
@@ -48,7 +63,7 @@ def clone_model(
 
     Args:
         model: The model, built; nested models are copied too.
-        swap: Gives the class for a layer's copy, or None to keep its own.
+        swap: Gives what a layer's copy shall be, or None for the same.
         values: Values to copy instead of a variable's own, by the
             variable's `id`. With values given, masks are not copied.
 
@@ -238,24 +253,33 @@ def _clone_layer(layer: Any, swap: Swap) -> Any:
             dtype=layer.dtype_policy,
             trainable=layer.trainable,
         )
-    cls = swap(layer)
+    exchange = swap(layer)
     config = layer.get_config()
-    if cls is None:
+    if exchange is None:
         inner = {}
         for part in layer._flatten_layers(include_self=False):
-            part_class = swap(part)
-            if part_class is not None:
-                inner[type(part).__name__, part.name] = part_class
+            part_exchange = swap(part)
+            if part_exchange is not None:
+                inner[type(part).__name__, part.name] = part_exchange
         if inner:
             config = _swap_in_config(config, inner)
         return type(layer).from_config(config)
-    if not issubclass(cls, Masked):
-        config.pop("prunable", None)
-    return cls.from_config(config)
+    return exchange.cls.from_config(_exchanged(config, exchange))
+
+
+def _exchanged(config: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
+    """Returns a layer's config as that of what it is exchanged for."""
+    if not issubclass(exchange.cls, Masked):
+        config = {
+            key: value
+            for key, value in config.items()
+            if key not in SETTINGS
+        }
+    return {**config, **exchange.settings}
 
 
 def _swap_in_config(
-    config: Any, inner: Mapping[tuple[str, str], type[keras.layers.Layer]]
+    config: Any, inner: Mapping[tuple[str, str], Exchange]
 ) -> Any:
     """Returns a config with the classes of layers inside it swapped."""
     if isinstance(config, (list, tuple)):
@@ -268,18 +292,16 @@ def _swap_in_config(
     own = config.get("config")
     if isinstance(own, dict) and "class_name" in config:
         registered = str(config["class_name"]).rpartition(">")[2]
-        cls = inner.get((registered, own.get("name", "")))
-        if cls is not None:
+        exchange = inner.get((registered, own.get("name", "")))
+        if exchange is not None:
+            cls = exchange.cls
+            masked = cls.__module__.startswith("packnet_tf.")
             config["class_name"] = cls.__name__
-            if issubclass(cls, Masked):
-                config["module"] = cls.__module__
-                config["registered_name"] = keras.saving.get_registered_name(
-                    cls
-                )
-            else:
-                config["module"] = "keras.layers"
-                config["registered_name"] = None
-                own.pop("prunable", None)
+            config["module"] = cls.__module__ if masked else "keras.layers"
+            config["registered_name"] = (
+                keras.saving.get_registered_name(cls) if masked else None
+            )
+            config["config"] = _exchanged(own, exchange)
     return config
 
 

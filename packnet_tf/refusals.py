@@ -32,6 +32,13 @@ def places(
         yield from places(part, None if is_graph(part) else outer)
 
 
+def as_list(skip: Any) -> list[Any]:
+    """Returns what `skip=` of `mask_model` lists; one entry may stand alone."""
+    if isinstance(skip, (str, type)) or callable(skip):
+        return [skip]
+    return list(skip)
+
+
 def skipped_layers(model: keras.Model, skip: Any) -> set[int]:
     """Returns the `id` of every layer that is skipped, or inside one.
 
@@ -42,8 +49,7 @@ def skipped_layers(model: keras.Model, skip: Any) -> set[int]:
     Raises:
         ConversionError: If no layer has a name that is to be skipped.
     """
-    if isinstance(skip, (str, type)) or callable(skip):
-        skip = (skip,)
+    skip = as_list(skip)
     layers = model._flatten_layers(include_self=False)
     names = {layer.name for layer in layers}
     for entry in skip:

@@ -1,21 +1,15 @@
 """Masked twins of Keras layers, and the mixin that makes them."""
 
-import keras
-
 from packnet_tf.layers.conv import MaskedConv2D
 from packnet_tf.layers.dense import MaskedDense
 from packnet_tf.layers.depthwise import MaskedDepthwiseConv2D
 from packnet_tf.layers.einsum_dense import MaskedEinsumDense
 from packnet_tf.layers.masked import Masked, MaskedKernel
-
-# Which masked class stands in for which stock class. Exact classes: a
-# subclass of a stock layer may do anything with its kernel.
-TWINS: dict[type[keras.layers.Layer], type[Masked]] = {
-    keras.layers.Dense: MaskedDense,
-    keras.layers.Conv2D: MaskedConv2D,
-    keras.layers.DepthwiseConv2D: MaskedDepthwiseConv2D,
-    keras.layers.EinsumDense: MaskedEinsumDense,
-}
+from packnet_tf.layers.separable import (
+    MaskedSeparableConv1D,
+    MaskedSeparableConv2D,
+)
+from packnet_tf.layers.twins import TWINS
 
 __all__ = [
     "TWINS",
@@ -25,4 +19,6 @@ __all__ = [
     "MaskedDepthwiseConv2D",
     "MaskedEinsumDense",
     "MaskedKernel",
+    "MaskedSeparableConv1D",
+    "MaskedSeparableConv2D",
 ]

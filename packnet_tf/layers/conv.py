@@ -3,9 +3,10 @@
 import keras
 
 from packnet_tf.layers.masked import Masked
+from packnet_tf.layers.twins import twin_of
 
 
-@keras.saving.register_keras_serializable("packnet_tf")
+@twin_of(keras.layers.Conv2D)
 class MaskedConv2D(Masked, keras.layers.Conv2D):
     """A `keras.layers.Conv2D` whose kernel is shared by a mask.
 

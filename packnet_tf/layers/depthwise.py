@@ -3,9 +3,10 @@
 import keras
 
 from packnet_tf.layers.masked import Masked
+from packnet_tf.layers.twins import twin_of
 
 
-@keras.saving.register_keras_serializable("packnet_tf")
+@twin_of(keras.layers.DepthwiseConv2D)
 class MaskedDepthwiseConv2D(Masked, keras.layers.DepthwiseConv2D):
     """A `keras.layers.DepthwiseConv2D` whose kernel is shared by a mask.
 
@@ -26,4 +27,5 @@ class MaskedDepthwiseConv2D(Masked, keras.layers.DepthwiseConv2D):
     TensorShape([1, 8, 8, 4])
     """
 
+    depthwise_kernels = ("kernel",)
     default_prunable = False
