@@ -7,9 +7,8 @@ preprocessing are kept.
 
 import contextlib
 import tempfile
-import types
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,37 +17,14 @@ from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.saving.saving_lib import _walk_saveable
 
 from packnet_tf.errors import ConversionError
+from packnet_tf.exchange import (
+    Swap,
+    config_of,
+    exchanged,
+    exchanged_inside,
+    is_graph,
+)
 from packnet_tf.layers import Masked
-from packnet_tf.layers.masked import SETTINGS
-
-
-class Exchange(NamedTuple):
-    """What a layer's copy is instead of the layer's own class.
-
-    Attributes:
-        cls: Its class: a masked twin, or a stock layer.
-        settings: What its config has beside that of the layer.
-    """
-
-    cls: type[keras.layers.Layer]
-    settings: Mapping[str, Any] = types.MappingProxyType({})
-
-
-Swap = Callable[[keras.layers.Layer], Exchange | None]
-
-
-def is_graph(layer: Any) -> bool:
-    """Whether Keras knows how the layer's inner layers are connected.
-
-    True for functional and Sequential models; not for their subclasses with
-    a `call` of their own.
-    """
-    return (
-        isinstance(layer, Functional) and type(layer).call is Functional.call
-    ) or (
-        isinstance(layer, keras.Sequential)
-        and type(layer).call is keras.Sequential.call
-    )
 
 
 def clone_model(
@@ -254,55 +230,9 @@ def _clone_layer(layer: Any, swap: Swap) -> Any:
             trainable=layer.trainable,
         )
     exchange = swap(layer)
-    config = layer.get_config()
     if exchange is None:
-        inner = {}
-        for part in layer._flatten_layers(include_self=False):
-            part_exchange = swap(part)
-            if part_exchange is not None:
-                inner[type(part).__name__, part.name] = part_exchange
-        if inner:
-            config = _swap_in_config(config, inner)
-        return type(layer).from_config(config)
-    return exchange.cls.from_config(_exchanged(config, exchange))
-
-
-def _exchanged(config: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
-    """Returns a layer's config as that of what it is exchanged for."""
-    if not issubclass(exchange.cls, Masked):
-        config = {
-            key: value
-            for key, value in config.items()
-            if key not in SETTINGS
-        }
-    return {**config, **exchange.settings}
-
-
-def _swap_in_config(
-    config: Any, inner: Mapping[tuple[str, str], Exchange]
-) -> Any:
-    """Returns a config with the classes of layers inside it swapped."""
-    if isinstance(config, (list, tuple)):
-        return type(config)(_swap_in_config(item, inner) for item in config)
-    if not isinstance(config, dict):
-        return config
-    config = {
-        key: _swap_in_config(value, inner) for key, value in config.items()
-    }
-    own = config.get("config")
-    if isinstance(own, dict) and "class_name" in config:
-        registered = str(config["class_name"]).rpartition(">")[2]
-        exchange = inner.get((registered, own.get("name", "")))
-        if exchange is not None:
-            cls = exchange.cls
-            masked = cls.__module__.startswith("packnet_tf.")
-            config["class_name"] = cls.__name__
-            config["module"] = cls.__module__ if masked else "keras.layers"
-            config["registered_name"] = (
-                keras.saving.get_registered_name(cls) if masked else None
-            )
-            config["config"] = _exchanged(own, exchange)
-    return config
+        return type(layer).from_config(exchanged_inside(layer, swap))
+    return exchange.cls.from_config(exchanged(config_of(layer), exchange))
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf import ownership
-from packnet_tf.cloning import Exchange, clone_model, copy_state, is_graph
+from packnet_tf.cloning import clone_model, copy_state
 from packnet_tf.errors import ConversionError
+from packnet_tf.exchange import is_graph, to_masked, to_stock
 from packnet_tf.layers import TWINS, Masked
 from packnet_tf.refusals import (
     as_list,
@@ -106,18 +107,13 @@ def mask_model(
     skipped = skipped_layers(model, skip)
     refuse_unmaskable(model, skipped)
 
-    def exchange(layer):
-        twin = TWINS.get(type(layer))
-        if twin is None or id(layer) in skipped:
-            return None
-        if depthwise == "private" and twin.depthwise_kernels:
-            return Exchange(
-                twin, {"private_kernels": list(twin.depthwise_kernels)}
-            )
-        return Exchange(twin)
-
+    swap = to_masked(skipped, depthwise)
     parts = model._flatten_layers()
-    plain = [part for part in parts if exchange(part) is not None]
+    plain = [
+        part
+        for part in parts
+        if type(part) in TWINS and id(part) not in skipped
+    ]
     if not is_graph(model):
         refuse_subclassed(model, plain)
     refuse_unmasked(unmasked_layers(model, skipped, will_mask=TWINS))
@@ -131,7 +127,7 @@ def mask_model(
                 "outside the distribution strategy in use; build it inside "
                 "strategy.scope()."
             )
-    twin = clone_model(model, exchange)
+    twin = clone_model(model, swap)
     refuse_unmasked(unmasked_layers(twin, skipped_layers(twin, skip)))
     return twin
 
@@ -198,7 +194,6 @@ def extract(net: Any, task: str) -> keras.Model:
             f"{backbone.name!r} is the subclassed {type(backbone).__name__}. "
             "Export the task with export_saved_model() instead."
         )
-    stock = {twin: Exchange(cls) for cls, twin in TWINS.items()}
     values = {
         id(kernel.variable): ownership.view(
             np.asarray(kernel.variable), np.asarray(kernel.mask), record.owner
@@ -211,9 +206,7 @@ def extract(net: Any, task: str) -> keras.Model:
             net.private_variables, net.private_values(task), strict=True
         )
     )
-    plain = clone_model(
-        backbone, lambda layer: stock.get(type(layer)), values
-    )
+    plain = clone_model(backbone, to_stock, values)
     outputs = plain.outputs[0]
     if len(outputs.shape) > 2:
         outputs = keras.layers.Reshape(

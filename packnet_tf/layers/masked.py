@@ -26,7 +26,7 @@ else:
     _Layer = object
 
 # What the config of a twin has beside that of the stock layer.
-SETTINGS = ("prunable", "private_kernels")
+SETTINGS = ("prunable", "private_kernels", "inside", "stock")
 
 _MASK_DTYPE = "uint8"
 
@@ -132,12 +132,7 @@ class Masked(_Layer):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        if prunable is not None:
-            self._chosen_prunable = self._names("prunable", prunable)
-        if private_kernels:
-            self.private_kernels = self._names(
-                "private_kernels", private_kernels
-            )
+        self._set_up(prunable, private_kernels)
         self._refuse_other_kernels()
 
     @property
@@ -286,6 +281,19 @@ class Masked(_Layer):
             return self._default_prunable_names()
         return self._chosen_prunable
 
+    def _set_up(
+        self,
+        prunable: bool | Sequence[str] | None = None,
+        private_kernels: Sequence[str] = (),
+    ) -> None:
+        """Takes what the class has beside its stock class's arguments."""
+        if prunable is not None:
+            self._chosen_prunable = self._names("prunable", prunable)
+        if private_kernels:
+            self.private_kernels = self._names(
+                "private_kernels", private_kernels
+            )
+
     def _names(self, setting: str, value: bool | Sequence[str]) -> tuple:
         """Returns the kernels that a setting means, in their order."""
         if isinstance(value, bool):
@@ -361,8 +369,7 @@ class Masked(_Layer):
         variables = self._non_trainable_variables
         everything = list(variables)
         masks = {
-            id(self.__dict__.get(f"{name}_mask"))
-            for name in self.kernel_names
+            id(self.__dict__.get(f"{name}_mask")) for name in self.kernel_names
         }
         owner = self._view_task
         variables[:] = [v for v in everything if id(v) not in masks]
