@@ -9,6 +9,10 @@ EXTRAS = {
     "demo": ["mlxtend", "scikit-learn"],
     "test": ["pytest", "hypothesis"],
     "dev": ["ruff", "mypy"],
+    # What `keras.Model.export` needs, and what runs the files.
+    "litert": ["ai-edge-litert"],
+    "onnx": ["onnx", "onnxruntime", "tf2onnx>=1.17"],
+    "hub": ["keras-hub>=0.32"],
 }
 EXTRAS["all"] = sorted({package for e in EXTRAS.values() for package in e})
 

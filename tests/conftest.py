@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -18,6 +19,22 @@ tf.config.set_logical_device_configuration(
 )
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out slow and large tests, unless `-m` has a word on them.
+
+    So `-m "not large"` is the same as no `-m`: slow ones stay out.
+    """
+    named = re.findall(r"\w+", config.option.markexpr)
+    left_out = {"slow", "large"} - {*named}
+    out = [
+        item
+        for item in items
+        if left_out & {mark.name for mark in item.iter_markers()}
+    ]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if item not in out]
 
 
 @pytest.fixture(scope="session")

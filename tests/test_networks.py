@@ -512,7 +512,7 @@ def test_efficientnet_weights_are_the_same_fetched_and_by_file(
     "name, changes, message",
     [
         ("mobilent", {}, "Unknown network 'mobilent': did you mean mobilenet"),
-        ("zzz", {}, "Unknown network 'zzz': Expected cnn, a network of"),
+        ("zzz", {}, "Unknown network 'zzz': Expected cnn, mlp, vit, a n"),
         ("mobilenet", {"image_size": 20}, "must be at least 32x32.*image_size"),
         ("mobilenet", {"image_size": 0}, "--image_size=0: expected a whole"),
         ("mobilenet", {"image_size": 96.0}, "--image_size=96.0: expected"),

@@ -1,7 +1,6 @@
-"""The networks of `keras.applications`."""
+"""The networks of `keras.applications`, and `vgg16_bn`."""
 
 import contextlib
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 from packnet_tf.errors import NetworkError
 from packnet_tf.networks.options import check_options, check_share, defaults_of
 from packnet_tf.networks.preprocessing import mode_of
+from packnet_tf.networks.vgg import vgg16_bn
 from packnet_tf.networks.weights import (
     check_weights,
     load_file,
@@ -44,33 +44,13 @@ def names() -> list[str]:
     return list(_constructors())
 
 
-def check_name(name: str) -> None:
-    """Refuses what is not the name of a network, nor of a `.keras` file.
-
-    Args:
-        name: The value of `--network`.
-
-    Raises:
-        NetworkError: With names that are close.
-    """
-    known = ["cnn", *names()]
-    if name.lower() not in known and not name.endswith(".keras"):
-        close = difflib.get_close_matches(name.lower(), known, n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise NetworkError(
-            f"Unknown network {name!r}: {hint}Expected cnn, a network of "
-            "keras.applications (such as mobilenet, vgg16, resnet50, "
-            "densenet121), or the path of a .keras file."
-        )
-
-
 def application(
     name: str, image_size: int, source: str, options: dict[str, Any]
 ) -> tuple[keras.Model, str]:
     """Makes a whole network, its head included.
 
     Args:
-        name: Name of the constructor, in any case.
+        name: Name of the constructor, one of `names()`, in any case.
         image_size: Height and width, in pixels.
         source: `"imagenet"`, `"none"`, or the path of a weights file.
         options: Options of the constructor.
@@ -82,7 +62,6 @@ def application(
     Raises:
         NetworkError: If one of these cannot be used.
     """
-    check_name(name)
     constructor = _constructors()[name.lower()]
     check_options(name, options, _defaults(constructor))
     mode = mode_of(constructor.__name__)
@@ -136,11 +115,12 @@ def add_dropout(
 
 
 def _constructors() -> dict[str, Callable[..., keras.Model]]:
-    return {
+    constructors = {
         name.lower(): value
         for name, value in vars(keras.applications).items()
         if inspect.isfunction(value)
     }
+    return {**constructors, "vgg16_bn": vgg16_bn}
 
 
 def _defaults(constructor) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import difflib
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -13,12 +14,20 @@ from packnet_tf.cloning import is_graph
 from packnet_tf.errors import NetworkError
 from packnet_tf.networks import applications, head, preprocessing
 from packnet_tf.networks.options import check_options, defaults_of
-from packnet_tf.networks.small import cnn
+from packnet_tf.networks.small import cnn, mlp
+from packnet_tf.networks.vit import vit
 from packnet_tf.networks.weights import (
     IMAGENET_CLASSES,
     imagenet_names,
     one_line,
 )
+
+# Backbones made here, of which there are no published weights.
+_OWN: dict[str, Callable[..., keras.Model]] = {
+    "cnn": cnn,
+    "mlp": mlp,
+    "vit": vit,
+}
 
 
 @dataclasses.dataclass
@@ -48,7 +57,26 @@ class Network:
 
 def available() -> list[str]:
     """Returns the names that `build` knows, in lower case."""
-    return sorted(["cnn", *applications.names()])
+    return sorted([*_OWN, *applications.names()])
+
+
+def check_name(name: str) -> None:
+    """Refuses what is not the name of a network, nor of a `.keras` file.
+
+    Args:
+        name: The value of `--network`.
+
+    Raises:
+        NetworkError: With names that are close.
+    """
+    if name.lower() not in available() and not name.endswith(".keras"):
+        close = difflib.get_close_matches(name.lower(), available(), n=3)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise NetworkError(
+            f"Unknown network {name!r}: {hint}Expected {', '.join(_OWN)}, a "
+            "network of keras.applications (such as mobilenet, vgg16, "
+            "resnet50, densenet121), vgg16_bn, or the path of a .keras file."
+        )
 
 
 def build(
@@ -67,14 +95,15 @@ def build(
     `keras.utils.set_random_seed`.
 
     Args:
-        name: `"cnn"`, a constructor of `keras.applications` in any case, or
-            the path of a `.keras` file, which brings its own weights and has
-            its preprocessing inside.
+        name: One of `available()`, in any case, or the path of a `.keras`
+            file, which brings its own weights and has its preprocessing
+            inside.
         image_size: Height and width of the images, in pixels.
         weights: `"imagenet"` (downloaded by Keras), `"none"` (random, so no
             head), or the path of a weights file of the whole network.
         options: Options of the constructor, e.g. `{"alpha": 0.75}`; of the
-            VGG networks also `dropout`, of cnn `width` and `dropout`.
+            VGG networks also `dropout`, after each of their two dense
+            layers.
         head_layer: The layer that is the head, None to find it, or `"none"`
             for no head: of a `.keras` file all is backbone then, of other
             networks what is below their own head.
@@ -100,19 +129,21 @@ def build(
         if name.endswith(".keras"):
             check_options(name, options, {})
             return _from_file(name, image_size, head_layer)
-        if name.lower() == "cnn":
-            check_options(name, options, defaults_of(cnn))
-            return _small(image_size, weights, options)
+        check_name(name)
+        if name.lower() in _OWN:
+            return _own(name.lower(), image_size, weights, options)
         return _application(name, image_size, weights, options, head_layer)
 
 
-def _small(image_size, weights, options) -> Network:
+def _own(name, image_size, weights, options) -> Network:
+    check_options(name, options, defaults_of(_OWN[name]))
     if weights != "none":
         raise NetworkError(
-            f"--weights={weights}: there are none for cnn; use --weights=none, "
-            "or the path of a whole .keras file as --network."
+            f"--weights={weights}: there are none for {name}; use "
+            "--weights=none, or the path of a whole .keras file as --network."
         )
-    return Network(cnn(image_size, **options), None, 0, None, "tf", None)
+    backbone = _OWN[name](image_size, **options)
+    return Network(backbone, None, 0, None, "tf", None)
 
 
 def _application(name, image_size, weights, options, head_layer) -> Network:

@@ -98,6 +98,25 @@ def check_share(network: str, option: str, value: Any) -> None:
         )
 
 
+def check_at_least(network: str, option: str, value: Any, least: int) -> None:
+    """Refuses an option's value if it is too small.
+
+    Args:
+        network: Name of the network, for the message.
+        option: Name of the option.
+        value: Its value, a number.
+        least: The smallest that can be used.
+
+    Raises:
+        NetworkError: If it is less.
+    """
+    if value < least:
+        raise NetworkError(
+            f"--network_options: {option}={value!r} of {network} has to be "
+            f"{least} or more."
+        )
+
+
 def _kind(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true or false"

@@ -15,9 +15,10 @@ _CAFFE_MEANS = (103.939, 116.779, 123.68)  # blue, green, red
 _MEANS = (0.485, 0.456, 0.406)
 _DEVIATIONS = (0.229, 0.224, 0.225)
 
-# Families of keras.applications by the start of their constructors' names;
-# the first that fits counts.
+# Families of keras.applications by the start of their constructors' names,
+# and vgg16_bn; the first that fits counts.
 _MODES = {
+    "vgg16_bn": "torch",
     "MobileNetV3": "inside",
     "MobileNet": "tf",
     "VGG": "caffe",
@@ -40,7 +41,7 @@ def mode_of(constructor: str) -> str:
 
     Args:
         constructor: Name of a `keras.applications` constructor, e.g.
-            `"VGG16"`.
+            `"VGG16"`, or `"vgg16_bn"`.
 
     Returns:
         `"tf"` (x / 127.5 - 1), `"caffe"` (blue, green, red, less ImageNet's

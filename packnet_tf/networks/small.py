@@ -1,10 +1,10 @@
-"""A small convolutional network, for small images and quick runs."""
+"""Small networks, for small images, quick runs and classic benchmarks."""
 
 import keras
 
 from packnet_tf.errors import NetworkError
 from packnet_tf.networks import preprocessing
-from packnet_tf.networks.options import check_share
+from packnet_tf.networks.options import check_at_least, check_share
 
 MIN_IMAGE_SIZE = 8
 
@@ -31,10 +31,7 @@ def cnn(image_size: int, width: int = 48, dropout: float = 0.0) -> keras.Model:
             f"--image_size={image_size}: cnn takes {MIN_IMAGE_SIZE} pixels or "
             "more."
         )
-    if width < 1:
-        raise NetworkError(
-            f"--network_options: width={width} of cnn has to be 1 or more."
-        )
+    check_at_least("cnn", "width", width, 1)
     check_share("cnn", "dropout", dropout)
     images = keras.Input((image_size, image_size, 3), name="images")
     x = preprocessing.apply("tf", images)
@@ -57,3 +54,39 @@ def cnn(image_size: int, width: int = 48, dropout: float = 0.0) -> keras.Model:
     if dropout:
         x = keras.layers.Dropout(dropout, name="features_dropout")(x)
     return keras.Model(images, x, name="cnn")
+
+
+def mlp(
+    image_size: int, width: int = 256, depth: int = 2, dropout: float = 0.0
+) -> keras.Model:
+    """Returns a backbone of dense layers on the pixels.
+
+    Args:
+        image_size: Height and width, in pixels.
+        width: Units of each layer.
+        depth: Number of layers.
+        dropout: Share of each layer's outputs that is dropped in training.
+
+    Returns:
+        A functional model from pixels 0 to 255, [batch, height, width, 3],
+        to features [batch, width].
+
+    Raises:
+        NetworkError: If an argument is out of its range.
+
+    Example:
+
+    >>> mlp(28, depth=3).output_shape
+    (None, 256)
+    """
+    check_at_least("mlp", "width", width, 1)
+    check_at_least("mlp", "depth", depth, 1)
+    check_share("mlp", "dropout", dropout)
+    images = keras.Input((image_size, image_size, 3), name="images")
+    x = preprocessing.apply("tf", images)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for i in range(1, depth + 1):
+        x = keras.layers.Dense(width, activation="relu", name=f"dense{i}")(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"dense{i}_dropout")(x)
+    return keras.Model(images, x, name="mlp")
