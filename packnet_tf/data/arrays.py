@@ -57,7 +57,7 @@ class ArraySource(Source):
         """Returns one image, uint8 of shape [height, width, channels]."""
         return self._pixels[index]
 
-    def decoded(self, indices: np.ndarray) -> tf.data.Dataset:
+    def decoded(self, indices, then=None):
         shape = self._pixels.shape[1:]
 
         def pick(index):
@@ -65,7 +65,9 @@ class ArraySource(Source):
                 self._pixels.__getitem__, [index], tf.uint8
             )
             image = tf.ensure_shape(image, shape)
-            return image if shape[2] == 3 else tf.repeat(image, 3, axis=2)
+            if shape[2] == 1:
+                image = tf.repeat(image, 3, axis=2)
+            return image if then is None else then(image)
 
         dataset = tf.data.Dataset.from_tensor_slices(
             np.asarray(indices, np.int64)

@@ -12,6 +12,13 @@ import numpy as np
 
 # What the draws are for; each has its own stream of numbers.
 ORDER, TOP, LEFT, FLIP, VALIDATION, TEST = range(6)
+# Streams of several numbers each: one an attempt, or one an operation.
+AREA, ASPECT, TURNED, OPERATION, SIGN, MIXING, BETA = range(100, 800, 100)
+
+# Random resized crops, as the paper's code draws them.
+_ATTEMPTS = 10
+_LEAST_AREA = 0.08
+_LEAST_ASPECT, _MOST_ASPECT = 3 / 4, 4 / 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,26 +50,73 @@ def draw(seed: int, epoch: int, ids: np.ndarray, labels: np.ndarray) -> Draws:
     """
     return Draws(
         order=np.lexsort((labels, ids, _bits(seed, epoch, ORDER, ids))),
-        top=_uniform(seed, epoch, TOP, ids),
-        left=_uniform(seed, epoch, LEFT, ids),
+        top=uniform(seed, TOP, ids, epoch),
+        left=uniform(seed, LEFT, ids, epoch),
         flip=_bits(seed, epoch, FLIP, ids) >> np.uint64(63) == 1,
     )
 
 
-def uniform(seed: int, stream: int, ids: np.ndarray) -> np.ndarray:
+def uniform(
+    seed: int, stream: int, ids: np.ndarray, epoch: int = -1
+) -> np.ndarray:
     """Returns a number from 0 to below 1 for each identity.
 
     Args:
         seed: The run's seed.
-        stream: What it is for: `VALIDATION` or `TEST`.
+        stream: What it is for, e.g. `VALIDATION`.
         ids: Identities of the examples, uint64 of shape [examples].
+        epoch: Number of the epoch; without, the same for all epochs.
     """
-    return _uniform(seed, -1, stream, ids)
-
-
-def _uniform(seed: int, epoch: int, stream: int, ids: np.ndarray) -> np.ndarray:
     bits = _bits(seed, epoch, stream, ids) >> np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
+
+
+def resized_windows(
+    seed: int, epoch: int, ids: np.ndarray, sides: np.ndarray
+) -> np.ndarray:
+    """Returns which rectangles random resized crops cut.
+
+    The first of ten rectangles that lies within the image: its area is 8 to
+    100 % of the image's, its aspect ratio 3/4 to 4/3, upright or lying. Where
+    none does, the largest square in the centre (the transformation that the
+    paper trains on, section 4).
+
+    Args:
+        seed: The run's seed.
+        epoch: Number of the epoch.
+        ids: Identities of the examples, uint64 of shape [examples].
+        sides: Integer array of shape [examples, 2]: heights and widths.
+
+    Returns:
+        int64 array of shape [examples, 4]: top, left, height, width.
+    """
+    sides = np.asarray(sides, np.int64)
+    heights, widths = sides[:, 0], sides[:, 1]
+    square = sides.min(axis=1)
+    size = np.stack([square, square], axis=1)
+    found = np.zeros(len(ids), bool)
+    for attempt in range(_ATTEMPTS):
+        area, aspect, turned = (
+            uniform(seed, stream + attempt, ids, epoch)
+            for stream in (AREA, ASPECT, TURNED)
+        )
+        area = (_LEAST_AREA + area * (1 - _LEAST_AREA)) * heights * widths
+        aspect = _LEAST_ASPECT + aspect * (_MOST_ASPECT - _LEAST_ASPECT)
+        tall = np.rint(np.sqrt(area / aspect)).astype(np.int64)
+        wide = np.rint(np.sqrt(area * aspect)).astype(np.int64)
+        tall, wide = np.where(turned < 0.5, (tall, wide), (wide, tall))
+        fits = (tall <= heights) & (wide <= widths)
+        fits &= (tall > 0) & (wide > 0)
+        size[fits & ~found] = np.stack([tall, wide], axis=1)[fits & ~found]
+        found |= fits
+        if found.all():
+            break
+    room = sides - size
+    where = np.stack(
+        [uniform(seed, stream, ids, epoch) for stream in (TOP, LEFT)], axis=1
+    )
+    start = np.where(found[:, None], where * (room + 1), room / 2)
+    return np.concatenate([start.astype(np.int64), size], axis=1)
 
 
 def _bits(seed: int, epoch: int, stream: int, ids: np.ndarray) -> np.ndarray:

@@ -29,7 +29,10 @@ PIXEL_FACTS = {
 EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "gif", "webp")
 
 _RESIZES = ("short_side", "squash")
-_CROPS = ("random", "none")
+_CROPS = ("random", "resized", "none")
+
+# Pixels of the images that can be permuted: MNIST's 28 x 28.
+PERMUTED_SIDE = 28
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -42,17 +45,22 @@ class Preprocessing:
             `"squash"` does not (the paper's CUBS and Cars).
         crop: `"random"`: training cuts its square at a random place of an
             image 8/7 as large, evaluation in the centre (256 and 224 pixels
-            in the paper). `"none"`: always the centre, and a squashed image
-            is not cut at all.
+            in the paper). `"resized"`: training cuts a random rectangle of 8
+            to 100 % of that image's area and an aspect ratio from 3/4 to
+            4/3, and squashes it (section 4 of the paper). `"none"`: always
+            the centre, and a squashed image is not cut at all.
         flip: Whether training mirrors every other image.
         box: Whether images are cut to their bounding boxes first, where the
             source has such annotations.
+        permutation: Seed of one fixed permutation of the pixels of 28 x 28
+            images, or None (the task `permuted_mnist/SEED`).
     """
 
     resize: str = "short_side"
     crop: str = "random"
     flip: bool = True
     box: bool = False
+    permutation: int | None = None
 
     def __post_init__(self) -> None:
         for name, legal in (("resize", _RESIZES), ("crop", _CROPS)):
@@ -126,6 +134,8 @@ def working_image(
         uint8 tensor of shape [height', width', 3], both at least
         `preprocessing.working_size(image_size)`.
     """
+    if preprocessing.permutation is not None:
+        image = _permuted(image, preprocessing.permutation)
     short = preprocessing.working_size(image_size)
     if preprocessing.resize == "squash":
         size = tf.constant([short, short])
@@ -143,6 +153,14 @@ def working_image(
     # Whole levels, so that images can be kept as bytes and stay the same.
     resized = tf.clip_by_value(tf.round(resized), 0.0, 255.0)
     return tf.ensure_shape(tf.cast(resized, tf.uint8), [None, None, 3])
+
+
+def _permuted(image: tf.Tensor, seed: int) -> tf.Tensor:
+    side = PERMUTED_SIDE
+    # NumPy keeps the numbers of this old generator the same for ever.
+    order = np.random.RandomState(seed).permutation(side * side)
+    pixels = tf.gather(tf.reshape(image, [side * side, 3]), order)
+    return tf.reshape(pixels, [side, side, 3])
 
 
 def centre_square(image: tf.Tensor, image_size: int) -> tf.Tensor:

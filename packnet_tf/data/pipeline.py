@@ -1,27 +1,28 @@
 """From a source to batches, for training and for evaluation.
 
 Training images are decoded and resized once, to where the network's square
-is cut from, and kept as bytes in memory if they fit a budget; an epoch is
-then only crops and flips. Sets that do not fit are read again every epoch,
-to the same batches, byte for byte.
+is cut from; if they fit a budget they are kept as bytes in memory, and every
+epoch after the first is only crops and flips. Sets that do not fit are read
+again every epoch, to the same batches, byte for byte.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from packnet_tf.data import augment, images
 from packnet_tf.data.sources import Progress, Source
+from packnet_tf.data.squares import Cutter, Store
+from packnet_tf.data.strong import Augmentation
 from packnet_tf.errors import DataError
 
 # Memory that the images of one data set may take, in bytes.
 CACHE_BYTES = 2 << 30
 
-# Images read together, and the fewest to guess what all of them will take.
-_CHUNK = 64
-
-_NOTHING = np.zeros((0, 0, 3), np.uint8)
+# Batches cut at the same time.
+_CUTTING = 2
 
 
 class Training:
@@ -33,6 +34,8 @@ class Training:
         batch_size: Images of a batch; the last of an epoch may have fewer.
         steps: Batches of an epoch.
         preprocessing: How the images are resized, cropped and mirrored.
+        augmentation: What is done beyond that.
+        loss: Name of the Keras loss that suits the labels.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Training:
         batch_size: int,
         seed: int,
         preprocessing: images.Preprocessing,
+        augmentation: Augmentation,
         cache_bytes: int,
     ):
         self.source = source
@@ -49,10 +53,15 @@ class Training:
         self.batch_size = batch_size
         self.steps = -(-len(source) // batch_size)
         self.preprocessing = preprocessing
+        self.augmentation = augmentation
+        soft = augmentation.soft
+        self.loss = ("" if soft else "sparse_") + "categorical_crossentropy"
         self._seed = seed
-        self._cache_bytes = cache_bytes
-        self._cache: list[np.ndarray] | None = None
-        self._cached: bool | None = None
+        self._classes = len(source.class_names)
+        self._cutter = Cutter(
+            image_size, preprocessing, augmentation, self._classes, seed
+        )
+        self._store = Store(len(source), cache_bytes)
 
     def __len__(self) -> int:
         return self.steps
@@ -66,20 +75,60 @@ class Training:
 
         Returns:
             Batches of (images, labels): float32 of shape [batch, image_size,
-            image_size, 3] with values from 0 to 255, int32 of shape [batch].
+            image_size, 3] with values from 0 to 255; int32 of shape [batch],
+            or with MixUp or CutMix float32 of shape [batch, classes].
         """
-        self.load()
-        draws = augment.draw(
-            self._seed, number, self.source.ids, self.source.labels
+        source, ids = self.source, self.source.ids
+        draws = augment.draw(self._seed, number, ids, source.labels)
+
+        def cut(step, working):
+            start = int(step) * self.batch_size
+            places = draws.order[start : start + self.batch_size]
+            return self._cutter.batch(
+                working(places),
+                places,
+                source.labels[places],
+                ids[places],
+                draws,
+                number,
+            )
+
+        if self._store.complete:
+            get = self._store.get
+            return tf.data.Dataset.range(self.steps).map(
+                self._calling(
+                    lambda step: cut(
+                        step, lambda places: [get(i) for i in places.tolist()]
+                    )
+                ),
+                num_parallel_calls=_CUTTING,
+            ).prefetch(2)
+
+        def cut_read(step, padded, sides):
+            working = [
+                image[:height, :width]
+                for image, (height, width) in zip(
+                    padded, sides.tolist(), strict=True
+                )
+            ]
+
+            def keep(places):
+                for place, image in zip(places.tolist(), working, strict=True):
+                    self._store.put(place, image)
+                return working
+
+            return cut(step, keep)
+
+        return (
+            self._working_images(draws.order)
+            .map(self._calling(cut_read), num_parallel_calls=_CUTTING)
+            .prefetch(2)
         )
-        if self._cache is not None:
-            dataset = self._from_cache(draws)
-        else:
-            dataset = self._from_source(draws)
-        return dataset.map(_to_float).prefetch(2)
 
     def load(self, progress: Progress | None = None) -> bool:
-        """Decodes all images into memory, where they fit; `epoch` calls it.
+        """Decodes all images into memory, where they fit.
+
+        The first epoch does so in passing; this is for who wants it before.
 
         Args:
             progress: Called with the number of images done and of all.
@@ -87,109 +136,52 @@ class Training:
         Returns:
             Whether the images are in memory.
         """
-        if self._cached is None:
-            self._cache = self._read_all(progress)
-            self._cached = self._cache is not None
-        return self._cached
-
-    def _working_images(self, indices: np.ndarray) -> tf.data.Dataset:
-        return self.source.decoded(indices).map(
-            lambda image: images.working_image(
-                image, self.image_size, self.preprocessing
-            ),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-
-    def _read_all(self, progress: Progress | None) -> list[np.ndarray] | None:
-        """Returns all working images, or None if they do not fit."""
-        count = len(self.source)
         # In the order of their digests: any first part is a fair sample.
         order = np.argsort(self.source.ids, kind="stable")
-        cache: list[np.ndarray] = [_NOTHING] * count
-        size = done = 0
-        # Images differ in shape, so they travel as rows of bytes; one by one
-        # they would cost half as much in Python as in decoding.
-        rows = self._working_images(order).map(
-            lambda image: (tf.reshape(image, [-1]), tf.shape(image))
-        )
-        for padded, shapes in rows.padded_batch(_CHUNK).prefetch(2):
-            sizes = shapes.numpy().prod(axis=1)
-            for row, n, shape in zip(
-                padded.numpy(), sizes, shapes.numpy(), strict=True
-            ):
-                cache[order[done]] = row[:n].copy().reshape(shape)
-                done += 1
-            size += int(sizes.sum())
-            if size / done * count > self._cache_bytes:
-                return None
-            if progress is not None:
-                progress(done, count)
-        return cache
+        done = 0
+        if not (self._store.complete or self._store.refused):
+            for _, padded, sides in self._working_images(order):
+                for image, (height, width) in zip(
+                    padded.numpy(), sides.numpy(), strict=True
+                ):
+                    self._store.put(order[done], image[:height, :width])
+                    done += 1
+                if self._store.refused:
+                    break
+                if progress is not None:
+                    progress(done, len(order))
+        return self._store.complete
 
-    def _from_cache(self, draws: augment.Draws) -> tf.data.Dataset:
-        """Crops and mirrors with NumPy, a batch at a time."""
-        size, labels = self.image_size, self.source.labels
-        random = self.preprocessing.crop == "random"
+    def _working_images(self, order: np.ndarray) -> tf.data.Dataset:
+        """Returns (number, padded images, heights and widths) of batches."""
 
-        def batch(step):
-            start = int(step) * self.batch_size
-            places = draws.order[start : start + self.batch_size]
-            pixels = np.empty((len(places), size, size, 3), np.uint8)
-            for out, place in zip(pixels, places, strict=True):
-                image = self._cache[place]
-                rows, columns = (side - size for side in image.shape[:2])
-                if random:
-                    top = int(draws.top[place] * (rows + 1))
-                    left = int(draws.left[place] * (columns + 1))
-                else:
-                    top, left = rows // 2, columns // 2
-                square = image[top : top + size, left : left + size]
-                if self.preprocessing.flip and draws.flip[place]:
-                    square = square[:, ::-1]
-                out[:] = square
-            return pixels, labels[places]
-
-        def load(step):
-            pixels, found = tf.numpy_function(
-                batch, [step], [tf.uint8, tf.int32]
+        def resize(image):
+            image = images.working_image(
+                image, self.image_size, self.preprocessing
             )
-            return (
-                tf.ensure_shape(pixels, [None, size, size, 3]),
-                tf.ensure_shape(found, [None]),
-            )
+            return image, tf.shape(image)[:2]
 
-        steps = tf.data.Dataset.range(self.steps)
-        return steps.map(load, num_parallel_calls=2)
-
-    def _from_source(self, draws: augment.Draws) -> tf.data.Dataset:
-        """Reads, crops and mirrors with TensorFlow, to the same bytes."""
-        size, order = self.image_size, draws.order
-        random = self.preprocessing.crop == "random"
-
-        def cut(image, top, left, flip):
-            if random:
-                room = tf.shape(image)[:2] - size
-                share = tf.stack([top, left])
-                start = share * tf.cast(room + 1, tf.float64)
-                start = tf.cast(start, tf.int32)
-                image = tf.slice(
-                    image, tf.concat([start, [0]], 0), [size, size, 3]
-                )
-            else:
-                image = images.centre_square(image, size)
-            if self.preprocessing.flip:
-                image = tf.cond(flip, lambda: image[:, ::-1], lambda: image)
-            return tf.ensure_shape(image, [size, size, 3])
-
-        how = tf.data.Dataset.from_tensor_slices(
-            (draws.top[order], draws.left[order], draws.flip[order])
+        # Images differ in shape. One by one they would cost as much in
+        # Python as in decoding, so they are padded to travel together.
+        return (
+            self.source.decoded(order, resize)
+            .padded_batch(self.batch_size)
+            .enumerate()
+            .map(lambda step, batch: (step, *batch))
         )
-        squares = tf.data.Dataset.zip(self._working_images(order), how).map(
-            lambda image, how: cut(image, *how),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        labels = tf.data.Dataset.from_tensor_slices(self.source.labels[order])
-        return tf.data.Dataset.zip(squares, labels).batch(self.batch_size)
+
+    def _calling(self, function):
+        """Returns a function of tensors that calls one of arrays."""
+        soft, size = self.augmentation.soft, self.image_size
+        kinds = (tf.float32, tf.float32) if soft else (tf.uint8, tf.int32)
+        shape = [None, self._classes] if soft else [None]
+
+        def call(*arguments: Any):
+            pixels, labels = tf.numpy_function(function, arguments, kinds)
+            pixels = tf.ensure_shape(pixels, [None, size, size, 3])
+            return tf.cast(pixels, tf.float32), tf.ensure_shape(labels, shape)
+
+        return call
 
 
 def training(
@@ -199,6 +191,7 @@ def training(
     seed: int = 0,
     preprocessing: images.Preprocessing | None = None,
     cache_bytes: int = CACHE_BYTES,
+    augmentation: Augmentation | None = None,
 ) -> Training:
     """Returns the batches to train on, an epoch at a time.
 
@@ -216,6 +209,8 @@ def training(
             here, boxes are cut where the source was opened so.
         cache_bytes: Memory that the decoded images may take; sets that need
             more are decoded again every epoch.
+        augmentation: What is done beyond crops and flips; by default
+            nothing.
 
     Raises:
         DataError: If there are fewer images than a batch.
@@ -233,6 +228,7 @@ def training(
         batch_size,
         seed,
         preprocessing or source.preprocessing,
+        augmentation or Augmentation(),
         cache_bytes,
     )
 
@@ -265,9 +261,8 @@ def evaluation(
     )
     count = len(source)
     # Whole values from 0 to 255: bytes hold them at a quarter of the size.
-    dataset = source.decoded(np.arange(count)).map(
-        lambda image: tf.cast(resize(image), tf.uint8),
-        num_parallel_calls=tf.data.AUTOTUNE,
+    dataset = source.decoded(
+        np.arange(count), lambda image: tf.cast(resize(image), tf.uint8)
     )
     labels = tf.data.Dataset.from_tensor_slices(source.labels)
     dataset = tf.data.Dataset.zip(dataset, labels).batch(batch_size)

@@ -9,6 +9,7 @@ import abc
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,9 @@ from packnet_tf.errors import DataError
 
 # Called with the number of examples done and the number of all.
 Progress = Callable[[int, int], None]
+
+# What becomes of an image as soon as it is decoded.
+Then = Callable[[tf.Tensor], Any]
 
 _SCAN_CHUNK = 256
 
@@ -61,15 +65,19 @@ class Source(abc.ABC):
         """Returns what messages call an example, e.g. its path."""
 
     @abc.abstractmethod
-    def decoded(self, indices: np.ndarray) -> tf.data.Dataset:
+    def decoded(
+        self, indices: np.ndarray, then: Then | None = None
+    ) -> tf.data.Dataset:
         """Returns full images in a given order.
 
         Args:
             indices: Integer array of shape [any], places in this source.
+            then: Function of an image that is called at once, in the same
+                thread, to return something else than the image.
 
         Returns:
-            uint8 tensors of shape [height, width, 3], in the order of
-            `indices`, read in parallel.
+            uint8 tensors of shape [height, width, 3], or what `then` made of
+            them, in the order of `indices`, read in parallel.
         """
 
     def scan(self, progress: Progress | None = None) -> None:
@@ -116,8 +124,8 @@ class Subset(Source):
     def describe(self, index: int) -> str:
         return self._whole.describe(int(self._indices[index]))
 
-    def decoded(self, indices: np.ndarray) -> tf.data.Dataset:
-        return self._whole.decoded(self._indices[np.asarray(indices)])
+    def decoded(self, indices, then=None):
+        return self._whole.decoded(self._indices[np.asarray(indices)], then)
 
     def scan(self, progress: Progress | None = None) -> None:
         self._whole.scan(progress)
@@ -198,7 +206,7 @@ class EncodedSource(Source):
             )
         )
 
-    def decoded(self, indices: np.ndarray) -> tf.data.Dataset:
+    def decoded(self, indices, then=None):
         indices = np.asarray(indices, np.int64)
         odd = self._scan()[1]
         dataset = tf.data.Dataset.from_tensor_slices(indices)
@@ -211,7 +219,9 @@ class EncodedSource(Source):
 
         def load(index):
             image = images.decode(read(index))
-            return image if boxes is None else cut_box(image, boxes[index])
+            if boxes is not None:
+                image = cut_box(image, boxes[index])
+            return image if then is None else then(image)
 
         return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
 

@@ -84,3 +84,32 @@ def test_the_numbers_never_change():
         True,
     ]
     assert float(draws.top[0]).hex() == "0x1.31a8308096a23p-1"
+
+
+def test_resized_windows_are_those_of_the_paper():
+    sides = np.tile([[256, 341], [300, 256]], (2500, 1))
+    windows = augment.resized_windows(0, 1, IDS, sides)
+    top, left, height, width = windows.T
+    assert np.all(top >= 0) and np.all(top + height <= sides[:, 0])
+    assert np.all(left >= 0) and np.all(left + width <= sides[:, 1])
+    area = height * width / sides.prod(axis=1)
+    assert 0.079 < area.min() < 0.09 and 0.95 < area.max() <= 1
+    aspect = width / height
+    assert aspect.min() > 0.74 and aspect.max() < 1.35
+    assert abs(np.mean(aspect > 1) - 0.5) < 0.03
+
+
+def test_resized_windows_fall_back_to_the_centre():
+    # No rectangle of these aspects has 8 % of so long an image.
+    sides = np.tile([[10, 4000]], (5, 1))
+    windows = augment.resized_windows(0, 0, IDS[:5], sides)
+    assert windows.tolist() == [[0, 1995, 10, 10]] * 5
+
+
+def test_resized_windows_follow_the_example():
+    sides = np.tile([[64, 80]], (5000, 1))
+    whole = augment.resized_windows(3, 4, IDS, sides)
+    part = augment.resized_windows(3, 4, IDS[7:9], sides[7:9])
+    assert np.array_equal(whole[7:9], part)
+    other = augment.resized_windows(3, 5, IDS, sides)
+    assert np.mean(whole == other) < 0.2

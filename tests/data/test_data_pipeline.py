@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from packnet_tf.data import images, pipeline
+from packnet_tf.data import augment, images, pipeline
 from packnet_tf.data.arrays import ArraySource
 from packnet_tf.data.folder import read_folder
+from packnet_tf.data.strong import Augmentation
 from packnet_tf.errors import DataError
-from packnet_tf.replicas import make_strategy
+from packnet_tf.replicas import make_strategy, split_for_replicas
 
 CHOICES = [
     images.Preprocessing(),
@@ -16,6 +18,7 @@ CHOICES = [
     images.Preprocessing(crop="none"),
     images.Preprocessing(resize="squash"),
     images.Preprocessing(resize="squash", crop="none"),
+    images.Preprocessing(crop="resized"),
 ]
 
 
@@ -72,9 +75,66 @@ def test_cached_and_streamed_are_the_same_bytes(image_folder, choice):
     cached = pipeline.training(source, 16, 5, seed=1)
     streamed = pipeline.training(source, 16, 5, seed=1, cache_bytes=100)
     assert cached.load() and not streamed.load()
+    filling = pipeline.training(source, 16, 5, seed=1)
     for number in (0, 1):
         a, b = content(cached.epoch(number)), content(streamed.epoch(number))
-        assert a == b
+        assert a == b == content(filling.epoch(number))
+    assert filling.load()
+
+
+def test_the_first_epoch_fills_the_memory(image_folder):
+    root = image_folder()
+    source = read_folder(root)["train"]
+    batches = pipeline.training(source, 16, 5)
+    next(iter(batches.epoch(0)))  # Left in the middle: no harm.
+    whole = content(batches.epoch(0))
+    for file in root.rglob("*.jpg"):
+        file.unlink()
+    assert content(batches.epoch(0)) == whole
+    assert content(batches.epoch(1)) != whole
+
+
+def test_resized_crops_are_pillows(image_folder):
+    choice = images.Preprocessing(crop="resized", flip=False)
+    source = read_folder(image_folder(size=(60, 80)), choice)["train"]
+    batches = pipeline.training(source, 16, 12, seed=4)
+    ((x, _),) = batches.epoch(2)
+    draws = augment.draw(4, 2, source.ids, source.labels)
+    sizes = set()
+    for square, place in zip(x.numpy(), draws.order, strict=True):
+        full = next(iter(source.decoded(np.array([place]))))
+        work = images.working_image(full, 16, choice).numpy()
+        ((top, left, height, width),) = augment.resized_windows(
+            4, 2, source.ids[[place]], [work.shape[:2]]
+        ).tolist()
+        cut = Image.fromarray(work[top : top + height, left : left + width])
+        expected = np.asarray(cut.resize((16, 16), Image.Resampling.BILINEAR))
+        assert np.array_equal(square, expected)
+        sizes.add((height, width))
+    assert len(sizes) > 6
+
+
+@pytest.mark.parametrize("text", ["randaugment:9", "mixup,cutmix"])
+def test_stronger_augmentation_is_a_function_of_the_epoch(image_folder, text):
+    source = read_folder(image_folder())["train"]
+    choice = Augmentation.parse(text)
+    cached = pipeline.training(source, 16, 5, augmentation=choice)
+    streamed = pipeline.training(
+        source, 16, 5, cache_bytes=0, augmentation=choice
+    )
+    cached.load()
+    assert content(cached.epoch(3)) == content(streamed.epoch(3))
+    assert content(cached.epoch(3)) != content(cached.epoch(4))
+    plain = pipeline.training(source, 16, 5)
+    assert content(cached.epoch(3)) != content(plain.epoch(3))
+    assert plain.loss == "sparse_categorical_crossentropy"
+    ((x, y), *_) = cached.epoch(3)
+    assert x.dtype == tf.float32 and x.shape == (5, 16, 16, 3)
+    if choice.soft:
+        assert cached.loss == "categorical_crossentropy"
+        assert y.dtype == tf.float32 and y.shape == (5, 3)
+    else:
+        assert cached.loss == plain.loss and y.dtype == tf.int32
 
 
 def test_epochs_can_be_taken_up_anywhere(image_folder):
@@ -186,20 +246,22 @@ def test_loading_reports_progress():
     seen = []
     batches = pipeline.training(array_source(150), 16, 4)
     batches.load(lambda done, total: seen.append((done, total)))
-    assert seen == [(64, 150), (128, 150), (150, 150)]
+    assert seen == sorted(seen) and seen[-1] == (150, 150)
+    assert len(seen) == batches.steps
 
 
-def test_two_replicas_see_every_image_once():
+@pytest.mark.parametrize("batch_size", [6, 19, 7])
+def test_two_replicas_see_every_image_once(batch_size):
+    # 20 images: last batches of 2, 1 and 6.
     strategy = make_strategy(2)
-    batches = pipeline.training(array_source(), 16, 6)
-    dataset = strategy.experimental_distribute_dataset(batches.epoch(1))
-    seen = [
-        float(value)
-        for x, _ in dataset
-        for part in strategy.experimental_local_results(x)
-        for value in part[:, 0, 0, 0]
-    ]
+    batches = pipeline.training(array_source(), 16, batch_size)
+    seen, rows = [], []
+    for x, _ in split_for_replicas(strategy, batches.epoch(1)):
+        for part in strategy.experimental_local_results(x):
+            rows.append(len(part))
+            seen += part[:, 0, 0, 0].numpy().tolist()
     assert sorted(seen) == list(range(20))
+    assert min(rows) >= 1 and len(rows) % 2 == 0
 
 
 def test_keras_fits_with_it():
