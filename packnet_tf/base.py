@@ -5,8 +5,9 @@ Most users do not have ImageNet, so the pruned network can instead learn from
 the unpruned one, on the unlabelled images of the task at hand.
 """
 
+import contextlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -87,7 +88,8 @@ class BaseRun:
             "weights are pruned"
         )
         if options.base_recovery != "none":
-            self._recover(net, teacher)
+            with _kernels_kept(net if distill else None):
+                self._recover(net, teacher)
         task.activation = "softmax"
         net.pack()
         return net
@@ -138,6 +140,25 @@ class BaseRun:
             folder=self._folder,
             log_folder=self._log_folder,
         )
+
+
+@contextlib.contextmanager
+def _kernels_kept(net: PackNet | None) -> Iterator[None]:
+    """Leaves what distillation may change to what is the base task's alone.
+
+    Kernels that it fitted to a few images of another task would be part of
+    every task to come. As they are, a new task starts from the unpruned
+    network exactly: its free weights have their old values, and so have all
+    others.
+    """
+    kernels = [] if net is None else [k.variable for k in net.masked_kernels()]
+    for kernel in kernels:
+        kernel.trainable = False
+    try:
+        yield
+    finally:
+        for kernel in kernels:
+            kernel.trainable = True
 
 
 @keras.saving.register_keras_serializable(package="packnet_tf")

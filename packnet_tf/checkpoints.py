@@ -17,6 +17,7 @@ import numpy as np
 
 from packnet_tf.errors import StateError
 from packnet_tf.model import PackNet
+from packnet_tf.origin import origin_arrays, set_origin
 
 _FILE = "checkpoint.npz"
 
@@ -44,10 +45,9 @@ def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
         for i, variable in enumerate(net.optimizer.variables):
             arrays[f"optimizer_{i}"] = np.asarray(variable)
     task = net.newest
-    if task is not None and task.owner == 1 and net.pretrained_kernels:
-        # No packed state keeps them yet.
-        for i, kernel in enumerate(net.pretrained_kernels):
-            arrays[f"origin_{i}"] = kernel
+    if task is not None and task.owner == 1:
+        # No packed state keeps it yet.
+        arrays.update(origin_arrays(net))
     record = {**record, "task": None if task is None else task.to_dict()}
     arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,11 +94,7 @@ def restore(folder: pathlib.Path, net: PackNet) -> dict[str, Any]:
             for i, variable in _numbered(net):
                 variable.assign(arrays[f"variable_{i}"])
             net.resume_task(record["task"])
-            if "origin_0" in arrays:
-                net.pretrained_kernels = [
-                    arrays[f"origin_{i}"]
-                    for i in range(len(net.masked_kernels()))
-                ]
+            set_origin(net, arrays)
             if "optimizer_0" in arrays and net.optimizer is not None:
                 if not net.optimizer.built:
                     with net.distribute_strategy.scope():

@@ -112,6 +112,27 @@ class MultiTask(ProtectedTraining):
         self._bank.pretrained = values
 
     @property
+    def pretrained_private(self) -> list[np.ndarray] | None:
+        """Private variables before the base task was pruned, or None.
+
+        What `pretrained_kernels` are for the kernels; kept with them.
+        """
+        return self._bank.pretrained_private
+
+    @pretrained_private.setter
+    def pretrained_private(self, values: Sequence[np.ndarray] | None) -> None:
+        if values is not None:
+            values = [np.asarray(v) for v in values]
+            shapes = [tuple(v.shape) for v in self._bank.variables]
+            if [v.shape for v in values] != shapes:
+                raise TaskError(
+                    "pretrained_private: the shapes are not those of this "
+                    "network's private variables; give those of the same "
+                    "network."
+                )
+        self._bank.pretrained_private = values
+
+    @property
     def private_variables(self) -> list[keras.Variable]:
         """The private variables; they hold the active task's values."""
         return list(self._bank.variables)

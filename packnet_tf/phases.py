@@ -45,7 +45,9 @@ class Phases(MultiTask):
                 that this very weight had before the base task was pruned),
                 `"random"` (small values), or `"auto"`: pretrained where
                 `pretrained_kernels` are known, else zero. The first task
-                starts from the network as it is.
+                starts from the network as it is. Private variables that are
+                a task's own start from those of the base task, with a
+                pretrained origin from their values before it was pruned.
             seed: For `origin="random"` and the new head.
 
         Returns:
@@ -130,7 +132,11 @@ class Phases(MultiTask):
         task.claimed = tuple(claimed)
         self.heads.append(new_head)
         self._tasks = (*self._tasks, task)
-        self._bank.begin(owner)
+        self._bank.begin(
+            owner,
+            pretrained=origin in ("auto", "pretrained")
+            and self.private == "per_task",
+        )
         self._enter(task)
         self._renew_optimizer()
         return task
@@ -285,6 +291,9 @@ class Phases(MultiTask):
         if self.pretrained_kernels is None and task.owner == 1:
             self.pretrained_kernels = [
                 np.asarray(k.variable) for k in everything
+            ]
+            self.pretrained_private = [
+                value.copy() for value in self._bank.live()
             ]
         for kernel, mask in zip(kernels, masks, strict=True):
             kernel.mask.assign(mask)

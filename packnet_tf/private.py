@@ -43,6 +43,7 @@ class PrivateBank:
         ]
         self._values: dict[int, list[np.ndarray]] = {}
         self.pretrained: list[np.ndarray] | None = None
+        self.pretrained_private: list[np.ndarray] | None = None
 
     def live(self) -> list[np.ndarray]:
         """Returns the values that the network holds now."""
@@ -56,12 +57,23 @@ class PrivateBank:
         """Keeps the values that the network holds now as a task's own."""
         self._values[owner] = [value.copy() for value in self.live()]
 
-    def begin(self, owner: int) -> None:
-        """Gives a new task the base task's values, or the network's first."""
+    def begin(self, owner: int, *, pretrained: bool = False) -> None:
+        """Gives a new task the values that it starts from.
+
+        Args:
+            owner: The task's number. The first keeps what the network has.
+            pretrained: Whether later ones start from the values from before
+                the base task was pruned, where they are known, and not from
+                the base task's own. Pruning and recovery made those fit what
+                is left of the kernels.
+        """
         if owner == 1:
             self.keep(owner)
-        else:
-            self._values[owner] = [v.copy() for v in self._values[1]]
+            return
+        values = self.pretrained_private if pretrained else None
+        if values is None:
+            values = self._values[1]
+        self._values[owner] = [v.copy() for v in values]
 
     def restore(self, owner: int) -> None:
         """Puts a task's values into the network."""

@@ -19,6 +19,7 @@ from packnet_tf.errors import PhaseError, StateError
 from packnet_tf.machine import machine_facts
 from packnet_tf.model import PackNet
 from packnet_tf.network_file import check_network, read_network, write_network
+from packnet_tf.origin import origin_arrays, set_origin
 from packnet_tf.probe import write_probe
 from packnet_tf.workdir import StateInfo, Workdir
 
@@ -132,9 +133,7 @@ def load(
     if origin and digest:
         _refuse_damaged(workdir.origin_path, digest)
         with np.load(workdir.origin_path, allow_pickle=False) as arrays:
-            net.pretrained_kernels = [
-                arrays[str(i)] for i in range(len(arrays.files))
-            ]
+            set_origin(net, arrays)
     return net, state
 
 
@@ -203,10 +202,9 @@ def _versions() -> dict[str, str]:
 
 
 def _write_origin(workdir: Workdir, net: PackNet, first: bool) -> None:
-    """Keeps the kernels from before the base task was pruned, once."""
-    values = net.pretrained_kernels
-    if values is None or not (first or not workdir.origin_path.exists()):
+    """Keeps what was there before the base task was pruned, once."""
+    arrays: dict[str, Any] = {**origin_arrays(net)}
+    if not arrays or not (first or not workdir.origin_path.exists()):
         return
-    arrays: dict[str, Any] = {str(i): v for i, v in enumerate(values)}
     with disk.whole_file(workdir.origin_path) as aside, open(aside, "wb") as f:
         np.savez(f, **arrays)
