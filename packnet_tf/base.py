@@ -91,7 +91,7 @@ class BaseRun:
 
     def _recover(self, net: PackNet, teacher: "_Teacher | None") -> None:
         options = self._options
-        loss = "sparse_categorical_crossentropy"
+        loss = self._data.train.loss
         if teacher is not None:
             headed = self._network.head is not None
             loss = "categorical_crossentropy" if headed else "mse"

@@ -17,6 +17,7 @@ import numpy as np
 
 from packnet_tf import admission, checkpoints, pruning
 from packnet_tf.data import pipeline, splits
+from packnet_tf.data.strong import Augmentation
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import (
     CapacityError,
@@ -75,12 +76,14 @@ def prepare(
     train, validation = splits.split(
         data.train, options.validation_share, options.seed
     )
+    augmentation = Augmentation.parse(options.augment)
     training = pipeline.training(
         train,
         image_size,
         options.batch_size,
         options.seed,
         data.preprocessing,
+        augmentation=augmentation,
     )
     evaluation = functools.partial(
         pipeline.evaluation,
@@ -101,6 +104,7 @@ def prepare(
             "validation": len(validation),
             "test": 0 if data.test is None else len(data.test),
             **data.facts,
+            **augmentation.to_facts(),
         },
     )
 
@@ -234,7 +238,8 @@ class TaskRun:
                 epochs * self.data.steps,
                 options.weight_decay,
             ),
-            "sparse_categorical_crossentropy",
+            # MixUp and CutMix give shares of the classes as labels.
+            self.data.train.loss,
             metrics=["accuracy"],
         )
 
