@@ -7,7 +7,8 @@ loads the newest packed state in --workdir, or begins with the base task of
 the pretrained network, and ends with a new packed state and its SavedModel
 for TensorFlow Serving. Interrupted, the same command goes on where it was;
 what is done is not done again. --phases=train,pack adds a last task that
-keeps all weights that are left.
+keeps all weights that are left. --list_tasks shows the tasks that need no
+--data.
 """
 
 import os
@@ -16,10 +17,25 @@ import sys
 # From the project's root: this folder has an inspect.py, as Python has.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+from absl import flags
+
 from apps import run_flags, task_app
 
 run_flags.define_network_flags()
 run_flags.define_task_flags()
+flags.DEFINE_bool(
+    "list_tasks", False, "Print the tasks that are known by name, and stop."
+)
+
+
+def main() -> None:
+    if flags.FLAGS.list_tasks:
+        from packnet_tf.data.registry import table
+
+        print(table())
+    else:
+        task_app.main()
+
 
 if __name__ == "__main__":
-    run_flags.run(task_app.main, "workdir", "task")
+    run_flags.run(main, "workdir", "task", unless="list_tasks")

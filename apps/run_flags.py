@@ -219,6 +219,12 @@ def define_task_flags(
         _TASK.validation_share,
         "Share of the training images kept for validation.",
     )
+    flags.DEFINE_string(
+        "augment",
+        _TASK.augment,
+        "Augmentation beyond crops and flips: randaugment[:MAGNITUDE], "
+        "mixup[:ALPHA], cutmix[:ALPHA], separated by commas.",
+    )
     flags.DEFINE_integer("seed", _TASK.seed, "Seed of everything random.")
     define_run_flags()
 
@@ -229,10 +235,25 @@ def define_data_flags() -> None:
         "data",
         None,
         "An image folder (PATH/{train,test}/CLASS/*.jpg), a .npz file in "
-        "Keras's layout, tfds:NAME or bundled:NAME. By default the registered "
-        "TFDS data set of the task's name.",
+        "Keras's layout, tfds:NAME[/CONFIG][:VERSION] or bundled:NAME. By "
+        "default the data set that is registered under the task's name; "
+        "--list_tasks shows them.",
     )
     flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS data sets.")
+    flags.DEFINE_enum(
+        "crop",
+        None,
+        ["bbox", "none"],
+        "Cut images to their bounding boxes and squash them, or do not; by "
+        "default as the paper does with the task.",
+    )
+    for role in ("image", "label"):
+        flags.DEFINE_string(
+            f"{role}_key", None, f"TFDS feature of the {role}; {role}."
+        )
+    flags.DEFINE_bool(
+        "skip_corrupt", False, "Leave out images that cannot be read."
+    )
 
 
 def define_run_flags() -> None:
@@ -263,13 +284,14 @@ def given_network_options() -> dict[str, Any]:
 
 def task_options() -> TaskOptions:
     """Returns the task flags as checked options."""
+    from packnet_tf.data.registry import task_name
     from packnet_tf.task import check_task_name
 
     values: dict[str, Any] = {
         name: flags.FLAGS[name].value
         for name in TaskOptions.__dataclass_fields__
     }
-    check_task_name(values["task"])
+    values["task"] = check_task_name(task_name(values["task"]))
     values["phases"] = tuple(values["phases"])
     check_batch_size(values["batch_size"], flags.FLAGS.replicas or 1)
     return TaskOptions(**values)
@@ -307,15 +329,24 @@ def workdir_path(*, writing: bool) -> pathlib.Path:
     return path
 
 
-def run(main: Callable[[], None], *required: str) -> None:
+def run(
+    main: Callable[[], None], *required: str, unless: str | None = None
+) -> None:
     """Runs an app: its errors are one line, and exit with code 1.
 
     Args:
         main: The app, without arguments.
         *required: Flags that have to be given.
+        unless: A flag with which nothing else is needed.
     """
     for name in required:
-        flags.mark_flag_as_required(name)
+        flags.register_multi_flags_validator(
+            [name, unless] if unless else [name],
+            lambda values, name=name: (
+                values[name] is not None or bool(values.get(unless))
+            ),
+            message=f"Flag --{name} must have a value other than None.",
+        )
 
     def guarded(argv):
         if not flags.FLAGS["verbosity"].present:

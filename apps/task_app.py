@@ -34,7 +34,15 @@ def main(*, again: bool = False) -> None:
     # Before anything uses a device: a CPU is divided among replicas then.
     strategy = make_strategy(flag.replicas)
     session = Session(workdir, network, flag.model_name, strategy)
-    data = open_task(options.task, flag.data, data_dir=flag.data_dir)
+    data = open_task(
+        options.task,
+        flag.data,
+        data_dir=flag.data_dir,
+        crop=flag.crop,
+        image_key=flag.image_key,
+        label_key=flag.label_key,
+        progress=progress_bar(f"opening {options.task}"),
+    )
     base_data = None
     if flag.base_data is not None and workdir.newest() is None:
         base_data = open_task(
@@ -43,11 +51,19 @@ def main(*, again: bool = False) -> None:
     line = session.check(
         options, base_data=base_data is not None, again=again
     )
-    check(data, options.batch_size, progress=progress_bar(options.task))
+    data = check(
+        data,
+        options.batch_size,
+        skip_corrupt=flag.skip_corrupt,
+        say=print,
+        progress=progress_bar(options.task),
+    )
     if base_data is not None:
-        check(
+        base_data = check(
             base_data,
             options.batch_size,
+            skip_corrupt=flag.skip_corrupt,
+            say=print,
             progress=progress_bar(network.base_task),
         )
     if line:

@@ -96,7 +96,7 @@ class BaseRun:
 
     def _recover(self, net: PackNet, teacher: "_Teacher | None") -> None:
         options = self._options
-        loss: Any = "sparse_categorical_crossentropy"
+        loss: Any = self._data.train.loss
         if teacher is not None:
             loss = relative_error
         keras.utils.set_random_seed(self._seed)

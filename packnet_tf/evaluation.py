@@ -199,7 +199,11 @@ def _test_of(record, place, data_dir):
     if where is None:
         return None, "no data"
     try:
-        opened = data.open_task(record["name"], where, data_dir=data_dir)
+        opened = (
+            data.reopen(record["name"], facts, data=place, data_dir=data_dir)
+            if facts
+            else data.open_task(record["name"], where, data_dir=data_dir)
+        )
     except PackNetError:
         if place is not None:
             raise

@@ -6,6 +6,7 @@ import os
 import pathlib
 from typing import Any
 
+from packnet_tf.data.strong import Augmentation
 from packnet_tf.errors import FlagError
 from packnet_tf.fractions import EQUAL_SHARE, parse_fraction, validate_fraction
 from packnet_tf.pruning import GRANULARITIES, SCOPES
@@ -129,6 +130,8 @@ class TaskOptions:
             half the phase, as the paper's train phase).
         weight_decay: Decoupled weight decay, or None.
         validation_share: Share of the training images kept for validation.
+        augment: Augmentation beyond crops and flips; see
+            `Augmentation.parse`.
         seed: Seed of everything random.
     """
 
@@ -149,6 +152,7 @@ class TaskOptions:
     schedule: str = "cosine"
     weight_decay: float | None = None
     validation_share: float = 0.1
+    augment: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -177,6 +181,7 @@ class TaskOptions:
                 f"--validation_share={self.validation_share}: expected at "
                 "least 0 and less than 1."
             )
+        Augmentation.parse(self.augment)
         self._check_pruning()
 
     def _check_pruning(self) -> None:
@@ -214,7 +219,7 @@ class TaskOptions:
             phase: `"train"` or `"retrain"`.
         """
         names = ["seed", "validation_share", "batch_size", "optimizer"]
-        names += ["schedule", "weight_decay"]
+        names += ["schedule", "weight_decay", "augment"]
         if phase == "train":
             names += ["origin", "train_epochs", "learning_rate"]
         else:

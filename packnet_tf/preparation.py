@@ -5,6 +5,7 @@ import functools
 from typing import Any
 
 from packnet_tf.data import pipeline, splits
+from packnet_tf.data.strong import Augmentation
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import DataError
 from packnet_tf.options import TaskOptions
@@ -44,7 +45,7 @@ def prepare(
     Args:
         data: The opened task.
         image_size: Height and width in pixels.
-        options: Batch size, validation share and seed.
+        options: Batch size, validation share, augmentation and seed.
 
     Raises:
         DataError: If there are no training images.
@@ -56,12 +57,14 @@ def prepare(
     train, validation = splits.split(
         data.train, options.validation_share, options.seed
     )
+    augmentation = Augmentation.parse(options.augment)
     training = pipeline.training(
         train,
         image_size,
         options.batch_size,
         options.seed,
         data.preprocessing,
+        augmentation=augmentation,
     )
     evaluation = functools.partial(
         pipeline.evaluation,
@@ -82,5 +85,6 @@ def prepare(
             "validation": len(validation),
             "test": 0 if data.test is None else len(data.test),
             **data.facts,
+            **augmentation.to_facts(),
         },
     )

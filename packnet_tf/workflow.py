@@ -127,7 +127,8 @@ class TaskRun:
                 epochs * self.data.steps,
                 options.weight_decay,
             ),
-            "sparse_categorical_crossentropy",
+            # MixUp and CutMix give shares of the classes as labels.
+            self.data.train.loss,
             metrics=["accuracy"],
         )
 

@@ -3,16 +3,13 @@
 from packnet_tf.data.checks import check
 from packnet_tf.data.images import Preprocessing
 from packnet_tf.data.pipeline import Training, evaluation, training
+from packnet_tf.data.registry import TaskEntry, register, registered
 from packnet_tf.data.splits import split
-from packnet_tf.data.tasks import (
-    TaskData,
-    TaskEntry,
-    open_task,
-    register,
-    registered,
-)
+from packnet_tf.data.strong import Augmentation
+from packnet_tf.data.tasks import TaskData, open_task, reopen
 
 __all__ = [
+    "Augmentation",
     "Preprocessing",
     "TaskData",
     "TaskEntry",
@@ -22,6 +19,7 @@ __all__ = [
     "open_task",
     "register",
     "registered",
+    "reopen",
     "split",
     "training",
 ]

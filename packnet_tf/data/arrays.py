@@ -2,7 +2,7 @@
 
 import pathlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -139,7 +139,7 @@ def from_arrays(
         part: _labels(arrays[f"y_{part}"], len(pixels[part]), part, name)
         for part in parts
     }
-    names = _class_names(arrays, labels, name)
+    names = class_names_of(arrays.get("class_names", ()), labels, name)
     if preprocessing is None:
         grey = all(x.ndim == 3 or x.shape[3] == 1 for x in pixels.values())
         preprocessing = images.Preprocessing(flip=not grey)
@@ -193,13 +193,22 @@ def _labels(y: np.ndarray, count: int, part: str, name: str) -> np.ndarray:
     return y.astype(np.int32)
 
 
-def _class_names(
-    arrays: Mapping[str, np.ndarray],
-    labels: Mapping[str, np.ndarray],
-    name: str,
+def class_names_of(
+    given: Iterable[str], labels: Mapping[str, np.ndarray], name: str
 ) -> list[str]:
+    """Returns the names of all classes, after a look at the labels.
+
+    Args:
+        given: Names in the order of the labels; empty for numbers.
+        labels: Labels by part; those of the first part are to be complete.
+        name: What messages call the data.
+
+    Raises:
+        DataError: If there is one class only, a label out of range, or a
+            class without images.
+    """
     first = next(iter(labels))
-    names = [str(n) for n in arrays.get("class_names", ())]
+    names = [str(n) for n in given]
     classes = len(names) or int(labels[first].max()) + 1
     if classes < 2:
         raise DataError(

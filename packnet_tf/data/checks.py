@@ -1,17 +1,24 @@
 """All that can be wrong with a task's images, found before training."""
 
+import dataclasses
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.data import pipeline
-from packnet_tf.data.sources import EncodedSource, Progress, Source
+from packnet_tf.data import images, pipeline, remembered
+from packnet_tf.data.sources import EncodedSource, Progress, Scanned, Source
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import DataError
 
 # Images between two reports of progress.
 _CHUNK = 64
+
+# How many of the files that are left out are named.
+_SHOWN = 20
+
+_CORRUPT = "The image is corrupt or truncated."
 
 
 def check(
@@ -19,21 +26,32 @@ def check(
     batch_size: int | None = None,
     *,
     train: bool = True,
+    skip_corrupt: bool = False,
+    say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
-) -> None:
+) -> TaskData:
     """Reads every image of a task once, whole, and stops at a bad one.
+
+    What is found is remembered: the same files are not read again.
 
     Args:
         data: The opened task.
         batch_size: Images of a training batch; there must be as many.
         train: Whether training images are needed; without, only what is
             there is checked.
+        skip_corrupt: Whether bad images are left out instead.
+        say: Where lines go about what is left out, and about images that are
+            in both parts.
         progress: Called with the number of images done and of all, e.g.
             `progress_bar("checking")`.
+
+    Returns:
+        The task, without the images that were left out.
 
     Raises:
         DataError: Naming the image that is corrupt, or what is missing.
     """
+    say = say or (lambda line: None)
     if train and data.train is None:
         raise DataError(
             f"The data of task {data.name!r} has no training images: "
@@ -41,17 +59,33 @@ def check(
         )
     if batch_size is not None and data.train is not None:
         pipeline.check_batch(len(data.train), batch_size)
-    parts = [part for part in (data.train, data.test) if part is not None]
-    total = sum(len(part) for part in parts)
-    done = 0
-    for part in parts:
+    parts = {"train": data.train, "test": data.test}
+    total = sum(len(part) for part in parts.values() if part is not None)
+    done, skipped = 0, []
+    for name, part in parts.items():
+        if part is None:
+            continue
 
         def report(count, _, done=done):
             if progress is not None:
                 progress(done + count, total)
 
-        check_source(part, report)
+        bad = find_bad(part, report)
+        if bad and not skip_corrupt:
+            raise next(iter(bad.values()))
         done += len(part)
+        if bad:
+            skipped += [part.describe(i) for i in bad]
+            parts[name] = _without(part, bad)
+    checked = dataclasses.replace(data, **parts)
+    if skipped:
+        _say_skipped(skipped, say)
+        checked = dataclasses.replace(
+            checked, facts={**data.facts, "skipped": skipped}
+        )
+        _check_left(checked, batch_size)
+    _say_duplicates(checked, say)
+    return checked
 
 
 def check_source(source: Source, progress: Progress | None = None) -> None:
@@ -64,32 +98,149 @@ def check_source(source: Source, progress: Progress | None = None) -> None:
     Raises:
         DataError: Naming the image that is corrupt or truncated.
     """
-    source.scan()
-    if not isinstance(source, EncodedSource):
+    for error in find_bad(source, progress).values():
+        raise error
+
+
+def find_bad(
+    source: Source, progress: Progress | None = None
+) -> dict[int, DataError]:
+    """Returns the errors of all images that cannot be used, by place.
+
+    Args:
+        source: The images.
+        progress: Called with the number of images done and of all.
+    """
+    files, places = source.base()
+    if not isinstance(files, EncodedSource):
+        if source.preprocessing.permutation is not None:
+            # Arrays hold images of one size.
+            _check_permuted(source, np.array([files.side_lengths()]))
+        return {}
+    key = files.fingerprint()
+    known = None if key is None else remembered.recall(key)
+    if known is not None and len(known["ids"]) == len(files):
+        texts = known["texts"].tolist()
+        bad = dict(zip(known["bad"].tolist(), texts, strict=True))
+        files.know(Scanned(known["ids"], known["odd"], bad))
+        sides = known["sides"]
+        if progress is not None:
+            progress(len(source), len(source))
+    else:
+        scanned = files.survey()
+        sides = _decode(files, scanned, progress)
+        if key is not None:
+            remembered.remember(
+                key,
+                {
+                    "ids": scanned.ids,
+                    "odd": scanned.odd,
+                    "sides": sides,
+                    "bad": np.array(list(scanned.bad), np.int64),
+                    "texts": np.array(list(scanned.bad.values()), str),
+                },
+            )
+    bad = files.survey().bad
+    good = np.array([i for i in places if i not in bad], np.int64)
+    _check_permuted(source, sides[good])
+    return {
+        at: files.error(int(i), bad[int(i)])
+        for at, i in enumerate(places)
+        if int(i) in bad
+    }
+
+
+def _decode(
+    files: EncodedSource, scanned: Scanned, progress: Progress | None
+) -> np.ndarray:
+    """Decodes all files, notes the bad ones, and returns heights and widths."""
+    count = len(files)
+    places = np.array([i for i in range(count) if i not in scanned.bad])
+    sides = np.zeros((count, 2), np.int32)
+    load = files.load_op(places.astype(np.int64))
+    decoded = (
+        tf.data.Dataset.from_tensor_slices(places.astype(np.int64))
+        .map(
+            lambda index: (index, tf.shape(load(index))[:2]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=False,
+        )
+        .ignore_errors()
+        .batch(_CHUNK)
+        .prefetch(1)
+    )
+    done = len(scanned.bad)
+    for indices, found in decoded:
+        sides[indices.numpy()] = found.numpy()
+        done += len(indices)
+        if progress is not None:
+            progress(done, count)
+    for index in places.tolist():
+        if not sides[index].any():
+            scanned.bad[index] = _CORRUPT
+    if progress is not None and done < count:
+        progress(count, count)
+    return sides
+
+
+def _without(source: Source, bad: dict[int, DataError]) -> Source:
+    """Returns the images of a source that are not bad."""
+    files, _ = source.base()
+    if isinstance(files, EncodedSource):
+        files.without_bad()
+    return source.subset(
+        np.array([i for i in range(len(source)) if i not in bad], np.int64)
+    )
+
+
+def _check_permuted(source: Source, sides: np.ndarray) -> None:
+    side = images.PERMUTED_SIDE
+    if source.preprocessing.permutation is None:
         return
-    sides = _sides(source, np.arange(len(source))).batch(_CHUNK).prefetch(1)
-    done = 0
-    try:
-        for chunk in sides:
-            done += len(chunk)
-            if progress is not None:
-                progress(done, len(source))
-    except tf.errors.OpError as error:
-        # Chunks arrive in order: the bad image is in the next one.
-        for index in range(done, min(done + _CHUNK, len(source))):
-            try:
-                next(iter(_sides(source, np.array([index]))))
-            except tf.errors.OpError:
-                break
+    for height, width in np.unique(sides, axis=0).tolist():
+        if (height, width) != (side, side):
+            raise DataError(
+                f"The data {source.origin} has images of {height} x {width} "
+                f"pixels; the pixels of {side} x {side} images are permuted."
+            )
+
+
+def _check_left(data: TaskData, batch_size: int | None) -> None:
+    """Refuses data that is too little after images were left out."""
+    if data.train is None:
+        return
+    if batch_size is not None:
+        pipeline.check_batch(len(data.train), batch_size)
+    left = np.bincount(data.train.labels, minlength=data.classes)
+    for label in np.flatnonzero(left == 0):
         raise DataError(
-            f"{source.describe(index)}: the image is corrupt or truncated; "
-            "replace or remove it."
-        ) from error
+            f"Class {data.class_names[label]!r} of {data.train.origin} has no "
+            "image that can be read; fill or remove it."
+        )
 
 
-def _sides(source: Source, indices: np.ndarray) -> tf.data.Dataset:
-    """Decodes images for nothing but their height and width."""
-    return source.decoded(indices).map(lambda image: tf.shape(image)[:2])
+def _say_skipped(skipped: list[str], say: Callable[[str], None]) -> None:
+    say(f"{len(skipped)} image(s) cannot be read and are left out:")
+    for name in skipped[:_SHOWN]:
+        say(f"  {name}")
+    if len(skipped) > _SHOWN:
+        say(f"  and {len(skipped) - _SHOWN} more; the manifest names all")
+
+
+def _say_duplicates(data: TaskData, say: Callable[[str], None]) -> None:
+    """Reports images that training and test have in common."""
+    if data.train is None or data.test is None:
+        return
+    both, in_train, in_test = np.intersect1d(
+        data.train.ids, data.test.ids, return_indices=True
+    )
+    if len(both):
+        a = data.train.describe(int(in_train[0]))
+        b = data.test.describe(int(in_test[0]))
+        say(
+            f"warning: {len(both)} image(s) are in both train and test, e.g. "
+            f"{a} and {b}; the test accuracy will be too good."
+        )
 
 
 def progress_bar(title: str) -> Progress:

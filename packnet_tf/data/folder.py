@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from packnet_tf.data import images
+from packnet_tf.data import images, remembered
 from packnet_tf.data.sources import EncodedSource
 from packnet_tf.errors import DataError
 
@@ -43,6 +43,9 @@ class FolderSource(EncodedSource):
 
     def encoded(self, index: int) -> bytes:
         return pathlib.Path(self._paths[index]).read_bytes()
+
+    def fingerprint(self):
+        return remembered.fingerprint(self._paths)
 
     def read_op(self):
         # TensorFlow's own reading takes no turn at Python's lock.

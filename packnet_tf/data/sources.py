@@ -6,6 +6,7 @@ and batches are the pipeline's.
 """
 
 import abc
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -92,6 +93,15 @@ class Source(abc.ABC):
         del progress
         _ = self.ids
 
+    def base(self) -> tuple["Source", np.ndarray]:
+        """Returns the source that this one is a part of, and its places."""
+        return self, np.arange(len(self))
+
+    def side_lengths(self) -> tuple[int, int]:
+        """Returns height and width of the first image."""
+        image = next(iter(self.decoded(np.array([0]))))
+        return int(image.shape[0]), int(image.shape[1])
+
     def subset(self, indices: np.ndarray) -> "Source":
         """Returns the examples at some places as a source of their own.
 
@@ -121,6 +131,10 @@ class Subset(Source):
     def ids(self) -> np.ndarray:
         return self._whole.ids[self._indices]
 
+    def base(self):
+        whole, places = self._whole.base()
+        return whole, places[self._indices]
+
     def describe(self, index: int) -> str:
         return self._whole.describe(int(self._indices[index]))
 
@@ -129,6 +143,22 @@ class Subset(Source):
 
     def scan(self, progress: Progress | None = None) -> None:
         self._whole.scan(progress)
+
+
+@dataclasses.dataclass
+class Scanned:
+    """What reading every image file of a source once tells.
+
+    Attributes:
+        ids: Identities, uint64 of shape [examples].
+        odd: Which files TensorFlow cannot read as they are, bool of shape
+            [examples].
+        bad: What is wrong with files that are no images, by place.
+    """
+
+    ids: np.ndarray
+    odd: np.ndarray
+    bad: dict[int, str]
 
 
 class EncodedSource(Source):
@@ -155,7 +185,8 @@ class EncodedSource(Source):
             preprocessing if boxes is not None else preprocessing.unboxed()
         )
         self.boxes = boxes
-        self._scanned: tuple[np.ndarray, np.ndarray] | None = None
+        self._scanned: Scanned | None = None
+        self._left_out: frozenset[int] = frozenset()
 
     @abc.abstractmethod
     def encoded(self, index: int) -> bytes:
@@ -163,67 +194,101 @@ class EncodedSource(Source):
 
     @property
     def ids(self) -> np.ndarray:
-        return self._scan()[0]
+        return self._known().ids
 
     def scan(self, progress: Progress | None = None) -> None:
-        self._scan(progress)
+        self._known(progress)
 
-    def _scan(
-        self, progress: Progress | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the identities, and which files need conversion."""
+    def survey(self, progress: Progress | None = None) -> "Scanned":
+        """Returns what reading every file once tells; nothing is decoded.
+
+        Args:
+            progress: Called now and then with files done and all.
+        """
         if self._scanned is not None:
             return self._scanned
-        ids = np.zeros(len(self), np.uint64)
-        odd = np.zeros(len(self), bool)
-
+        found = Scanned(
+            np.zeros(len(self), np.uint64), np.zeros(len(self), bool), {}
+        )
         # Threads help: reading and the digest do not hold Python's lock.
         with futures.ThreadPoolExecutor(4) as pool:
             for start in range(0, len(self), _SCAN_CHUNK):
                 places = range(start, min(start + _SCAN_CHUNK, len(self)))
-                for i, found in zip(
+                for i, one in zip(
                     places, pool.map(self._scan_one, places), strict=True
                 ):
-                    ids[i], odd[i] = found
+                    if isinstance(one, str):
+                        found.bad[i] = one
+                    else:
+                        found.ids[i], found.odd[i] = one
                 if progress is not None:
                     progress(places.stop, len(self))
-        self._scanned = ids, odd
-        return self._scanned
+        self._scanned = found
+        return found
 
-    def _scan_one(self, index: int) -> tuple[int, bool]:
+    def know(self, scanned: "Scanned") -> None:
+        """Takes over what is known of the files from another time."""
+        self._scanned = scanned
+
+    def without_bad(self) -> Source:
+        """Returns the examples that are not known to be bad."""
+        bad = self.survey().bad
+        self._left_out = frozenset(bad)
+        return self.subset(
+            np.array([i for i in range(len(self)) if i not in bad], np.int64)
+        )
+
+    def fingerprint(self) -> str | None:
+        """Returns what changes when the files do; None if that is unknown."""
+        return None
+
+    def _known(self, progress: Progress | None = None) -> "Scanned":
+        """Returns what is known of the files; bad ones must be left out."""
+        found = self.survey(progress)
+        for index, text in found.bad.items():
+            if index not in self._left_out:
+                raise self.error(index, text)
+        return found
+
+    def _scan_one(self, index: int) -> tuple[int, bool] | str:
         try:
             content = self.encoded(index)
             return digest(content), images.needs_conversion(content)
-        except (OSError, DataError) as error:
-            raise self.error(index, error) from error
+        except OSError as error:
+            return f"{error.strerror}."
+        except DataError as error:
+            return str(error)
 
-    def error(self, index: int, cause: Exception) -> DataError:
+    def error(self, index: int, text: str) -> DataError:
         """Returns the error of an example, with its name and a remedy."""
-        text = cause.strerror if isinstance(cause, OSError) else str(cause)
         return DataError(
-            f"{self.describe(index)}: {text} Replace or remove it.".replace(
-                "\n", " "
-            )
+            f"{self.describe(index)}: {text} Replace or remove it, or give "
+            "--skip_corrupt.".replace("\n", " ")
         )
 
     def decoded(self, indices, then=None):
         indices = np.asarray(indices, np.int64)
-        odd = self._scan()[1]
-        dataset = tf.data.Dataset.from_tensor_slices(indices)
+        self._known()
+        load = self.load_op(indices)
+        return tf.data.Dataset.from_tensor_slices(indices).map(
+            lambda index: load(index) if then is None else then(load(index)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+    def load_op(self, indices: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns a function from an int64 index to the decoded image.
+
+        Args:
+            indices: All places that it will be asked for.
+        """
+        odd = self.survey().odd
         read = self.read_op()
         if odd[indices].any():
             read = self._converting(read, tf.constant(odd))
-        boxes = self.boxes if self.preprocessing.box else None
-        if boxes is not None:
-            boxes = tf.constant(boxes, tf.float32)
-
-        def load(index):
-            image = images.decode(read(index))
-            if boxes is not None:
-                image = cut_box(image, boxes[index])
-            return image if then is None else then(image)
-
-        return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        if self.boxes is None or not self.preprocessing.box:
+            return lambda index: images.decode(read(index))
+        boxes = tf.constant(self.boxes, tf.float32)
+        return lambda index: cut_box(images.decode(read(index)), boxes[index])
 
     def read_op(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """Returns a function from an int64 index to the encoded image."""

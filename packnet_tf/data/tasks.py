@@ -1,42 +1,21 @@
-"""The registry of tasks, and the way from a task's name to its data."""
+"""The way from a task's name to its data."""
 
 import dataclasses
-import difflib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from packnet_tf.data import bundled, images
+from packnet_tf.data import bundled, classes, images, memory, registry
 from packnet_tf.data.arrays import read_npz
 from packnet_tf.data.folder import read_folder
+from packnet_tf.data.registry import TaskEntry
 from packnet_tf.data.sources import Progress, Source
 from packnet_tf.errors import DataError
 
 _KINDS = "FOLDER, FILE.npz, tfds:NAME or bundled:NAME"
 
-
-@dataclasses.dataclass(frozen=True)
-class TaskEntry:
-    """A task that is known by name.
-
-    Attributes:
-        name: The task's name.
-        data: Where its data is, in the words of `open_task`.
-        train: TFDS split to train on, e.g. `"train+validation"`.
-        test: TFDS split to evaluate on.
-        preprocessing: How its images become the network's.
-
-    Example:
-
-    >>> register(TaskEntry(
-    ...     "pets", "tfds:oxford_iiit_pet", train="train", test="test"))
-    """
-
-    name: str
-    data: str
-    train: str = "train"
-    test: str = "test"
-    preprocessing: images.Preprocessing = images.Preprocessing()
+# Cutting to bounding boxes is asked for, or refused.
+CROPS = ("bbox", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,39 +44,16 @@ class TaskData:
         return len(self.class_names)
 
 
-# Cut to the bounding box, squashed, mirrored: the paper's CUBS and Cars.
-_CUT = images.Preprocessing(resize="squash", crop="none", box=True)
-
-# The splits and preprocessing of the paper's experiments.
-_PAPER = (
-    TaskEntry("imagenet", "tfds:imagenet2012", test="validation"),
-    TaskEntry("cubs", "tfds:caltech_birds2011", preprocessing=_CUT),
-    TaskEntry("cars", "tfds:cars196", preprocessing=_CUT),
-    TaskEntry("flowers", "tfds:oxford_flowers102", train="train+validation"),
-)
-
-_REGISTRY: dict[str, TaskEntry] = {entry.name: entry for entry in _PAPER}
-
-
-def register(entry: TaskEntry) -> None:
-    """Makes a task known by name; a known one of that name is replaced.
-
-    Args:
-        entry: The task.
-    """
-    _REGISTRY[entry.name] = entry
-
-
-def registered() -> Mapping[str, TaskEntry]:
-    """Returns the known tasks by name."""
-    return dict(_REGISTRY)
-
-
 def open_task(
     name: str,
-    data: str | pathlib.Path | None = None,
+    data: Any = None,
     *,
     data_dir: str | pathlib.Path | None = None,
+    crop: str | None = None,
+    image_key: str | None = None,
+    label_key: str | None = None,
+    preprocessing: images.Preprocessing | None = None,
+    class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> TaskData:
     """Opens the data of a task.
@@ -107,15 +63,23 @@ def open_task(
             used (without its bounding boxes where the data has none; see
             `Preprocessing.unboxed`), and its data unless `data` is given.
         data: An image folder (`PATH/{train,test}/CLASS/*.jpg`), a `.npz`
-            file in Keras's layout, `tfds:NAME` or `bundled:NAME`. It brings
-            its own classes.
+            file in Keras's layout, `tfds:NAME[/CONFIG][:VERSION]` or
+            `bundled:NAME`; or what `memory.read_python` takes. It brings its
+            own classes.
         data_dir: Folder of prepared TFDS data sets.
+        crop: `"bbox"` cuts images to their bounding boxes and squashes them,
+            `"none"` does not; by default as the registered task does.
+        image_key: TFDS feature of the image, by default `"image"`.
+        label_key: TFDS feature of the label, by default `"label"`.
+        preprocessing: In place of the registered task's and of `crop`.
+        class_names: Names in the order of the labels, for data of a Python
+            program, which has none.
         progress: Called with the number of examples done and of all, where
             opening has to read them (TFDS).
 
     Returns:
-        The task's data. Folders may have a test part alone. To open the same
-        data again, pass `facts["data"]`.
+        The task's data. Folders may have a test part alone. `reopen` opens
+        the same data again, from the facts.
 
     Raises:
         DataError: If the task is unknown, or its data missing or unusable.
@@ -126,66 +90,141 @@ def open_task(
     >>> birds.classes, len(birds.train), len(birds.test)
     (36, 1078, 1080)
     """
-    entry = _REGISTRY.get(name)
-    if data is not None:
-        where = str(data)
-    elif entry is not None:
-        where = entry.data
-    else:
-        raise DataError(_unknown(name))
-    if not where:
-        raise DataError(f"The data of task {name!r} is empty; give {_KINDS}.")
-    wanted = entry.preprocessing if entry else None
-    splits = None
-    if entry is not None and where == entry.data:
-        splits = (entry.train, entry.test)
-    kind, _, rest = where.partition(":")
-    parts: Mapping[str, Source]
-    if kind == "bundled":
-        parts = bundled.read_bundled(rest, wanted)
-    elif kind == "tfds":
-        # TFDS takes seconds to import, which no other data should wait for.
-        from packnet_tf.data.tfds import read_tfds
-
-        parts = read_tfds(
-            rest,
-            data_dir,
-            splits=splits,
-            preprocessing=wanted,
-            progress=progress,
-        )
-    else:
-        where = str(pathlib.Path(where).expanduser().resolve())
-        if where.endswith(".npz"):
-            kind, parts = "npz", read_npz(where, wanted)
-        else:
-            kind, parts = "folder", read_folder(where, wanted)
+    name = registry.task_name(name)
+    entry = registry.find(name)
+    if data is None:
+        if entry is None:
+            raise DataError(
+                f"{registry.unknown(name)} For a task of your own add "
+                f"--data={_KINDS}."
+            )
+        if not entry.data:
+            raise registry.no_data(entry)
+        data = entry.data
+    given = entry if entry is not None and data == entry.data else None
+    if preprocessing is None:
+        wanted = entry.preprocessing if entry is not None else None
+        preprocessing = _cropped(wanted, crop)
+    where, kind, parts = _parts(
+        name,
+        data,
+        given,
+        preprocessing,
+        class_names,
+        data_dir=data_dir,
+        image_key=image_key or (given.image_key if given else None),
+        label_key=label_key or (given.label_key if given else None),
+        progress=progress,
+    )
+    if entry is not None and entry.labels:
+        parts = {
+            part: classes.select(source, entry.labels, name)
+            for part, source in parts.items()
+        }
     first = next(iter(parts.values()))
+    chosen = first.preprocessing
+    if crop == "bbox" and not chosen.box:
+        raise DataError(
+            f"--crop=bbox: {first.origin} has no bounding boxes; leave the "
+            "flag out, or give data that has them."
+        )
+    keys = {"image_key": image_key, "label_key": label_key}
     return TaskData(
         name,
         first.class_names,
         parts.get("train"),
         parts.get("test"),
-        first.preprocessing,
+        chosen,
         {
             "data": where,
             "kind": kind,
             **{f"{part}_from": s.origin for part, s in parts.items()},
-            **first.preprocessing.to_facts(),
+            **{key: value for key, value in keys.items() if value},
+            **chosen.to_facts(),
             **images.PIXEL_FACTS,
         },
     )
 
 
-def _unknown(name: str) -> str:
-    known = sorted(_REGISTRY)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = (
-        f"did you mean {' or '.join(close)}?"
-        if close
-        else f"known are {', '.join(known)}."
+def reopen(
+    name: str,
+    facts: Mapping[str, Any],
+    *,
+    data: Any = None,
+    data_dir: str | pathlib.Path | None = None,
+) -> TaskData:
+    """Opens the data that a manifest describes, to the same pixels.
+
+    Args:
+        name: The task's name.
+        facts: `TaskData.facts` of then.
+        data: Where the data is now, if not where it was.
+        data_dir: Folder of prepared TFDS data sets.
+
+    Raises:
+        DataError: As `open_task`.
+    """
+    facts = dict(facts)
+    moved = data is not None and data != facts.get("data")
+    return open_task(
+        name,
+        data if data is not None else facts.get("data"),
+        data_dir=data_dir,
+        image_key=None if moved else facts.get("image_key"),
+        label_key=None if moved else facts.get("label_key"),
+        preprocessing=images.Preprocessing.from_facts(facts),
     )
-    return (
-        f"Unknown task {name!r}: {hint} For a task of your own add "
-        f"--data={_KINDS}."
+
+
+def _cropped(
+    chosen: images.Preprocessing | None, crop: str | None
+) -> images.Preprocessing | None:
+    """Returns a task's preprocessing, with what `--crop` changes of it."""
+    if crop is None:
+        return chosen
+    if crop not in CROPS:
+        raise DataError(f"--crop={crop}: expected one of {', '.join(CROPS)}.")
+    if crop == "none":
+        return None if chosen is None else chosen.unboxed()
+    return dataclasses.replace(
+        chosen or images.Preprocessing(),
+        resize="squash",
+        crop="none",
+        box=True,
     )
+
+
+def _parts(
+    name: str,
+    data: Any,
+    entry: TaskEntry | None,
+    preprocessing: images.Preprocessing | None,
+    class_names: Sequence[str] | None,
+    **options: Any,
+) -> tuple[str | None, str, Mapping[str, Source]]:
+    """Returns where the data is, of which kind, and its sources by part."""
+    if not isinstance(data, str | pathlib.Path):
+        parts = memory.read_python(data, name, preprocessing, class_names)
+        return None, "python", parts
+    where = str(data)
+    if not where:
+        raise DataError(f"The data of task {name!r} is empty; give {_KINDS}.")
+    kind, _, rest = where.partition(":")
+    if kind == "bundled":
+        return where, kind, bundled.read_bundled(rest, preprocessing)
+    if kind == "tfds":
+        # TFDS takes seconds to import, which no other data should wait for.
+        from packnet_tf.data.tfds import read_tfds
+
+        splits = (entry.train, entry.test) if entry is not None else None
+        return (
+            where,
+            kind,
+            read_tfds(
+                rest, splits=splits, preprocessing=preprocessing, **options
+            ),
+        )
+    where = str(pathlib.Path(where).expanduser().resolve())
+    if where.endswith(".npz"):
+        return where, "npz", read_npz(where, preprocessing)
+    return where, "folder", read_folder(where, preprocessing)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from packnet_tf.data import images, prepared
+from packnet_tf.data import images, prepared, remembered
 from packnet_tf.data.records import RecordFiles
 from packnet_tf.data.sources import EncodedSource, Progress
 from packnet_tf.errors import DataError
@@ -24,6 +24,8 @@ class TfdsSource(EncodedSource):
         builder: A TFDS builder of the prepared data set.
         split: The split, in TFDS's words, e.g. `"train+validation"`.
         preprocessing: How the images become the network's.
+        keys: Names of the features `"image"`, `"label"` and, if there is
+            one, `"box"`.
         progress: Called with the number of examples read and of all.
     """
 
@@ -32,16 +34,20 @@ class TfdsSource(EncodedSource):
         builder: Any,
         split: str,
         preprocessing: images.Preprocessing,
+        keys: Mapping[str, str],
         progress: Progress | None = None,
     ):
         from tensorflow_datasets import decode
 
         self.origin = f"{builder.info.full_name}[{split}]"
         features = builder.info.features
-        keys = _keys(builder)
         self._image_key = keys["image"]
         self._decoders = {self._image_key: decode.SkipDecoding()}
         self._features = features
+        self._files = [
+            str(piece.filename)
+            for piece in _instructions(builder, split)
+        ]
         self._records = _records(builder, split)
         count = len(self._records)
         if not count:
@@ -61,6 +67,12 @@ class TfdsSource(EncodedSource):
                 f"The data set {self.origin} has no labels; name a split "
                 "that has."
             )
+        if labels.max() >= len(names):
+            raise DataError(
+                f"{self.describe(int(labels.argmax()))} has the label "
+                f"{labels.max()}, but there are {len(names)} classes; "
+                "prepare the data set again."
+            )
         super().__init__(
             labels, names, preprocessing, boxes if "box" in keys else None
         )
@@ -70,6 +82,9 @@ class TfdsSource(EncodedSource):
 
     def encoded(self, index: int) -> bytes:
         return self._example(index)[self._image_key]
+
+    def fingerprint(self):
+        return remembered.fingerprint(self._files, self.origin)
 
     def _example(self, index: int) -> Mapping[str, Any]:
         return self._features.deserialize_example_np(
@@ -83,6 +98,8 @@ def read_tfds(
     *,
     splits: tuple[str, str] | None = None,
     preprocessing: images.Preprocessing | None = None,
+    image_key: str | None = None,
+    label_key: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, TfdsSource]:
     """Opens a TFDS data set; one not yet prepared is downloaded.
@@ -94,6 +111,9 @@ def read_tfds(
         splits: What to train on and to evaluate on. By default `train`, and
             `test` or, where there is none, `validation`.
         preprocessing: How the images become the network's.
+        image_key: Name of the image's feature; `image`, or the only one of
+            its kind, by default.
+        label_key: Name of the label's feature, likewise.
         progress: Called with the number of examples read and of all.
 
     Returns:
@@ -116,9 +136,14 @@ def read_tfds(
             f"The data set tfds:{name} has the splits {', '.join(have)}; "
             "expected train, test or validation."
         )
+    keys = _keys(builder, {"image": image_key, "label": label_key})
     parts = {
         part: TfdsSource(
-            builder, split, preprocessing or images.Preprocessing(), progress
+            builder,
+            split,
+            preprocessing or images.Preprocessing(),
+            keys,
+            progress,
         )
         for part, split in wanted.items()
     }
@@ -126,8 +151,13 @@ def read_tfds(
     return parts
 
 
-def _keys(builder: Any) -> dict[str, str]:
-    """Returns the names of the image, label and box features."""
+def _keys(builder: Any, given: Mapping[str, str | None]) -> dict[str, str]:
+    """Returns the names of the image, label and box features.
+
+    Args:
+        builder: The TFDS builder.
+        given: Names that the user chose.
+    """
     from tensorflow_datasets import features as kinds
 
     features = dict(builder.info.features.items())
@@ -138,7 +168,16 @@ def _keys(builder: Any) -> dict[str, str]:
         ("box", kinds.BBoxFeature, "bbox"),
     ):
         names = [n for n, f in features.items() if isinstance(f, kind)]
-        if usual in names:
+        wanted = given.get(role)
+        if wanted is not None and wanted not in names:
+            raise DataError(
+                f"--{role}_key={wanted}: the data set "
+                f"tfds:{builder.info.full_name} has no {kind.__name__} of "
+                f"that name; it has {', '.join(names) or 'none at all'}."
+            )
+        if wanted is not None:
+            found[role] = wanted
+        elif usual in names:
             found[role] = usual
         elif len(names) == 1:
             found[role] = names[0]
@@ -146,20 +185,26 @@ def _keys(builder: Any) -> dict[str, str]:
             raise DataError(
                 f"The data set tfds:{builder.info.full_name} has the "
                 f"features {', '.join(sorted(features))}; expected one "
-                f"{kind.__name__}, or one named {usual!r}."
+                f"{kind.__name__}, or one named {usual!r}; name it with "
+                f"--{role}_key."
             )
     return found
 
 
-def _records(builder: Any, split: str) -> Any:
-    """Returns the serialized examples of a split, by number."""
+def _instructions(builder: Any, split: str) -> Any:
+    """Returns which records of which files make up a split."""
     try:
-        instructions = builder.info.splits[split].file_instructions
+        return builder.info.splits[split].file_instructions
     except (KeyError, ValueError) as error:
         raise DataError(
             f"The data set tfds:{builder.info.full_name} has no split "
             f"{split!r}; it has {', '.join(builder.info.splits)}."
         ) from error
+
+
+def _records(builder: Any, split: str) -> Any:
+    """Returns the serialized examples of a split, by number."""
+    instructions = _instructions(builder, split)
     form = getattr(builder.info.file_format, "value", None)
     if form == "tfrecord":
         return RecordFiles(

@@ -2,9 +2,10 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
-from packnet_tf.data import checks
+from packnet_tf.data import checks, pipeline, splits
 from packnet_tf.data.tasks import open_task
 from packnet_tf.errors import DataError
 
@@ -24,7 +25,7 @@ def test_truncated_jpeg_is_named(image_folder, part, share):
     bad = root / part / "bee" / "037.jpg"
     content = bad.read_bytes()
     bad.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(DataError, match="bee/037.jpg: the image is corrupt"):
+    with pytest.raises(DataError, match="bee/037.jpg: The image is corrupt"):
         checks.check(open_task("own", str(root)))
 
 
@@ -76,6 +77,112 @@ def test_real_images_pass_and_a_cut_one_is_found(shared, tmp_path):
         file.truncate(2000)
     with pytest.raises(DataError, match=bad):
         checks.check(open_task("cars", str(tmp_path / "cars")), 32)
+
+
+def cut(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def test_bad_files_are_left_out_and_listed(image_folder):
+    root = image_folder(count=6, size=(60, 80))
+    cut(root / "train" / "bee" / "003.jpg")
+    (root / "train" / "cat" / "001.jpg").write_bytes(b"<html>404</html>")
+    cut(root / "test" / "ant" / "005.jpg")
+    said = []
+    data = checks.check(
+        open_task("own", str(root)), 8, skip_corrupt=True, say=said.append
+    )
+    assert len(data.train) == 16 and len(data.test) == 17
+    names = ["train/bee/003.jpg", "train/cat/001.jpg", "test/ant/005.jpg"]
+    assert "3 image(s) cannot be read" in said[0]
+    for line, skipped, name in zip(
+        said[1:], data.facts["skipped"], names, strict=True
+    ):
+        assert line.endswith(name) and skipped.endswith(name)
+    batches = pipeline.training(data.train, 16, 8)
+    assert sum(len(y) for _, y in batches.epoch(0)) == 16
+    train, validation = splits.split(data.train, 0.3)
+    assert len(train) + len(validation) == 16
+    with pytest.raises(DataError, match="bee/003.jpg.*--skip_corrupt"):
+        checks.check(open_task("own", str(root)), 8)
+
+
+def test_a_class_without_good_images_is_named(image_folder):
+    root = image_folder(count=2, size=(60, 80))
+    for path in (root / "train" / "bee").iterdir():
+        cut(path)
+    with pytest.raises(DataError, match="Class 'bee' of .*train has no"):
+        checks.check(open_task("own", str(root)), 2, skip_corrupt=True)
+
+
+def test_too_few_good_images_for_a_batch(image_folder):
+    root = image_folder(count=2, size=(60, 80))
+    cut(root / "train" / "bee" / "000.jpg")
+    with pytest.raises(DataError, match="There are 5 training images"):
+        checks.check(open_task("own", str(root)), 6, skip_corrupt=True)
+
+
+def test_what_was_found_is_remembered(image_folder, monkeypatch):
+    root = image_folder(count=3, size=(60, 80))
+    bad = root / "train" / "bee" / "001.jpg"
+    good = bad.read_bytes()
+    cut(bad)
+    first = open_task("own", str(root))
+    with pytest.raises(DataError, match="bee/001.jpg"):
+        checks.check(first)
+    read = []
+    original = checks._decode
+    monkeypatch.setattr(
+        checks, "_decode", lambda *a: read.append(a[0].origin) or original(*a)
+    )
+    with pytest.raises(DataError, match="bee/001.jpg: The image is corrupt"):
+        checks.check(open_task("own", str(root)))
+    # The first run stopped before the test part.
+    assert read == []
+    bad.write_bytes(good)
+    data = checks.check(open_task("own", str(root)))
+    assert [name.rpartition("/")[2] for name in read] == ["train", "test"]
+    again = open_task("own", str(root))
+    monkeypatch.setattr(type(again.train), "encoded", lambda *a: 1 / 0)
+    seen = []
+    checks.check(again, progress=lambda *report: seen.append(report))
+    assert len(read) == 2 and seen[-1] == (18, 18)
+    assert np.array_equal(again.train.ids, data.train.ids)
+
+
+def test_a_damaged_memory_is_no_harm(image_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = str(image_folder())
+    checks.check(open_task("own", root))
+    kept = list((tmp_path / "cache").rglob("*.npz"))
+    assert len(kept) == 2
+    for path in kept:
+        path.write_bytes(b"nothing")
+    checks.check(open_task("own", root))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    checks.check(open_task("own", root))
+
+
+def test_images_in_both_parts_are_reported(image_folder):
+    root = image_folder()
+    shutil.copy(root / "train/bee/002.jpg", root / "test/bee/zzz.jpg")
+    # Those of the fixture are all different.
+    said = []
+    checks.check(open_task("own", str(root)), say=said.append)
+    assert len(said) == 1 and said[0].startswith("warning: 1 image(s) are in")
+    assert "train/bee/002.jpg and " in said[0]
+    assert "test/bee/zzz.jpg" in said[0]
+
+
+def test_only_images_of_28_pixels_are_permuted(image_folder):
+    data = open_task("permuted_mnist/1", str(image_folder()))
+    with pytest.raises(DataError, match="images of 20 x 30 pixels"):
+        checks.check(data)
+    x = np.zeros((6, 8, 8), np.uint8)
+    data = open_task("permuted_mnist/1", (x, np.arange(6) % 2))
+    with pytest.raises(DataError, match="images of 8 x 8 pixels"):
+        checks.check(data)
 
 
 def test_bar_is_quiet_without_a_terminal(capsys):

@@ -6,13 +6,13 @@ import pathlib
 import numpy as np
 import pytest
 
-from packnet_tf.data import images, tasks
+from packnet_tf.data import images, registry, tasks
 from packnet_tf.errors import DataError
 
 
 @pytest.fixture
-def registry(monkeypatch):
-    monkeypatch.setattr(tasks, "_REGISTRY", dict(tasks._REGISTRY))
+def own_registry(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
 
 
 def test_folder_of_a_new_name(image_folder):
@@ -57,7 +57,7 @@ def test_npz_and_bundled(tmp_path):
 
 
 def test_the_papers_tasks_are_registered():
-    known = tasks.registered()
+    known = registry.registered()
     assert set(known) >= {"imagenet", "cubs", "cars", "flowers"}
     for name in ("cubs", "cars"):
         chosen = known[name].preprocessing
@@ -66,8 +66,8 @@ def test_the_papers_tasks_are_registered():
     assert known["imagenet"].test == "validation"
 
 
-def test_users_register_their_own(image_folder, registry):
-    tasks.register(tasks.TaskEntry("insects", str(image_folder())))
+def test_users_register_their_own(image_folder, own_registry):
+    registry.register(registry.TaskEntry("insects", str(image_folder())))
     assert tasks.open_task("insects").classes == 3
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from packnet_tf.data import images, pipeline, tasks
+from packnet_tf.data import images, pipeline, registry, tasks
 from packnet_tf.errors import DataError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -151,15 +151,15 @@ def test_registered_task_uses_its_splits(image_folder, data_dir, monkeypatch):
         data_dir,
         splits=("train", "validation", "test"),
     )
-    monkeypatch.setattr(tasks, "_REGISTRY", {})
-    tasks.register(
-        tasks.TaskEntry("flowers", "tfds:blooms", train="train+validation")
+    monkeypatch.setattr(registry, "_REGISTRY", {})
+    registry.register(
+        registry.TaskEntry("flowers", "tfds:blooms", train="train+validation")
     )
     data = tasks.open_task("flowers", data_dir=data_dir)
     assert len(data.train) == 24 and len(data.test) == 12
     again = tasks.open_task("flowers", data.facts["data"], data_dir=data_dir)
     assert len(again.train) == 24
-    tasks.register(tasks.TaskEntry("odd", "tfds:blooms", train="tain"))
+    registry.register(registry.TaskEntry("odd", "tfds:blooms", train="tain"))
     with pytest.raises(DataError, match="no split 'tain'; it has"):
         tasks.open_task("odd", data_dir=data_dir)
 

@@ -1,0 +1,62 @@
+"""What a pass over all images found, remembered between runs.
+
+Reading every image of a large set takes long, and its files seldom change.
+What is known of them lies in a cache folder of the user, under a digest of
+the names, sizes and times of the files; it may be deleted at any time.
+"""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+# Changes when what is remembered changes its meaning.
+_VERSION = "1"
+
+
+def fingerprint(paths: Iterable[str | pathlib.Path], *more: str) -> str:
+    """Returns a digest of the names, sizes and times of files.
+
+    Args:
+        paths: The files.
+        *more: What else is to be told apart.
+    """
+    found = hashlib.sha256(_VERSION.encode())
+    for text in more:
+        found.update(text.encode() + b"\0")
+    for path in paths:
+        status = os.stat(path)
+        line = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
+        found.update(line.encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def recall(key: str) -> dict[str, np.ndarray] | None:
+    """Returns the arrays kept under a fingerprint, or None."""
+    try:
+        with np.load(_path(key), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except Exception:
+        # Missing or damaged: the images are read once more.
+        return None
+
+
+def remember(key: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Keeps arrays under a fingerprint, where that is possible."""
+    path = _path(key)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, suffix=".npz", delete=False
+        ) as file:
+            np.savez(file, **arrays)
+        os.replace(file.name, path)
+
+
+def _path(key: str) -> pathlib.Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(cache) / "packnet_tf" / "images" / f"{key}.npz"
