@@ -12,7 +12,6 @@ from packnet_tf.layers.depthwise import (
 )
 from packnet_tf.layers.einsum_dense import MaskedEinsumDense
 from packnet_tf.layers.embedding import MaskedEmbedding
-from packnet_tf.layers.inside import InnerTwins, masked_layers
 from packnet_tf.layers.kernel import MaskedKernel
 from packnet_tf.layers.masked import Masked
 from packnet_tf.layers.recurrent import (
@@ -36,7 +35,6 @@ from packnet_tf.layers.twins import TWINS
 
 __all__ = [
     "TWINS",
-    "InnerTwins",
     "Masked",
     "MaskedConv1D",
     "MaskedConv1DTranspose",
@@ -60,5 +58,4 @@ __all__ = [
     "MaskedSeparableConv2D",
     "MaskedSimpleRNN",
     "MaskedSimpleRNNCell",
-    "masked_layers",
 ]
