@@ -8,8 +8,14 @@ import keras
 from keras.src.models.functional import Functional
 
 from packnet_tf.errors import ConversionError
-from packnet_tf.layers import TWINS, InnerTwins, Masked, masked_layers
-from packnet_tf.layers.inside import MaskedLayers, class_names
+from packnet_tf.layers import TWINS, Masked
+from packnet_tf.layers.inside import (
+    InnerTwins,
+    MaskedLayers,
+    attribute_paths,
+    class_names,
+    masked_layers,
+)
 from packnet_tf.layers.masked import SETTINGS
 
 
@@ -73,8 +79,9 @@ def to_masked(skipped: Container[int], depthwise: str) -> Swap:
             return None
         if not issubclass(twin, InnerTwins):
             return Exchange(twin, settings_of(layer) or {})
+        paths = attribute_paths(layer)
         inside = {
-            part.name: settings_of(part)
+            paths[id(part)]: settings_of(part)
             for part in layer._flatten_layers(include_self=False)
             if type(part) in TWINS and settings_of(part) != {}
         }
@@ -111,7 +118,10 @@ def exchanged(config: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
     """Returns a layer's config as that of what it is exchanged for."""
     if not issubclass(exchange.cls, (Masked, InnerTwins)):
         config = {k: v for k, v in config.items() if k not in SETTINGS}
-    return {**config, **exchange.settings}
+    settings = dict(exchange.settings)
+    if issubclass(exchange.cls, MaskedLayers):
+        settings["stock"] = class_names(exchange.cls.stock)
+    return {**config, **settings}
 
 
 def exchanged_inside(layer: keras.layers.Layer, swap: Swap) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from packnet_tf.layers.depthwise import (
 )
 from packnet_tf.layers.einsum_dense import MaskedEinsumDense
 from packnet_tf.layers.embedding import MaskedEmbedding
-from packnet_tf.layers.inside import InnerTwins, masked_layers
 from packnet_tf.layers.masked import Masked, MaskedKernel
 from packnet_tf.layers.recurrent import (
     MaskedGRU,
@@ -35,7 +34,6 @@ from packnet_tf.layers.twins import TWINS
 
 __all__ = [
     "TWINS",
-    "InnerTwins",
     "Masked",
     "MaskedConv1D",
     "MaskedConv1DTranspose",
@@ -59,5 +57,4 @@ __all__ = [
     "MaskedSeparableConv2D",
     "MaskedSimpleRNN",
     "MaskedSimpleRNNCell",
-    "masked_layers",
 ]

@@ -18,8 +18,8 @@ class MaskedDepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):
     """A `keras.layers.DepthwiseConv1D` whose kernel is shared by a mask.
 
     Depthwise kernels are few weights that each matter much, so they are not
-    pruned by default; a `PackNet` keeps them private to each task unless it
-    is told otherwise.
+    pruned by default; a `PackNet` keeps those of a plain model private to
+    each task unless it is told otherwise.
 
     Args:
         *args: As for `keras.layers.DepthwiseConv1D`.
@@ -40,8 +40,8 @@ class MaskedDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
     """A `keras.layers.DepthwiseConv2D` whose kernel is shared by a mask.
 
     Depthwise kernels are few weights that each matter much, so they are not
-    pruned by default; a `PackNet` keeps them private to each task unless it
-    is told otherwise.
+    pruned by default; a `PackNet` keeps those of a plain model private to
+    each task unless it is told otherwise.
 
     Args:
         *args: As for `keras.layers.DepthwiseConv2D`.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
+from keras.src.models.functional import Functional
 from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
 from keras.src.saving.serialization_lib import serialize_with_public_class
 
@@ -33,26 +34,44 @@ class InnerTwins(_Layer):
     """Mixin for a layer: the layers that it makes are masked.
 
     Attributes:
-        inside: What differs for some of the inner layers: by name, the
-            settings of the twin (`prunable`, `private_kernels`), or None for
-            a layer that stays as it is, its weights private to each task.
+        inside: What differs for some of the inner layers: the settings of
+            the twin (`prunable`, `private_kernels`), or None for a layer
+            that stays as it is, its weights private to each task. The keys
+            are names, or paths of attributes (`attribute_paths`).
     """
 
     inside: Inside = types.MappingProxyType({})
+    # Those of the layer that this one is in.
+    _inside_around: Inside = types.MappingProxyType({})
 
     def mask_inner_layers(self) -> None:
         """Makes twins of the stock layers inside that have one."""
+        inside = {**self._inside_around, **self.inside}
+        paths = attribute_paths(self)
         parts = self._flatten_layers(include_self=False)
+        given = {
+            id(part): inside.get(paths.get(id(part), ""), inside.get(part.name))
+            for part in parts
+            if part.name in inside or paths.get(id(part)) in inside
+        }
         left = {
             id(below)
             for part in parts
-            if self.inside.get(part.name, part) is None
+            if given.get(id(part), part) is None
             for below in part._flatten_layers()
         }
         for part in parts:
             twin = TWINS.get(type(part))
-            if twin is not None and id(part) not in left:
-                become(part, twin, self.inside.get(part.name) or {})
+            if twin is None or id(part) in left:
+                continue
+            become(part, twin, given.get(id(part)) or {})
+            if isinstance(part, InnerTwins):
+                start = paths.get(id(part), "") + "."
+                part.__dict__["_inside_around"] = {
+                    key.removeprefix(start): settings
+                    for key, settings in inside.items()
+                }
+                part.mask_inner_layers()
 
     def get_config(self) -> dict[str, Any]:
         """Returns the stock layer's config, and `inside` if it was set."""
@@ -66,7 +85,8 @@ class InnerTwins(_Layer):
         super()._post_build()
         self.mask_inner_layers()
         names = {part.name for part in self._flatten_layers(include_self=False)}
-        unknown = [name for name in self.inside if name not in names]
+        known = names.union(attribute_paths(self).values())
+        unknown = [key for key in self.inside if key not in known]
         if names and unknown:
             raise ConversionError(
                 f"inside= of layer {self.name!r} names {unknown[0]!r}, which "
@@ -109,11 +129,14 @@ class MaskedLayers(InnerTwins):
     def from_config(cls, config: dict[str, Any]) -> keras.layers.Layer:
         """Makes the stock layer, and masks the layers inside it."""
         config = dict(config)
-        stock = config.pop("stock", None) or class_names(cls.stock)
+        names = config.pop("stock", None)
         inside = config.pop("inside", None)
-        layer = keras.saving.deserialize_keras_object(
-            {**stock, "config": config}
-        )
+        if cls is MaskedLayers:
+            layer = keras.saving.deserialize_keras_object(
+                {**names, "config": config}
+            )
+        else:
+            layer = cls.stock.from_config(config)
         layer.__class__ = masked_layers(type(layer))  # type: ignore[arg-type]
         _set_inside(layer, inside)
         layer.mask_inner_layers()
@@ -178,5 +201,39 @@ def become(
         layer._set_up(**settings)
         if layer.built:
             layer._add_masks()
-    elif isinstance(layer, InnerTwins):
-        layer.mask_inner_layers()
+
+
+def attribute_paths(layer: keras.layers.Layer) -> dict[int, str]:
+    """Returns how the layers inside one are reached from it.
+
+    Names do not tell: Keras gives a layer without a name another one
+    whenever it is made.
+
+    Returns:
+        The path of attributes, such as `attention._query_dense` or `down.0`,
+        by the `id` of the layer.
+    """
+    found: dict[int, str] = {}
+
+    def look(value, path):
+        if isinstance(value, keras.layers.Layer):
+            if id(value) not in found:
+                found[id(value)] = path
+                enter(value, f"{path}.")
+        elif isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                look(item, f"{path}.{index}")
+        elif isinstance(value, dict):
+            for key in sorted(value, key=str):
+                look(value[key], f"{path}.{key}")
+
+    def enter(outer, start):
+        if isinstance(outer, (Functional, keras.Sequential)):
+            inner = {part.name: part for part in outer.layers}
+        else:
+            inner = {k: v for k, v in vars(outer).items() if k != "_layers"}
+        for key in sorted(inner):
+            look(inner[key], f"{start}{key}")
+
+    enter(layer, "")
+    return found

@@ -75,10 +75,10 @@ class Masked(_Layer):
         kernel_names: The attributes that hold kernels. What is None after
             `build` is not there.
         default_prunable: See `prunable`.
-        depthwise_kernels: Those of the kernels that are depthwise, and so
-            private under `PackNet(depthwise="private")`.
+        depthwise_kernels: For twins of stock layers: those of the kernels
+            that `mask_model(depthwise="private")` leaves private.
 
-    Example:
+    Example (docs/custom_layers.md has more):
 
     >>> @keras.saving.register_keras_serializable("my_package")
     ... class MyLayer(Masked, keras.layers.Layer):

@@ -10,8 +10,8 @@ class _Separable(Masked):
     """What the twins share.
 
     Depthwise kernels are few weights that each matter much: they are not
-    pruned by default, and a `PackNet` keeps them private to each task unless
-    it is told otherwise.
+    pruned by default, and a `PackNet` keeps those of a plain model private
+    to each task unless it is told otherwise.
     """
 
     kernel_names = ("depthwise_kernel", "pointwise_kernel")

@@ -1,4 +1,4 @@
-"""The mixin, on its own twins and on twins of families yet to come."""
+"""The mixin, on twins of all kinds and on layers of a user's own."""
 
 import keras
 import numpy as np
@@ -10,31 +10,14 @@ from packnet_tf.layers import (
     TWINS,
     Masked,
     MaskedConv2D,
+    MaskedConv2DTranspose,
     MaskedDense,
     MaskedDepthwiseConv2D,
     MaskedEinsumDense,
+    MaskedEmbedding,
+    MaskedLSTMCell,
+    MaskedSeparableConv2D,
 )
-
-
-@keras.saving.register_keras_serializable("packnet_tf_tests")
-class LocalSeparableConv2D(Masked, keras.layers.SeparableConv2D):
-    kernel_names = ("depthwise_kernel", "pointwise_kernel")
-    default_prunable = ("pointwise_kernel",)
-
-
-@keras.saving.register_keras_serializable("packnet_tf_tests")
-class LocalConv2DTranspose(Masked, keras.layers.Conv2DTranspose):
-    pass
-
-
-@keras.saving.register_keras_serializable("packnet_tf_tests")
-class LocalEmbedding(Masked, keras.layers.Embedding):
-    kernel_names = ("embeddings",)
-
-
-@keras.saving.register_keras_serializable("packnet_tf_tests")
-class LocalLSTMCell(Masked, keras.layers.LSTMCell):
-    kernel_names = ("kernel", "recurrent_kernel")
 
 
 @keras.saving.register_keras_serializable("packnet_tf_tests")
@@ -88,19 +71,19 @@ FAMILIES = {
     ),
     "separable": (
         keras.layers.SeparableConv2D,
-        LocalSeparableConv2D,
+        MaskedSeparableConv2D,
         IMAGE,
         {"filters": 4, "kernel_size": 3},
     ),
     "transpose": (
         keras.layers.Conv2DTranspose,
-        LocalConv2DTranspose,
+        MaskedConv2DTranspose,
         IMAGE,
         {"filters": 4, "kernel_size": 3},
     ),
     "embedding": (
         keras.layers.Embedding,
-        LocalEmbedding,
+        MaskedEmbedding,
         IDS,
         {"input_dim": 11, "output_dim": 3},
     ),
@@ -351,9 +334,9 @@ def test_gradients_reach_visible_weights_only(case):
         assert gradient[~hidden].any()
 
 
-def test_twins_are_subclasses_of_their_keys():
+def test_twins_are_registered():
     for stock, twin in TWINS.items():
-        assert issubclass(twin, stock) and issubclass(twin, Masked)
+        assert issubclass(twin, stock)
         assert keras.saving.get_registered_name(twin) == (
             f"packnet_tf>{twin.__name__}"
         )
@@ -370,6 +353,26 @@ def test_two_kernels_have_two_masks_and_no_alias():
         _ = layer.mask
 
 
+def test_a_private_kernel_has_no_mask():
+    private = {"private_kernels": ["depthwise_kernel"]}
+    layer = built(FAMILIES["separable"], **private)
+    assert [k.name for k in layer.masked_kernels()] == ["pointwise_kernel"]
+    assert not hasattr(layer, "depthwise_kernel_mask")
+    layer.view_task = 1
+    assert layer.depthwise_kernel is layer._depthwise_kernel
+    config = layer.get_config()
+    assert config["private_kernels"] == ["depthwise_kernel"]
+    copy = MaskedSeparableConv2D.from_config(config)
+    copy(inputs_of(IMAGE))
+    store = {}
+    layer.save_own_variables(store)
+    copy.load_own_variables({k: np.asarray(v) for k, v in store.items()})
+    assert all_same(state(layer), state(copy))
+    assert copy.get_config() == config
+    with pytest.raises(ConversionError, match="no kernel 'depthwise'"):
+        MaskedSeparableConv2D(4, 3, private_kernels=["depthwise"])
+
+
 def test_prunable_is_in_the_config_when_it_was_chosen():
     layer = built(FAMILIES["dense"], prunable=False)
     assert layer.get_config()["prunable"] is False
@@ -377,7 +380,7 @@ def test_prunable_is_in_the_config_when_it_was_chosen():
     assert not layer.masked_kernels()[0].prunable
     two = built(FAMILIES["separable"], prunable=["depthwise_kernel"])
     assert two.get_config()["prunable"] == ["depthwise_kernel"]
-    copy = LocalSeparableConv2D.from_config(two.get_config())
+    copy = MaskedSeparableConv2D.from_config(two.get_config())
     assert copy.prunable == ("depthwise_kernel",)
     with pytest.raises(ConversionError, match="no kernel 'kernle'"):
         MaskedDense(3, prunable=["kernle"])
@@ -386,7 +389,7 @@ def test_prunable_is_in_the_config_when_it_was_chosen():
 def test_recurrent_cell():
     x = inputs_of(ROWS)
     plain = keras.layers.RNN(keras.layers.LSTMCell(3))
-    masked = keras.layers.RNN(LocalLSTMCell(3))
+    masked = keras.layers.RNN(MaskedLSTMCell(3))
     plain(x), masked(x)
     masked.cell.set_weights(
         [*plain.cell.get_weights(), *masked.cell.get_weights()[-2:]]
