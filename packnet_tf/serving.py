@@ -36,8 +36,10 @@ def export_saved_model(
     (`"0"`, `"1"`, ... where the task has none). A task without a head gives
     `features`.
 
-    Logits have the same bytes as those of `net.logits` in a `tf.function`,
-    for the same batch on the same machine. Each kernel is stored once, and
+    Logits have the same bytes as those of `net.logits` in a `tf.function`
+    with an open batch size, for the same batch on the same machine. (Eagerly,
+    or with a fixed batch size, TensorFlow may sum in another order: another
+    program, with other roundings.) Each kernel is stored once, and
     the views of the tasks are computed when the model is loaded, which needs
     neither Keras nor packnet_tf.
 

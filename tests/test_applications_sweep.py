@@ -80,6 +80,9 @@ def disturb(model):
         if len(variable.shape) == 1 and variable.dtype == "float32":
             noise = random.uniform(0.0, 0.05, variable.shape)
             variable.assign(np.asarray(variable) + noise)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # It computes with copies.
 
 
 def convert(name):
