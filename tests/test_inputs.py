@@ -55,13 +55,6 @@ def several():
     return keras.Model(inputs, layers.Dense(10, activation="relu")(y)), x
 
 
-def by_name(x, names):
-    """Returns inputs as a signature takes them."""
-    if isinstance(x, dict):
-        return x
-    return dict(zip(names, x if isinstance(x, list) else [x], strict=True))
-
-
 @pytest.mark.parametrize(
     ("make", "names"),
     [(table, ["row"]), (mapping, []), (several, ["left", "right"])],
@@ -72,16 +65,11 @@ def test_any_inputs_from_training_to_files(make, names, tmp_path):
     net, packed = two_tasks.pack_two(backbone, x)
     y = two_tasks.labels(ROWS)
     assert np.isfinite(net.evaluate(x, y, verbose=0))
-    rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
-    if isinstance(x, list):
-        rows = tf.data.Dataset.from_tensor_slices((tuple(x), y)).batch(4)
+    slices = (tuple(x) if isinstance(x, list) else x, y)
+    rows = tf.data.Dataset.from_tensor_slices(slices).batch(4)
     assert np.isfinite(net.evaluate(rows, verbose=0))
     net = two_tasks.check_files(net, packed, x, tmp_path)
-    answers = two_tasks.served(net, tmp_path / "2", by_name(x, names))
-    for task in net.tasks:
-        net.activate(task.name)
-        expected = tf.function(net)(x).numpy()
-        assert answers[task.name].tobytes() == expected.tobytes()
+    two_tasks.check_served(net, x, tmp_path / "2", names)
 
 
 def test_a_signature_has_the_types_and_open_sizes_of_the_inputs(tmp_path):

@@ -12,7 +12,9 @@ def labels(count, classes=3, seed=1):
     return np.random.default_rng(seed).integers(0, classes, count)
 
 
-def pack(net, name, x, y, classes=3, loss=None, metrics=None, **task):
+def pack(
+    net, name, x, y, classes=3, loss=None, metrics=None, retrain=True, **task
+):
     """Adds a task, trains it for one step a phase, prunes it and packs it."""
     net.add_task(name, classes, **task)
     net.compile(
@@ -22,7 +24,8 @@ def pack(net, name, x, y, classes=3, loss=None, metrics=None, **task):
     )
     train(net, x, y)
     net.prune(0.5)
-    train(net, x, y)
+    if retrain:
+        train(net, x, y)
     net.pack()
 
 
@@ -83,19 +86,30 @@ def check_files(net, packed, x, folder):
     return loaded
 
 
-def served(net, folder, x):
-    """Exports a network; returns each task's scores on `x`, as bytes.
+def check_served(net, x, folder, names=None):
+    """Exports a network and compares each task's logits.
 
     Args:
         net: A packed network.
+        x: A batch as the backbone takes it.
         folder: Where the SavedModel goes.
-        x: A dict of the inputs by the names that the signature must have.
+        names: The signature's names of the inputs, in order; the keys of `x`
+            if that is a dict.
+
+    Returns:
+        The loaded SavedModel.
     """
     model = tf.saved_model.load(pn.export_saved_model(net, folder))
-    given = {key: tf.constant(value) for key, value in x.items()}
-    answers = {}
+    given = x
+    if not isinstance(x, dict):
+        given = dict(zip(names, keras.tree.flatten(x), strict=True))
+    given = {key: tf.constant(value) for key, value in given.items()}
     for task in net.tasks:
         signature = model.signatures[task.name]
-        assert set(signature.structured_input_signature[1]) == set(x)
-        answers[task.name] = signature(**given)["scores"].numpy()
-    return answers
+        assert set(signature.structured_input_signature[1]) == set(given)
+        net.activate(task.name)
+        program = tf.function(lambda x: net.logits(x, training=False))
+        expected = program.get_concrete_function(x)(x).numpy()
+        found = signature(**given)["logits"].numpy()
+        assert found.tobytes() == expected.tobytes(), task.name
+    return model
