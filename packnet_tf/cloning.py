@@ -7,7 +7,7 @@ preprocessing are kept.
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -17,23 +17,14 @@ from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.saving.saving_lib import _walk_saveable
 
 from packnet_tf.errors import ConversionError
+from packnet_tf.exchange import (
+    Swap,
+    config_of,
+    exchanged,
+    exchanged_inside,
+    is_graph,
+)
 from packnet_tf.layers import Masked
-
-Swap = Callable[[keras.layers.Layer], type[keras.layers.Layer] | None]
-
-
-def is_graph(layer: Any) -> bool:
-    """Whether Keras knows how the layer's inner layers are connected.
-
-    True for functional and Sequential models; not for their subclasses with
-    a `call` of their own.
-    """
-    return (
-        isinstance(layer, Functional) and type(layer).call is Functional.call
-    ) or (
-        isinstance(layer, keras.Sequential)
-        and type(layer).call is keras.Sequential.call
-    )
 
 
 def clone_model(
@@ -48,7 +39,7 @@ def clone_model(
 
     Args:
         model: The model, built; nested models are copied too.
-        swap: Gives the class for a layer's copy, or None to keep its own.
+        swap: Gives what a layer's copy shall be, or None for the same.
         values: Values to copy instead of a variable's own, by the
             variable's `id`. With values given, masks are not copied.
 
@@ -238,49 +229,10 @@ def _clone_layer(layer: Any, swap: Swap) -> Any:
             dtype=layer.dtype_policy,
             trainable=layer.trainable,
         )
-    cls = swap(layer)
-    config = layer.get_config()
-    if cls is None:
-        inner = {}
-        for part in layer._flatten_layers(include_self=False):
-            part_class = swap(part)
-            if part_class is not None:
-                inner[type(part).__name__, part.name] = part_class
-        if inner:
-            config = _swap_in_config(config, inner)
-        return type(layer).from_config(config)
-    if not issubclass(cls, Masked):
-        config.pop("prunable", None)
-    return cls.from_config(config)
-
-
-def _swap_in_config(
-    config: Any, inner: Mapping[tuple[str, str], type[keras.layers.Layer]]
-) -> Any:
-    """Returns a config with the classes of layers inside it swapped."""
-    if isinstance(config, (list, tuple)):
-        return type(config)(_swap_in_config(item, inner) for item in config)
-    if not isinstance(config, dict):
-        return config
-    config = {
-        key: _swap_in_config(value, inner) for key, value in config.items()
-    }
-    own = config.get("config")
-    if isinstance(own, dict) and "class_name" in config:
-        registered = str(config["class_name"]).rpartition(">")[2]
-        cls = inner.get((registered, own.get("name", "")))
-        if cls is not None:
-            config["class_name"] = cls.__name__
-            if issubclass(cls, Masked):
-                config["module"] = cls.__module__
-                config["registered_name"] = keras.saving.get_registered_name(
-                    cls
-                )
-            else:
-                config["module"] = "keras.layers"
-                config["registered_name"] = None
-                own.pop("prunable", None)
-    return config
+    exchange = swap(layer)
+    if exchange is None:
+        return type(layer).from_config(exchanged_inside(layer, swap))
+    return exchange.cls.from_config(exchanged(config_of(layer), exchange))
 
 
 @contextlib.contextmanager

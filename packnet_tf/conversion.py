@@ -9,17 +9,21 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf import ownership
-from packnet_tf.cloning import clone_model, copy_state, is_graph
+from packnet_tf.cloning import clone_model, copy_state
 from packnet_tf.errors import ConversionError
+from packnet_tf.exchange import is_graph, to_masked, to_stock
 from packnet_tf.heads import copy_head, only
 from packnet_tf.layers import TWINS, Masked
 from packnet_tf.refusals import (
+    as_list,
     refuse_subclassed,
     refuse_unmaskable,
     refuse_unmasked,
     skipped_layers,
     unmasked_layers,
 )
+
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 Skip = str | type | Callable[[keras.layers.Layer], bool]
 
@@ -32,7 +36,8 @@ class Coverage:
         layers_masked: Number of layers with masked kernels.
         weights_masked: Number of weights in those kernels.
         weights_total: Number of weights of the model; masks do not count.
-        skipped: Names of layers with kernels that are not masked.
+        skipped: Names of layers with kernels that are not masked; for a
+            layer that is masked in part, `layer/kernel`.
     """
 
     layers_masked: int
@@ -52,7 +57,9 @@ class Coverage:
 
 
 def mask_model(
-    model: keras.Model, skip: Skip | Sequence[Skip] = ()
+    model: keras.Model,
+    skip: Skip | Sequence[Skip] = (),
+    depthwise: str = "masked",
 ) -> keras.Model:
     """Returns the masked twin of a plain Keras model.
 
@@ -70,6 +77,9 @@ def mask_model(
             kernels are masked already.
         skip: Layers that stay as they are, their weights private to each
             task: names, classes, or functions of a layer.
+        depthwise: `"private"` leaves depthwise kernels, those of separable
+            convolutions included, private to each task; `"masked"` masks
+            them like others.
 
     Raises:
         ConversionError: If kernels would be left unmasked without being
@@ -79,7 +89,7 @@ def mask_model(
     Example:
 
     >>> plain = keras.applications.MobileNet(weights=None, classes=10)
-    >>> masked = mask_model(plain, skip=keras.layers.DepthwiseConv2D)
+    >>> masked = mask_model(plain, depthwise="private")
     >>> print(coverage(masked))
     15 layers masked, 3,150,688 of 3,239,114 weights (97.3%); not masked: ...
     """
@@ -93,14 +103,18 @@ def mask_model(
             f"Model {model.name!r} is not built, so it has no weights yet; "
             "give it an Input, call build(), or call it on a batch first."
         )
+    if depthwise == "private":
+        skip = [*as_list(skip), *_DEPTHWISE]
     skipped = skipped_layers(model, skip)
     refuse_unmaskable(model, skipped)
 
-    def twin_of(layer):
-        return None if id(layer) in skipped else TWINS.get(type(layer))
-
+    swap = to_masked(skipped, depthwise)
     parts = model._flatten_layers()
-    plain = [part for part in parts if twin_of(part) is not None]
+    plain = [
+        part
+        for part in parts
+        if type(part) in TWINS and id(part) not in skipped
+    ]
     if not is_graph(model):
         refuse_subclassed(model, plain)
     refuse_unmasked(unmasked_layers(model, skipped, will_mask=TWINS))
@@ -114,7 +128,7 @@ def mask_model(
                 "outside the distribution strategy in use; build it inside "
                 "strategy.scope()."
             )
-    twin = clone_model(model, twin_of)
+    twin = clone_model(model, swap)
     refuse_unmasked(unmasked_layers(twin, skipped_layers(twin, skip)))
     return twin
 
@@ -140,7 +154,14 @@ def coverage(model: keras.Model) -> Coverage:
             _size(v) for v in model.weights if id(v) not in masks
         ),
         skipped=tuple(
-            dict.fromkeys(place.name for place, _ in unmasked_layers(model))
+            dict.fromkeys(
+                [place.name for place, _ in unmasked_layers(model)]
+                + [
+                    f"{layer.name}/{kernel}"
+                    for layer in layers
+                    for kernel in layer.private_kernels
+                ]
+            )
         ),
     )
 
@@ -174,7 +195,6 @@ def extract(net: Any, task: str) -> keras.Model:
             f"{backbone.name!r} is the subclassed {type(backbone).__name__}. "
             "Export the task with export_saved_model() instead."
         )
-    stock = {twin: cls for cls, twin in TWINS.items()}
     values = {
         id(kernel.variable): ownership.view(
             np.asarray(kernel.variable), np.asarray(kernel.mask), record.owner
@@ -187,9 +207,7 @@ def extract(net: Any, task: str) -> keras.Model:
             net.private_variables, net.private_values(task), strict=True
         )
     )
-    plain = clone_model(
-        backbone, lambda layer: stock.get(type(layer)), values
-    )
+    plain = clone_model(backbone, to_stock, values)
     head = net.head_of(task)
     outputs = plain.outputs[0] if len(plain.outputs) == 1 else plain.output
     if record.head is None and len(outputs.shape) > 2:

@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 
-from packnet_tf.cloning import copy_state, is_graph
+from packnet_tf.cloning import copy_state
 from packnet_tf.errors import TaskError
+from packnet_tf.exchange import is_graph
 from packnet_tf.task import Task
 
 # The number of classes that is still to be read from a head.

@@ -123,9 +123,7 @@ def check_loss(task: Task, activation: str | None, loss: Any) -> None:
         )
 
 
-def check_evaluated_loss(
-    task: Task, activation: str | None, loss: Any
-) -> None:
+def check_evaluated_loss(task: Task, activation: str | None, loss: Any) -> None:
     """Refuses to evaluate a task by the loss of another one.
 
     `compile` may have been called for another task since. Within a kind of

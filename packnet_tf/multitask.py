@@ -16,8 +16,6 @@ from packnet_tf.protection import Protection
 from packnet_tf.task import Task
 from packnet_tf.training import ProtectedTraining
 
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-
 
 class MultiTask(ProtectedTraining):
     """A backbone under masks, heads, and one active task.
@@ -51,9 +49,7 @@ class MultiTask(ProtectedTraining):
         self.private = private
         self.depthwise = depthwise
         with self.distribute_strategy.scope():
-            self.backbone = mask_model(
-                backbone, skip=_DEPTHWISE if depthwise == "private" else ()
-            )
+            self.backbone = mask_model(backbone, depthwise=depthwise)
         self.heads: list[keras.Layer] = []
         # They are those of now for ever; see `_refuse_grown`.
         self._kernels = _kernels_of(self.backbone)

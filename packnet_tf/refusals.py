@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from packnet_tf.cloning import is_graph
 from packnet_tf.errors import ConversionError
+from packnet_tf.exchange import is_graph
 from packnet_tf.layers import TWINS, Masked
 
 # Their weights are private to each task, of whatever rank they are.
@@ -32,6 +32,13 @@ def places(
         yield from places(part, None if is_graph(part) else outer)
 
 
+def as_list(skip: Any) -> list[Any]:
+    """Returns what `skip=` of `mask_model` lists; one entry may stand alone."""
+    if isinstance(skip, (str, type)) or callable(skip):
+        return [skip]
+    return list(skip)
+
+
 def skipped_layers(model: keras.Model, skip: Any) -> set[int]:
     """Returns the `id` of every layer that is skipped, or inside one.
 
@@ -42,8 +49,7 @@ def skipped_layers(model: keras.Model, skip: Any) -> set[int]:
     Raises:
         ConversionError: If no layer has a name that is to be skipped.
     """
-    if isinstance(skip, (str, type)) or callable(skip):
-        skip = (skip,)
+    skip = as_list(skip)
     layers = model._flatten_layers(include_self=False)
     names = {layer.name for layer in layers}
     for entry in skip:
@@ -135,6 +141,12 @@ def refuse_subclassed(
     """Raises a ConversionError if a subclassed model has plain layers."""
     if not plain:
         return
+    inside = {
+        id(part)
+        for layer in plain
+        for part in layer._flatten_layers(include_self=False)
+    }
+    plain = [layer for layer in plain if id(layer) not in inside]
     shown = [
         f"{layer.name!r} (use {TWINS[type(layer)].__name__} for "
         f"{type(layer).__name__})"
@@ -152,10 +164,24 @@ def refuse_subclassed(
 def refuse_unmaskable(model: keras.Model, skipped: Container[int]) -> None:
     """Raises a ConversionError for layers that no mask can serve."""
     owners: dict[int, Any] = {}
+    users: dict[int, Any] = {}
     for place, part in places(model):
+        named = f"Layer {place.name!r} ({type(place).__name__})"
+        if isinstance(part, keras.layers.RNN) and part.stateful:
+            raise ConversionError(
+                f"{named} has stateful=True: what a task answers would depend "
+                "on the batches before; make it stateless, and hand states on "
+                "as inputs and outputs."
+            )
+        other = users.setdefault(id(part), place)
+        if is_graph(model) and other is not place and part.weights:
+            raise ConversionError(
+                f"{named} uses layer {part.name!r}, and so does "
+                f"{other.name!r}; copies of them would have one each. Use it "
+                "in one place, or derive both from packnet_tf.layers."
+            )
         if id(part) in skipped:
             continue
-        named = f"Layer {place.name!r} ({type(place).__name__})"
         if isinstance(part, keras.layers.SpectralNormalization):
             raise ConversionError(
                 f"{named} rewrites its kernel at every step, which would "

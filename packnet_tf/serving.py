@@ -11,7 +11,6 @@ import keras
 import tensorflow as tf
 
 from packnet_tf import disk, heads, seals
-from packnet_tf.cloning import is_graph
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import (
     NetworkError,
@@ -19,6 +18,7 @@ from packnet_tf.errors import (
     PromiseError,
     StateError,
 )
+from packnet_tf.exchange import is_graph
 from packnet_tf.model import PackNet
 from packnet_tf.network_file import mask_problems
 from packnet_tf.signatures import Program

@@ -101,19 +101,22 @@ class ProtectedTraining(keras.Model):
                 tasks exact on this strategy.
             TaskError: If the loss or a metric does not suit the outputs.
         """
-        strategy = self.distribute_strategy
         metrics = [kwargs.get("metrics"), kwargs.get("weighted_metrics")]
         self._check_objective(loss, [metrics, args[1:3]], True)
-        # Keras would keep the last task's where there are none this time.
-        self.__dict__.update(loss=None, _compile_loss=None)
-        self.__dict__.update(_compile_metrics=None)
+        self._configure(
+            optimizer, loss, *args, jit_compile=jit_compile, **kwargs
+        )
+
+    def _configure(self, optimizer, loss, *args, **kwargs) -> None:
+        strategy = self.distribute_strategy
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
             if optimizer is not None:
                 check_optimizer(optimizer, strategy.num_replicas_in_sync)
-            super().compile(
-                optimizer, loss, *args, jit_compile=jit_compile, **kwargs
-            )
+            # Keras would keep the last task's where there are none now.
+            vars(self).update(loss=None, _compile_loss=None)
+            vars(self).update(_compile_metrics=None)
+            super().compile(optimizer, loss, *args, **kwargs)
         book = self._training_book
         book.functions.clear()
         book.recipe = None
@@ -130,7 +133,9 @@ class ProtectedTraining(keras.Model):
 
     def compile_from_config(self, config) -> None:
         """Compiles as the network was compiled when it was saved."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        # Perhaps for another task than the one that is active now; `fit` and
+        # `evaluate` will say so.
+        self._configure(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:
             # So that the slots in the file find their place.
             with self.distribute_strategy.scope():

@@ -11,6 +11,7 @@ from packnet_tf.errors import ConversionError, TaskError
 from packnet_tf.heads import last_activation
 from packnet_tf.layers import MaskedDense
 from packnet_tf.losses import loss_name
+from packnet_tf.replicas import make_strategy
 
 layers = keras.layers
 RNG = np.random.default_rng(5)
@@ -74,18 +75,50 @@ def mixed():
         two_tasks.pack(net, name, X, y, loss=loss, retrain=False, **task)
         packed[name] = two_tasks.scores(net, name, X)
 
-    add("kinds", ONE_OF_3, "sparse_categorical_crossentropy",
-        metrics=["accuracy"])
-    add("labels", SEVERAL, "binary_crossentropy", classes=4,
-        activation="sigmoid", metrics=["binary_accuracy"])
-    add("numbers", NUMBERS, "mse", classes=2, activation="linear",
-        metrics=["mae"])
-    add("logits", ONE_OF_3, activation="linear", metrics=["accuracy"],
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    add("model", ONE_OF_3, "sparse_categorical_crossentropy",
-        classes=None, head=small_model())
-    add("layer", NUMBERS, keras.losses.Huber(), classes=2,
-        activation="linear", head=Bilinear(2))
+    add(
+        "kinds",
+        ONE_OF_3,
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    add(
+        "labels",
+        SEVERAL,
+        "binary_crossentropy",
+        classes=4,
+        activation="sigmoid",
+        metrics=["binary_accuracy"],
+    )
+    add(
+        "numbers",
+        NUMBERS,
+        "mse",
+        classes=2,
+        activation="linear",
+        metrics=["mae"],
+    )
+    add(
+        "logits",
+        ONE_OF_3,
+        activation="linear",
+        metrics=["accuracy"],
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    add(
+        "model",
+        ONE_OF_3,
+        "sparse_categorical_crossentropy",
+        classes=None,
+        head=small_model(),
+    )
+    add(
+        "layer",
+        NUMBERS,
+        keras.losses.Huber(),
+        classes=2,
+        activation="linear",
+        head=Bilinear(2),
+    )
     return net, packed
 
 
@@ -147,6 +180,21 @@ def test_each_task_is_evaluated_by_losses_of_its_kind(mixed):
     net.compile("adam", "mse")
     with pytest.raises(TaskError, match="'logits' was trained with sparse"):
         net.evaluate(X, one_hot, verbose=0)
+
+
+def test_a_network_compiled_for_another_task_is_loaded(mixed, tmp_path):
+    net, _ = mixed
+    net.activate("kinds")
+    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    net.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    assert loaded.active_task.name == "layer"
+    with pytest.raises(TaskError, match="outputs are linear"):
+        loaded.evaluate(X, NUMBERS, verbose=0)
+    loaded.activate("kinds")
+    assert loaded.evaluate(X, ONE_OF_3, verbose=0) == net.evaluate(
+        X, ONE_OF_3, verbose=0
+    )
 
 
 def test_compile_forgets_the_metrics_of_the_task_before():
@@ -290,6 +338,21 @@ def test_a_head_is_private_to_its_task_and_never_pruned():
     assert not kernels & {id(w) for w in (*made.weights, *other.weights)}
 
 
+def test_a_head_of_ones_own_on_two_replicas():
+    keras.utils.set_random_seed(0)
+    with make_strategy(2).scope():
+        net = pn.PackNet(backbone())
+    two_tasks.pack(
+        net, "a", X[:15], ONE_OF_3[:15], head=small_model(), retrain=False
+    )
+    before = two_tasks.scores(net, "a", X)
+    net.add_task("b", 2, head=Bilinear(2), activation="linear")
+    net.compile("adam", "mse", metrics=["mae"])
+    two_tasks.train(net, X, NUMBERS)
+    assert two_tasks.scores(net, "a", X) == before
+    net.verify_digests()
+
+
 def test_an_unbuilt_head_has_to_be_trained():
     net = pn.PackNet(backbone())
     net.add_task("a", 3, head=small_model())
@@ -314,14 +377,28 @@ def test_a_head_on_a_feature_map(tmp_path):
     keras.utils.set_random_seed(0)
     net = pn.PackNet(maps())
     packed = {}
-    two_tasks.pack(net, "pixels", x, pixels, 2, head=layers.Conv2D(2, 1),
-                   metrics=["accuracy"])
+    two_tasks.pack(
+        net,
+        "pixels",
+        x,
+        pixels,
+        2,
+        head=layers.Conv2D(2, 1),
+        metrics=["accuracy"],
+    )
     packed["pixels"] = two_tasks.scores(net, "pixels", x)
     two_tasks.pack(net, "whole", x, two_tasks.labels(4))
     packed["whole"] = two_tasks.scores(net, "whole", x)
-    two_tasks.pack(net, "depth", x, pixels[..., None].astype("float32"),
-                   classes=1, loss="mae", activation="linear",
-                   head=layers.Dense(1))
+    two_tasks.pack(
+        net,
+        "depth",
+        x,
+        pixels[..., None].astype("float32"),
+        classes=1,
+        loss="mae",
+        activation="linear",
+        head=layers.Dense(1),
+    )
     packed["depth"] = two_tasks.scores(net, "depth", x)
     two_tasks.check_files(net, packed, x, tmp_path)
     model = two_tasks.check_served(net, x, tmp_path / "3", ["images"])
@@ -354,13 +431,10 @@ def test_padded_steps_stay_out_of_the_loss_and_the_head(tmp_path):
     net = pn.PackNet(sequence())
     two_tasks.pack(net, "tags", ids, tags, head=layers.Dense(3))
     losses = [
-        net.evaluate(ids, y, verbose=0)
-        for y in (tags, tags_of_padding_changed)
+        net.evaluate(ids, y, verbose=0) for y in (tags, tags_of_padding_changed)
     ]
     assert losses[0] == losses[1]
-    head = keras.Sequential(
-        [layers.GlobalAveragePooling1D(), layers.Dense(3)]
-    )
+    head = keras.Sequential([layers.GlobalAveragePooling1D(), layers.Dense(3)])
     two_tasks.pack(net, "mean", ids, ONE_OF_3, head=head)
     net.activate("mean")
     assert np.array_equal(

@@ -1,28 +1,63 @@
 """Masked twins of Keras layers, and the mixin that makes them."""
 
-import keras
-
-from packnet_tf.layers.conv import MaskedConv2D
+from packnet_tf.layers.attention import (
+    MaskedGroupedQueryAttention,
+    MaskedMultiHeadAttention,
+)
+from packnet_tf.layers.conv import MaskedConv1D, MaskedConv2D, MaskedConv3D
 from packnet_tf.layers.dense import MaskedDense
-from packnet_tf.layers.depthwise import MaskedDepthwiseConv2D
+from packnet_tf.layers.depthwise import (
+    MaskedDepthwiseConv1D,
+    MaskedDepthwiseConv2D,
+)
 from packnet_tf.layers.einsum_dense import MaskedEinsumDense
+from packnet_tf.layers.embedding import MaskedEmbedding
+from packnet_tf.layers.inside import InnerTwins, masked_layers
 from packnet_tf.layers.masked import Masked, MaskedKernel
-
-# Which masked class stands in for which stock class. Exact classes: a
-# subclass of a stock layer may do anything with its kernel.
-TWINS: dict[type[keras.layers.Layer], type[Masked]] = {
-    keras.layers.Dense: MaskedDense,
-    keras.layers.Conv2D: MaskedConv2D,
-    keras.layers.DepthwiseConv2D: MaskedDepthwiseConv2D,
-    keras.layers.EinsumDense: MaskedEinsumDense,
-}
+from packnet_tf.layers.recurrent import (
+    MaskedGRU,
+    MaskedGRUCell,
+    MaskedLSTM,
+    MaskedLSTMCell,
+    MaskedSimpleRNN,
+    MaskedSimpleRNNCell,
+)
+from packnet_tf.layers.separable import (
+    MaskedSeparableConv1D,
+    MaskedSeparableConv2D,
+)
+from packnet_tf.layers.transpose import (
+    MaskedConv1DTranspose,
+    MaskedConv2DTranspose,
+    MaskedConv3DTranspose,
+)
+from packnet_tf.layers.twins import TWINS
 
 __all__ = [
     "TWINS",
+    "InnerTwins",
     "Masked",
+    "MaskedConv1D",
+    "MaskedConv1DTranspose",
     "MaskedConv2D",
+    "MaskedConv2DTranspose",
+    "MaskedConv3D",
+    "MaskedConv3DTranspose",
     "MaskedDense",
+    "MaskedDepthwiseConv1D",
     "MaskedDepthwiseConv2D",
     "MaskedEinsumDense",
+    "MaskedEmbedding",
+    "MaskedGRU",
+    "MaskedGRUCell",
+    "MaskedGroupedQueryAttention",
     "MaskedKernel",
+    "MaskedLSTM",
+    "MaskedLSTMCell",
+    "MaskedMultiHeadAttention",
+    "MaskedSeparableConv1D",
+    "MaskedSeparableConv2D",
+    "MaskedSimpleRNN",
+    "MaskedSimpleRNNCell",
+    "masked_layers",
 ]

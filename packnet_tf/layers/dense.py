@@ -3,9 +3,10 @@
 import keras
 
 from packnet_tf.layers.masked import Masked
+from packnet_tf.layers.twins import twin_of
 
 
-@keras.saving.register_keras_serializable("packnet_tf")
+@twin_of(keras.layers.Dense)
 class MaskedDense(Masked, keras.layers.Dense):
     """A `keras.layers.Dense` whose kernel is shared between tasks by a mask.
 

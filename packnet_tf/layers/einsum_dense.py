@@ -3,9 +3,10 @@
 import keras
 
 from packnet_tf.layers.masked import Masked
+from packnet_tf.layers.twins import twin_of
 
 
-@keras.saving.register_keras_serializable("packnet_tf")
+@twin_of(keras.layers.EinsumDense)
 class MaskedEinsumDense(Masked, keras.layers.EinsumDense):
     """A `keras.layers.EinsumDense` whose kernel is shared by a mask.
 

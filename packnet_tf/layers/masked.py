@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from packnet_tf import ownership
+from packnet_tf import mask_codec, ownership
 from packnet_tf.errors import ConversionError, TaskError
 from packnet_tf.layers.view import View
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 else:
     # The layer comes from the other base of a class that mixes this one in.
     _Layer = object
+
+# What the config of a twin has beside that of the stock layer.
+SETTINGS = ("prunable", "private_kernels", "inside", "stock")
 
 _MASK_DTYPE = "uint8"
 
@@ -64,37 +67,43 @@ class Masked(_Layer):
         prunable: Which kernels lose weights when a task is pruned: `True`
             for all, `False` for none, or a sequence of kernel names. By
             default the class's `default_prunable`.
+        private_kernels: Names of kernels that shall have no mask after all:
+            each task has a copy of its own, and may change it as it likes.
         **kwargs: Those of the stock layer.
 
     Attributes:
-        _kernel_names: The attributes that hold kernels. What is None after
+        kernel_names: The attributes that hold kernels. What is None after
             `build` is not there.
         default_prunable: See `prunable`.
+        depthwise_kernels: Those of the kernels that are depthwise, and so
+            private under `PackNet(depthwise="private")`.
 
     Example:
 
     >>> @keras.saving.register_keras_serializable("my_package")
     ... class MyLayer(Masked, keras.layers.Layer):
-    ...     _kernel_names = ("w",)
+    ...     kernel_names = ("w",)
     ...     def build(self, input_shape):
     ...         self.w = self.add_weight(shape=(input_shape[-1], 8))
     ...     def call(self, inputs):
     ...         return inputs @ self.w
     """
 
-    _kernel_names: tuple[str, ...] = ("kernel",)
+    kernel_names: tuple[str, ...] = ("kernel",)
     default_prunable: bool | Sequence[str] = True
+    depthwise_kernels: tuple[str, ...] = ()
+    private_kernels: tuple[str, ...] = ()
     _view_task: int | None = None
     _chosen_prunable: tuple[str, ...] | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        if not isinstance(cls._kernel_names, tuple):
+        if not isinstance(cls.kernel_names, tuple):
             raise TypeError(
-                f"{cls.__name__}._kernel_names must be a tuple of attribute "
-                f"names; received {cls._kernel_names!r}."
+                f"{cls.__name__}.kernel_names must be a tuple of attribute "
+                f"names; received {cls.kernel_names!r}."
             )
-        for name in cls._kernel_names:
+        for name in cls.kernel_names:
             if any(
                 isinstance(vars(base).get(name), View) for base in cls.__mro__
             ):
@@ -103,7 +112,7 @@ class Masked(_Layer):
             if name in vars(cls):
                 raise TypeError(
                     f"{cls.__name__} defines `{name}` itself and names it in "
-                    f"_kernel_names; keep the variable in `self.{name}` and "
+                    f"kernel_names; keep the variable in `self.{name}` and "
                     "remove the definition, or no mask would have effect."
                 )
             setattr(cls, name, View(name))
@@ -119,13 +128,11 @@ class Masked(_Layer):
         self,
         *args: Any,
         prunable: bool | Sequence[str] | None = None,
+        private_kernels: Sequence[str] = (),
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        if prunable is not None:
-            self._chosen_prunable = _names_of(
-                prunable, self._kernel_names, self.name
-            )
+        self._set_up(prunable, private_kernels)
         self._refuse_other_kernels()
 
     @property
@@ -154,7 +161,7 @@ class Masked(_Layer):
     def prunable(self) -> bool | tuple[str, ...]:
         """Which kernels pruning takes weights of: all, none, or by name."""
         names = self._prunable_names()
-        return True if names == self._kernel_names else names or False
+        return True if names == self.kernel_names else names or False
 
     @property
     def mask(self) -> keras.Variable:
@@ -162,15 +169,15 @@ class Masked(_Layer):
 
         With several kernels each is at `<kernel>_mask`.
         """
-        if len(self._kernel_names) != 1:
-            masks = ", ".join(f"{name}_mask" for name in self._kernel_names)
+        if len(self.kernel_names) != 1:
+            masks = ", ".join(f"{name}_mask" for name in self.kernel_names)
             raise AttributeError(
                 f"{type(self).__name__} has several kernels; use {masks}."
             )
-        return getattr(self, f"{self._kernel_names[0]}_mask")
+        return getattr(self, f"{self.kernel_names[0]}_mask")
 
     def masked_kernels(self) -> list[MaskedKernel]:
-        """Returns the layer's kernels, in the order of `_kernel_names`.
+        """Returns the layer's kernels, in the order of `kernel_names`.
 
         Raises:
             ConversionError: If the layer is not built.
@@ -182,9 +189,9 @@ class Masked(_Layer):
             )
         prunable = self._prunable_names()
         kernels = []
-        for name in self._kernel_names:
+        for name in self.kernel_names:
             variable = self.__dict__.get(f"_{name}")
-            if variable is not None:
+            if variable is not None and name not in self.private_kernels:
                 kernels.append(
                     MaskedKernel(
                         layer=self,
@@ -197,13 +204,15 @@ class Masked(_Layer):
         return kernels
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the stock layer's config, and `prunable` if it was set."""
+        """Returns the stock layer's config, and what was set beside it."""
         config = super().get_config()
         if self._prunable_names() != self._default_prunable_names():
             prunable = self.prunable
             config["prunable"] = (
                 prunable if isinstance(prunable, bool) else list(prunable)
             )
+        if self.private_kernels:
+            config["private_kernels"] = list(self.private_kernels)
         return config
 
     def save_own_variables(self, store) -> None:
@@ -220,7 +229,7 @@ class Masked(_Layer):
             store[key] = value
         for kernel in self.masked_kernels():
             mask = np.asarray(kernel.mask).astype(np.uint8)
-            store[f"{kernel.name}_mask"] = ownership.compress(mask)
+            store[f"{kernel.name}_mask"] = mask_codec.compress(mask)
 
     def load_own_variables(self, store) -> None:
         """Loads what `save_own_variables` stored, or a stock layer did.
@@ -235,7 +244,7 @@ class Masked(_Layer):
             masks = [
                 (
                     kernel.mask,
-                    ownership.decompress(
+                    mask_codec.decompress(
                         np.asarray(own.pop(f"{kernel.name}_mask"), np.uint8),
                         tuple(kernel.mask.shape),
                     ),
@@ -265,12 +274,39 @@ class Masked(_Layer):
         )
 
     def _default_prunable_names(self) -> tuple[str, ...]:
-        return _names_of(self.default_prunable, self._kernel_names, self.name)
+        return self._names("default_prunable", self.default_prunable)
 
     def _prunable_names(self) -> tuple[str, ...]:
         if self._chosen_prunable is None:
             return self._default_prunable_names()
         return self._chosen_prunable
+
+    def _set_up(
+        self,
+        prunable: bool | Sequence[str] | None = None,
+        private_kernels: Sequence[str] = (),
+    ) -> None:
+        """Takes what the class has beside its stock class's arguments."""
+        if prunable is not None:
+            self._chosen_prunable = self._names("prunable", prunable)
+        if private_kernels:
+            self.private_kernels = self._names(
+                "private_kernels", private_kernels
+            )
+
+    def _names(self, setting: str, value: bool | Sequence[str]) -> tuple:
+        """Returns the kernels that a setting means, in their order."""
+        if isinstance(value, bool):
+            return self.kernel_names if value else ()
+        names = [value] if isinstance(value, str) else list(value)
+        unknown = [name for name in names if name not in self.kernel_names]
+        if unknown:
+            raise ConversionError(
+                f"{setting}={value!r} of layer {self.name!r}: no kernel "
+                f"{unknown[0]!r}; expected True, False, or names out of "
+                f"{list(self.kernel_names)}."
+            )
+        return tuple(name for name in self.kernel_names if name in names)
 
     def _post_build(self) -> None:
         # Keras calls this at the end of every build, whichever way `build`
@@ -289,7 +325,7 @@ class Masked(_Layer):
         locked = self._tracker.locked
         self._tracker.unlock()
         try:
-            for name in self._kernel_names:
+            for name in self.kernel_names:
                 if name in own:
                     own[f"_{name}"] = own.pop(name)
                 if f"_{name}" not in own:
@@ -299,11 +335,14 @@ class Masked(_Layer):
                         f"`self.{name}`; expected one of its weights, or None "
                         "where it has none."
                     )
-                variable = own[f"_{name}"]
-                if variable is not None and f"{name}_mask" not in own:
+                if (
+                    own[f"_{name}"] is not None
+                    and f"{name}_mask" not in own
+                    and name not in self.private_kernels
+                ):
                     mask = self.add_weight(
                         name=f"{name}_mask",
-                        shape=tuple(variable.shape),
+                        shape=tuple(own[f"_{name}"].shape),
                         initializer="zeros",
                         dtype=_MASK_DTYPE,
                         trainable=False,
@@ -330,8 +369,7 @@ class Masked(_Layer):
         variables = self._non_trainable_variables
         everything = list(variables)
         masks = {
-            id(self.__dict__.get(f"{name}_mask"))
-            for name in self._kernel_names
+            id(self.__dict__.get(f"{name}_mask")) for name in self.kernel_names
         }
         owner = self._view_task
         variables[:] = [v for v in everything if id(v) not in masks]
@@ -348,19 +386,3 @@ def _default_get_config(self) -> dict[str, Any]:
 
 
 _default_get_config._is_default = True  # type: ignore[attr-defined]
-
-
-def _names_of(
-    prunable: bool | Sequence[str], kernels: tuple[str, ...], layer: str
-) -> tuple[str, ...]:
-    if isinstance(prunable, bool):
-        return kernels if prunable else ()
-    names = [prunable] if isinstance(prunable, str) else list(prunable)
-    unknown = [name for name in names if name not in kernels]
-    if unknown:
-        raise ConversionError(
-            f"prunable={prunable!r} of layer {layer!r}: no kernel "
-            f"{unknown[0]!r}; expected True, False, or names out of "
-            f"{list(kernels)}."
-        )
-    return tuple(name for name in kernels if name in names)

@@ -18,7 +18,7 @@ from packnet_tf.layers import (
 
 @keras.saving.register_keras_serializable("packnet_tf_tests")
 class LocalSeparableConv2D(Masked, keras.layers.SeparableConv2D):
-    _kernel_names = ("depthwise_kernel", "pointwise_kernel")
+    kernel_names = ("depthwise_kernel", "pointwise_kernel")
     default_prunable = ("pointwise_kernel",)
 
 
@@ -29,19 +29,19 @@ class LocalConv2DTranspose(Masked, keras.layers.Conv2DTranspose):
 
 @keras.saving.register_keras_serializable("packnet_tf_tests")
 class LocalEmbedding(Masked, keras.layers.Embedding):
-    _kernel_names = ("embeddings",)
+    kernel_names = ("embeddings",)
 
 
 @keras.saving.register_keras_serializable("packnet_tf_tests")
 class LocalLSTMCell(Masked, keras.layers.LSTMCell):
-    _kernel_names = ("kernel", "recurrent_kernel")
+    kernel_names = ("kernel", "recurrent_kernel")
 
 
 @keras.saving.register_keras_serializable("packnet_tf_tests")
 class Own(Masked, keras.layers.Layer):
     """A user's own layer: no super().build(), no get_config()."""
 
-    _kernel_names = ("w", "extra")
+    kernel_names = ("w", "extra")
 
     def __init__(self, units, with_extra=False, **kwargs):
         super().__init__(**kwargs)
@@ -215,7 +215,7 @@ def test_outputs_of_a_view_are_those_of_a_plain_layer_with_that_kernel(case):
     store = {}
     layer.save_own_variables(store)
     masks = [store.pop(f"{k.name}_mask") for k in layer.masked_kernels()]
-    assert len(masks) == len(layer._kernel_names)
+    assert len(masks) == len(layer.kernel_names)
     for kernel in layer.masked_kernels():
         key = next(k for k, v in store.items() if v is kernel.variable)
         store[key] = getattr(layer, kernel.name)
@@ -305,7 +305,7 @@ def test_stock_accounts_of_variables_are_kept(case):
         v.name for v in plain.trainable_variables
     ]
     masks = layer.non_trainable_variables
-    assert [m.name for m in masks] == [f"{n}_mask" for n in layer._kernel_names]
+    assert [m.name for m in masks] == [f"{n}_mask" for n in layer.kernel_names]
     assert all(m.dtype == "uint8" for m in masks)
     assert [m.path for m in masks] == [
         f"{k.path}_mask" for k in layer.masked_kernels()
@@ -453,12 +453,12 @@ def test_class_errors():
     with pytest.raises(TypeError, match="must be a tuple"):
 
         class NotTuple(Masked, keras.layers.Layer):
-            _kernel_names = "kernel"
+            kernel_names = "kernel"
 
 
 def test_missing_kernel_is_named():
     class Forgets(Masked, keras.layers.Layer):
-        _kernel_names = ("w",)
+        kernel_names = ("w",)
 
         def build(self, input_shape):
             self.v = self.add_weight(shape=(input_shape[-1], 2))

@@ -1,0 +1,182 @@
+"""Layers whose kernels are in layers that they make themselves.
+
+Attention makes its projections in `build`, a recurrent layer its cell, a
+block of a transformer all of its layers. What they make cannot be exchanged
+from outside; but a twin is a subclass of its stock layer that adds nothing to
+the program, so a stock layer becomes its twin in place, by a change of its
+class.
+"""
+
+import functools
+import types
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
+from keras.src.saving.serialization_lib import serialize_with_public_class
+
+from packnet_tf.errors import ConversionError
+from packnet_tf.layers.masked import Masked
+from packnet_tf.layers.twins import TWINS
+
+if TYPE_CHECKING:
+    from keras.layers import Layer as _Layer
+else:
+    # The layer comes from the other base of a class that mixes this one in.
+    _Layer = object
+
+Inside = Mapping[str, Mapping[str, Any] | None]
+
+
+class InnerTwins(_Layer):
+    """Mixin for a layer: the layers that it makes are masked.
+
+    Attributes:
+        inside: What differs for some of the inner layers: by name, the
+            settings of the twin (`prunable`, `private_kernels`), or None for
+            a layer that stays as it is, its weights private to each task.
+    """
+
+    inside: Inside = types.MappingProxyType({})
+
+    def mask_inner_layers(self) -> None:
+        """Makes twins of the stock layers inside that have one."""
+        parts = self._flatten_layers(include_self=False)
+        left = {
+            id(below)
+            for part in parts
+            if self.inside.get(part.name, part) is None
+            for below in part._flatten_layers()
+        }
+        for part in parts:
+            twin = TWINS.get(type(part))
+            if twin is not None and id(part) not in left:
+                become(part, twin, self.inside.get(part.name) or {})
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the stock layer's config, and `inside` if it was set."""
+        config = super().get_config()
+        if self.inside:
+            config["inside"] = dict(self.inside)
+        return config
+
+    def _post_build(self) -> None:
+        # At the end of every build, and before Keras locks the state.
+        super()._post_build()
+        self.mask_inner_layers()
+        names = {part.name for part in self._flatten_layers(include_self=False)}
+        unknown = [name for name in self.inside if name not in names]
+        if names and unknown:
+            raise ConversionError(
+                f"inside= of layer {self.name!r} names {unknown[0]!r}, which "
+                f"is no layer in it; expected names out of {sorted(names)}."
+            )
+
+
+class MaskedInside(InnerTwins):
+    """Mixin for the twin of a layer that makes the layers with its kernels.
+
+    Args:
+        *args: Those of the stock layer.
+        inside: See `InnerTwins`.
+        **kwargs: Those of the stock layer.
+    """
+
+    def __init__(self, *args: Any, inside: Inside | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        _set_inside(self, inside)
+        self.mask_inner_layers()
+
+
+@keras.saving.register_keras_serializable("packnet_tf")
+class MaskedLayers(InnerTwins):
+    """Mixin of the classes that `masked_layers` makes.
+
+    Files hold this class's name and that of the stock class: the class
+    itself exists while the program runs.
+    """
+
+    stock: type[keras.layers.Layer]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the stock layer's config, its class, and `inside`."""
+        config = super().get_config()
+        config["stock"] = class_names(self.stock)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> keras.layers.Layer:
+        """Makes the stock layer, and masks the layers inside it."""
+        config = dict(config)
+        stock = config.pop("stock", None) or class_names(cls.stock)
+        inside = config.pop("inside", None)
+        layer = keras.saving.deserialize_keras_object(
+            {**stock, "config": config}
+        )
+        layer.__class__ = masked_layers(type(layer))  # type: ignore[arg-type]
+        _set_inside(layer, inside)
+        layer.mask_inner_layers()
+        return layer
+
+
+@functools.cache
+def masked_layers(stock: type[keras.layers.Layer]) -> type[keras.layers.Layer]:
+    """Returns the subclass of a class whose inner layers are masked.
+
+    It serves every layer that is made of layers, whoever wrote it.
+
+    Args:
+        stock: Class of a layer without kernels of its own.
+    """
+    members: dict[str, Any] = {
+        "stock": stock,
+        "__doc__": f"A `{stock.__name__}`; the layers inside it are masked.",
+        "__module__": __name__,
+    }
+    if getattr(stock.get_config, "_is_default", False):
+        # A layer without a `get_config` of its own keeps Keras's automatic
+        # one.
+        def get_config(self):
+            return MaskedLayers.get_config(self)
+
+        members["get_config"] = get_config
+        get_config._is_default = True  # type: ignore[attr-defined]
+    cls = type(f"Masked{stock.__name__}", (MaskedLayers, stock), members)
+    GLOBAL_CUSTOM_NAMES[cls] = keras.saving.get_registered_name(MaskedLayers)
+    return cls
+
+
+def class_names(cls: type[keras.layers.Layer]) -> dict[str, Any]:
+    """Returns how a Keras file names a class."""
+    names = serialize_with_public_class(cls, {})
+    return {key: names[key] for key in names if key != "config"}
+
+
+def _set_inside(layer: Any, inside: Inside | None) -> None:
+    if inside:
+        # Not by `setattr`: Keras would track the mapping.
+        vars(layer)["inside"] = dict(inside)
+
+
+def become(
+    layer: keras.layers.Layer,
+    twin: type[keras.layers.Layer],
+    settings: Mapping[str, Any],
+) -> None:
+    """Makes a stock layer its masked twin, in place.
+
+    Args:
+        layer: The layer, built or not.
+        twin: Its twin's class.
+        settings: Those of the twin.
+    """
+    layer.__class__ = twin
+    # Keras's wrapper of the stock class's; the twin refuses.
+    vars(layer).pop("quantize", None)
+    if isinstance(layer, Masked):
+        layer._set_up(**settings)
+        if layer.built:
+            layer._add_masks()
+    elif isinstance(layer, InnerTwins):
+        layer.mask_inner_layers()

@@ -1,0 +1,135 @@
+"""The masked twins of recurrent layers and their cells.
+
+Where Keras takes a fused program on a GPU (cuDNN), it gets the views of the
+kernels as a plain layer would give it its kernels; which of its programs
+Keras takes does not depend on the task.
+"""
+
+import keras
+
+from packnet_tf.layers.inside import MaskedInside
+from packnet_tf.layers.masked import Masked
+from packnet_tf.layers.twins import twin_of
+
+
+class _Cell(Masked):
+    """What the cells share."""
+
+    kernel_names = ("kernel", "recurrent_kernel")
+
+
+@twin_of(keras.layers.SimpleRNNCell)
+class MaskedSimpleRNNCell(_Cell, keras.layers.SimpleRNNCell):
+    """A `keras.layers.SimpleRNNCell` with both kernels under masks.
+
+    Args:
+        *args: As for `keras.layers.SimpleRNNCell`.
+        prunable: Which of `kernel` and `recurrent_kernel` pruning takes
+            weights of; by default both.
+        private_kernels: Kernels without a mask, private to each task.
+        **kwargs: As for `keras.layers.SimpleRNNCell`.
+
+    Example:
+
+    >>> layer = keras.layers.RNN(MaskedSimpleRNNCell(6))
+    >>> layer(keras.ops.ones((1, 5, 4))).shape
+    TensorShape([1, 6])
+    """
+
+
+@twin_of(keras.layers.GRUCell)
+class MaskedGRUCell(_Cell, keras.layers.GRUCell):
+    """A `keras.layers.GRUCell` with both kernels under masks.
+
+    Args:
+        *args: As for `keras.layers.GRUCell`.
+        prunable: Which of `kernel` and `recurrent_kernel` pruning takes
+            weights of; by default both.
+        private_kernels: Kernels without a mask, private to each task.
+        **kwargs: As for `keras.layers.GRUCell`.
+
+    Example:
+
+    >>> layer = keras.layers.RNN(MaskedGRUCell(6))
+    >>> layer(keras.ops.ones((1, 5, 4))).shape
+    TensorShape([1, 6])
+    """
+
+
+@twin_of(keras.layers.LSTMCell)
+class MaskedLSTMCell(_Cell, keras.layers.LSTMCell):
+    """A `keras.layers.LSTMCell` with both kernels under masks.
+
+    Args:
+        *args: As for `keras.layers.LSTMCell`.
+        prunable: Which of `kernel` and `recurrent_kernel` pruning takes
+            weights of; by default both.
+        private_kernels: Kernels without a mask, private to each task.
+        **kwargs: As for `keras.layers.LSTMCell`.
+
+    Example:
+
+    >>> layer = keras.layers.RNN(MaskedLSTMCell(6))
+    >>> layer(keras.ops.ones((1, 5, 4))).shape
+    TensorShape([1, 6])
+    """
+
+
+@twin_of(keras.layers.SimpleRNN)
+class MaskedSimpleRNN(MaskedInside, keras.layers.SimpleRNN):
+    """A `keras.layers.SimpleRNN` whose cell is a `MaskedSimpleRNNCell`.
+
+    Args:
+        *args: As for `keras.layers.SimpleRNN`.
+        inside: Settings of the cell, by its name, such as
+            `{"simple_rnn_cell": {"prunable": ["kernel"]}}`.
+        **kwargs: As for `keras.layers.SimpleRNN`.
+
+    Example:
+
+    >>> layer = MaskedSimpleRNN(6, return_sequences=True)
+    >>> layer(keras.ops.ones((1, 5, 4))).shape
+    TensorShape([1, 5, 6])
+    >>> [kernel.name for kernel in layer.cell.masked_kernels()]
+    ['kernel', 'recurrent_kernel']
+    """
+
+
+@twin_of(keras.layers.GRU)
+class MaskedGRU(MaskedInside, keras.layers.GRU):
+    """A `keras.layers.GRU` whose cell is a `MaskedGRUCell`.
+
+    Args:
+        *args: As for `keras.layers.GRU`.
+        inside: Settings of the cell, by its name, such as
+            `{"gru_cell": {"prunable": ["kernel"]}}`.
+        **kwargs: As for `keras.layers.GRU`.
+
+    Example:
+
+    >>> layer = MaskedGRU(6, return_sequences=True)
+    >>> layer(keras.ops.ones((1, 5, 4))).shape
+    TensorShape([1, 5, 6])
+    >>> [kernel.name for kernel in layer.cell.masked_kernels()]
+    ['kernel', 'recurrent_kernel']
+    """
+
+
+@twin_of(keras.layers.LSTM)
+class MaskedLSTM(MaskedInside, keras.layers.LSTM):
+    """A `keras.layers.LSTM` whose cell is a `MaskedLSTMCell`.
+
+    Args:
+        *args: As for `keras.layers.LSTM`.
+        inside: Settings of the cell, by its name, such as
+            `{"lstm_cell": {"prunable": ["kernel"]}}`.
+        **kwargs: As for `keras.layers.LSTM`.
+
+    Example:
+
+    >>> layer = MaskedLSTM(6, return_sequences=True)
+    >>> layer(keras.ops.ones((1, 5, 4))).shape
+    TensorShape([1, 5, 6])
+    >>> [kernel.name for kernel in layer.cell.masked_kernels()]
+    ['kernel', 'recurrent_kernel']
+    """
