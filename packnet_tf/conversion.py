@@ -12,6 +12,7 @@ from packnet_tf import ownership
 from packnet_tf.cloning import clone_model, copy_state
 from packnet_tf.errors import ConversionError
 from packnet_tf.exchange import is_graph, to_masked, to_stock
+from packnet_tf.heads import copy_head, only
 from packnet_tf.layers import TWINS, Masked
 from packnet_tf.refusals import (
     as_list,
@@ -207,17 +208,17 @@ def extract(net: Any, task: str) -> keras.Model:
         )
     )
     plain = clone_model(backbone, to_stock, values)
-    outputs = plain.outputs[0]
-    if len(outputs.shape) > 2:
+    head = net.head_of(task)
+    outputs = plain.outputs[0] if len(plain.outputs) == 1 else plain.output
+    if record.head is None and len(outputs.shape) > 2:
         outputs = keras.layers.Reshape(
             (int(np.prod(outputs.shape[1:])),),
             dtype=outputs.dtype,
             name="features",
         )(outputs)
-    head = net.head_of(task)
     if head is not None:
-        plain_head = type(head).from_config(head.get_config())
-        outputs = plain_head(outputs)
+        plain_head = copy_head(head, record)
+        outputs = only(plain_head(outputs))
         copy_state(head, plain_head)
         outputs = keras.layers.Activation(
             record.activation, dtype=outputs.dtype, name="scores"

@@ -25,8 +25,9 @@ class PackNet(Phases):
 
     Args:
         backbone: The network below the heads, preprocessing included; a
-            functional or Sequential Keras model, or any model built from
-            masked layers. Features of rank above 2 are flattened.
+            functional or Sequential Keras model with any inputs, or any
+            model built from masked layers. Features of rank above 2 are
+            flattened for heads that are one `Dense` layer.
         private: What normalization, biases and unmasked depthwise kernels
             do after the first task: `"per_task"` gives each task its own
             copy, `"frozen"` keeps those of the first task (the paper).
@@ -68,7 +69,8 @@ class PackNet(Phases):
         net = cls(**config)
         for record in records:
             task = Task.from_dict(record)
-            net.heads.append(net._make_head(task, None, 0))
+            with keras.saving.custom_object_scope(custom_objects or {}):
+                net.heads.append(net._make_head(task))
             net._tasks = (*net._tasks, task)
             net._bank.begin(task.owner)
         if net._tasks:

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf import digests, ownership
+from packnet_tf import heads, losses, ownership
 from packnet_tf.conversion import mask_model
-from packnet_tf.errors import PhaseError, PromiseError, TaskError
+from packnet_tf.errors import ConversionError, PhaseError, TaskError
 from packnet_tf.layers import Masked, MaskedKernel
 from packnet_tf.private import PrivateBank
 from packnet_tf.protection import Protection
@@ -20,10 +20,10 @@ from packnet_tf.training import ProtectedTraining
 class MultiTask(ProtectedTraining):
     """A backbone under masks, heads, and one active task.
 
-    It answers for any of its tasks, knows what the phase in progress may
-    change, and can prove that packed tasks are what they were. `phases.py`
-    moves it from phase to phase; `model.py` is the public class, where the
-    arguments are described.
+    It answers for any of its tasks, and knows what the phase in progress may
+    change. `proof.py` proves that packed tasks are what they were,
+    `phases.py` moves it from phase to phase; `model.py` is the public class,
+    where the arguments are described.
     """
 
     def __init__(
@@ -51,6 +51,9 @@ class MultiTask(ProtectedTraining):
         with self.distribute_strategy.scope():
             self.backbone = mask_model(backbone, depthwise=depthwise)
         self.heads: list[keras.Layer] = []
+        # They are those of now for ever; see `_refuse_grown`.
+        self._kernels = _kernels_of(self.backbone)
+        self._known = frozenset(id(v) for v in self.backbone.weights)
         self._bank = PrivateBank(self.backbone, self.masked_kernels())
         # Tuples, so that Keras does not track what is no layer.
         self._tasks: tuple[Task, ...] = ()
@@ -144,15 +147,7 @@ class MultiTask(ProtectedTraining):
 
     def masked_kernels(self) -> list[MaskedKernel]:
         """Returns every masked kernel of the backbone, in a fixed order."""
-        kernels: list[MaskedKernel] = []
-        seen: set[int] = set()
-        for layer in self.backbone._flatten_layers():
-            if isinstance(layer, Masked):
-                for kernel in layer.masked_kernels():
-                    if id(kernel.variable) not in seen:
-                        seen.add(id(kernel.variable))
-                        kernels.append(kernel)
-        return kernels
+        return list(self._kernels)
 
     def task(self, name: str) -> Task:
         """Returns the task of that name.
@@ -169,8 +164,7 @@ class MultiTask(ProtectedTraining):
     def head_of(self, name: str) -> keras.Layer | None:
         """Returns the head of a task, or None if it has none."""
         task = self.task(name)
-        head = self.heads[task.owner - 1]
-        return None if isinstance(head, keras.layers.Identity) else head
+        return self.heads[task.owner - 1] if task.classes else None
 
     def private_values(self, name: str) -> list[np.ndarray]:
         """Returns a task's private variables, whichever task is active."""
@@ -180,75 +174,61 @@ class MultiTask(ProtectedTraining):
         return self._bank.of(task.owner)
 
     def features(self, inputs, training=None):
-        """Returns the backbone's features, flattened to rank 2."""
-        features = self.backbone(inputs, training=training)
-        if len(features.shape) > 2:
-            features = keras.ops.reshape(
-                features, (-1, int(np.prod(features.shape[1:])))
-            )
-        return features
+        """Returns the backbone's features, as its outputs are."""
+        return heads.only(self.backbone(inputs, training=training))
+
+    def head_outputs(self, task: Task, features, training=None):
+        """Returns what a task's head makes of the backbone's features.
+
+        A head of one `Dense` layer gets them flattened to rank 2, a head of
+        the user's own as they are.
+        """
+        if task.head is None:
+            features = heads.flat(features)
+        head = self.heads[task.owner - 1]
+        return heads.only(head(features, training=training))
 
     def logits(self, inputs, training=None):
         """Returns the active task's logits: the head before its activation.
 
         Args:
-            inputs: A batch; for images, pixels 0 to 255.
+            inputs: A batch as the backbone takes it; of images, pixels 0 to
+                255.
             training: As in Keras.
         """
         if self._active is None:
             raise TaskError("The network has no task yet; call add_task().")
-        head = self.heads[self._active.owner - 1]
-        return head(self.features(inputs, training=training))
+        features = self.features(inputs, training=training)
+        return self.head_outputs(self._active, features, training=training)
 
     def call(self, inputs, training=None):
         """Returns the active task's scores."""
         logits = self.logits(inputs, training=training)
         if self._active.classes == 0:
             return logits
-        return keras.activations.get(self._active.activation)(logits)
+        scores = keras.activations.get(self._active.activation)(logits)
+        # Padded steps of a sequence stay out of the loss, as in Keras.
+        mask = getattr(logits, "_keras_mask", None)
+        if mask is not None and scores is not logits:
+            scores._keras_mask = mask
+        return scores
 
     def build(self, input_shape=None):
         """Does nothing: the backbone comes built."""
 
     def feature_count(self) -> int:
-        """Returns the number of features below the heads."""
-        try:
-            shape = self.backbone.output_shape
-        except AttributeError:
-            shape = self.backbone.compute_output_shape(
-                self.backbone._build_shapes_dict["input_shape"]
-            )
-        return int(np.prod(shape[1:]))
+        """Returns the number of features below the heads, once flattened.
 
-    def _make_head(self, task, head, seed) -> keras.Layer:
-        name = f"head_{task.owner}"
-        if task.classes == 0:
-            return keras.layers.Identity(name=name)
-        if task.classes < 1:
-            raise TaskError(
-                f"Task {task.name!r}: classes={task.classes}; expected 1 or "
-                "more."
-            )
+        Raises:
+            TaskError: If it is not fixed, or cannot be found out.
+        """
+        return heads.flat_size(heads.features_of(self.backbone))
+
+    def _make_head(self, task, given=None, seed=0) -> keras.Layer:
         with self.distribute_strategy.scope():
-            made = keras.layers.Dense(
-                task.classes,
-                name=name,
-                dtype="float32",
-                kernel_initializer=keras.initializers.GlorotUniform(seed),
+            return heads.make_head(
+                task, heads.features_of(self.backbone), given, seed
             )
-            made.build((None, self.feature_count()))
-            if head is not None:
-                kernel, *bias = head.get_weights()
-                if kernel.shape != tuple(made.kernel.shape):
-                    raise TaskError(
-                        f"The head given for {task.name!r} has a kernel of "
-                        f"shape {kernel.shape}; expected "
-                        f"{tuple(made.kernel.shape)}."
-                    )
-                made.kernel.assign(kernel)
-                if bias:
-                    made.bias.assign(bias[0])
-        return made
 
     def _in_training(self, step: str) -> Task:
         task = self.newest
@@ -266,6 +246,15 @@ class MultiTask(ProtectedTraining):
                 f"activate({task.name!r}) first."
             )
         return task
+
+    def _refuse_grown(self) -> None:
+        """Refuses weights that no mask and no copy covers."""
+        if {id(v) for v in self.backbone.weights} != self._known:
+            raise ConversionError(
+                f"The backbone {self.backbone.name!r} has other weights than "
+                "when this network was made of it; a network takes no new "
+                "layers. Change the plain model and make a new PackNet of it."
+            )
 
     def _bank_active(self) -> None:
         """Keeps the live private variables of a task still in training."""
@@ -313,10 +302,13 @@ class MultiTask(ProtectedTraining):
         return self._active.owner, self._active.packed
 
     def _mark_trained(self) -> None:
-        self._in_training("fit").trained = True
+        task = self._in_training("fit")
+        task.trained = True
+        task.loss = losses.loss_name(self.loss)
 
     def _make_protection(self) -> Protection:
         task = self._in_training("fit")
+        self._refuse_grown()
         kernels = self.masked_kernels()
         # A user's own step asks while it is traced.
         with tf.init_scope():
@@ -329,18 +321,17 @@ class MultiTask(ProtectedTraining):
             )
         return Protection(kernels, task.owner, shared, stale_slots=stale)
 
-    def _check_loss(self, loss: Any) -> None:
+    def _check_objective(self, loss, metrics, trains) -> None:
         task = self._active
-        if task is None or task.activation == "linear" or task.classes == 0:
+        if task is None:
             return
-        arguments = getattr(loss, "_fn_kwargs", {})
-        if arguments.get("from_logits"):
-            raise TaskError(
-                f"The loss has from_logits=True, but the outputs of task "
-                f"{task.name!r} are scores behind {task.activation}; use "
-                "from_logits=False (gradients are those of the logits), or "
-                "add the task with activation='linear'."
-            )
+        activation: str | None = task.activation
+        if activation == "linear" and task.head is not None:
+            activation = heads.last_activation(self.heads[task.owner - 1])
+        losses.check_loss(task, activation, loss)
+        losses.check_metrics(task, activation, loss, metrics)
+        if not trains:
+            losses.check_evaluated_loss(task, activation, loss)
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -369,47 +360,12 @@ class MultiTask(ProtectedTraining):
         """The same as `trainable_variables`."""
         return self.trainable_variables
 
-    def digest_of(self, name: str) -> str:
-        """Returns a task's digest as it is now (hexadecimal SHA-256)."""
-        return self._digests([self.task(name)])[0]
 
-    def _digests(self, tasks: Sequence[Task]) -> list[str]:
-        if not tasks:
-            return []
-        owned = digests.kernel_digests(
-            [
-                (np.asarray(k.variable), np.asarray(k.mask))
-                for k in self.masked_kernels()
-            ],
-            max(task.owner for task in tasks),
-        )
-        constants = [np.asarray(v) for v in self._bank.constants]
-        return [
-            digests.task_digest(
-                owned[: task.owner],
-                self.private_values(task.name),
-                constants,
-                [np.asarray(v) for v in self.heads[task.owner - 1].weights],
-            )
-            for task in tasks
-        ]
-
-    def verify_digests(self) -> None:
-        """Compares every packed task with what it was when it was packed.
-
-        Raises:
-            PromiseError: Naming the tasks that differ.
-        """
-        packed = [task for task in self._tasks if task.packed]
-        changed = [
-            task.name
-            for task, digest in zip(packed, self._digests(packed), strict=True)
-            if digest != task.digest
-        ]
-        if changed:
-            raise PromiseError(
-                f"Packed task(s) {', '.join(changed)} have changed since they "
-                "were packed (by set_weights, a callback or a training loop "
-                "of your own?); load the last packed state."
-            )
-
+def _kernels_of(backbone: keras.Model) -> tuple[MaskedKernel, ...]:
+    """Returns every masked kernel once, in the order of the layers."""
+    found: dict[int, MaskedKernel] = {}
+    for layer in backbone._flatten_layers():
+        if isinstance(layer, Masked):
+            for kernel in layer.masked_kernels():
+                found.setdefault(id(kernel.variable), kernel)
+    return tuple(found.values())

@@ -5,24 +5,25 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from packnet_tf import ownership, pruning
+from packnet_tf import heads, ownership, pruning
 from packnet_tf.errors import (
     CapacityError,
     PhaseError,
     PromiseError,
     TaskError,
 )
-from packnet_tf.multitask import MultiTask
+from packnet_tf.losses import check_activation
+from packnet_tf.proof import Proven
 from packnet_tf.task import PACKED, RETRAIN, Task, check_task_name
 
 
-class Phases(MultiTask):
+class Phases(Proven):
     """Moves the network from one phase to the next, and refuses the rest."""
 
     def add_task(
         self,
         name: str,
-        classes: int,
+        classes: int | None = None,
         *,
         class_names: Sequence[str] | None = None,
         activation: str = "softmax",
@@ -34,12 +35,20 @@ class Phases(MultiTask):
 
         Args:
             name: Its name; it becomes a file and signature name.
-            classes: Number of classes; 0 for a base task without a head,
-                whose outputs are the features.
+            classes: Number of classes, or of the numbers that a regression
+                gives; 0 for a base task without a head, whose outputs are
+                the features. May be left out with `head`.
             class_names: Names in the order of the logits.
-            activation: Keras name of the activation behind the logits.
-            head: A head that is already trained: a built `Dense` layer whose
-                weights are copied. The task then counts as trained.
+            activation: Keras name of the activation behind the logits:
+                `"softmax"` for one class out of several, `"sigmoid"` for
+                several at once (or one, yes or no), `"linear"` for
+                regression or a loss with `from_logits=True`.
+            head: A head of your own instead of one linear `Dense` layer: a
+                Keras layer or small model that takes the backbone's features
+                as they are (not flattened) and gives outputs of which the
+                last number is `classes`. The task gets a copy. If the head
+                is built, its weights are copied, and the task counts as
+                trained.
             origin: Where the claimed weights start, from the second task
                 on: `"zero"` (the authors' code), `"pretrained"` (the value
                 that this very weight had before the base task was pruned),
@@ -55,7 +64,8 @@ class Phases(MultiTask):
 
         Raises:
             PhaseError: If another task is not packed yet.
-            TaskError: If the name is taken or cannot be used.
+            TaskError: If the name is taken or cannot be used, or if the head,
+                the classes and the backbone's features do not fit.
             CapacityError: If no weights are free, or 255 tasks exist.
         """
         check_task_name(name)
@@ -94,17 +104,18 @@ class Phases(MultiTask):
         task = Task(
             name=name,
             owner=owner,
-            classes=int(classes),
+            classes=heads.OPEN if classes is None else int(classes),
             class_names=None if class_names is None else tuple(class_names),
-            activation=activation,
-            trained=head is not None or (owner == 1 and classes == 0),
+            activation=check_activation(activation, name),
+            trained=(owner == 1 and classes == 0)
+            or heads.has_weights(head),
         )
+        new_head = self._make_head(task, head, seed)
         if task.class_names and len(task.class_names) != task.classes:
             raise TaskError(
                 f"Task {name!r} has {task.classes} classes but "
                 f"{len(task.class_names)} class names."
             )
-        new_head = self._make_head(task, head, seed)
         if self._active is not None:
             self._bank_active()
         claimed = []

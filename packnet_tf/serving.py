@@ -5,10 +5,12 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
+import keras
 import tensorflow as tf
 
-from packnet_tf import disk, seals
+from packnet_tf import disk, heads, seals
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import (
     NetworkError,
@@ -16,6 +18,7 @@ from packnet_tf.errors import (
     PromiseError,
     StateError,
 )
+from packnet_tf.exchange import is_graph
 from packnet_tf.model import PackNet
 from packnet_tf.network_file import mask_problems
 from packnet_tf.signatures import Program
@@ -31,10 +34,12 @@ def export_saved_model(
 
     Each task with a head has a signature of its name, and the newest of them
     is `serving_default` too. Input: `images`, float32 [batch, height, width,
-    3], pixels 0 to 255. Outputs: `logits` and `scores`, float32 [batch,
-    classes], and `classes`, string [batch, classes], the class names
-    (`"0"`, `"1"`, ... where the task has none). A task without a head gives
-    `features`.
+    3], pixels 0 to 255. A backbone that takes something else than one batch
+    of images has the inputs that it has in Keras, by their own names (or the
+    keys of its dict) and types. Outputs: `logits` and `scores`, float32
+    [batch, ..., classes], and `classes`, string [batch, classes], the class
+    names (`"0"`, `"1"`, ... where the task has none). A task without a head
+    gives `features`.
 
     Logits have the same bytes as those of `net.logits` in a `tf.function`
     with an open batch size, for the same batch on the same machine. (Eagerly,
@@ -86,9 +91,9 @@ def export_saved_model(
 def _write(net: PackNet, path: pathlib.Path, image_size: int | None) -> None:
     digest = state_digest(net)
     program = Program(net, digest)
-    images = _image_spec(net, image_size)
+    inputs = _input_specs(net, image_size)
     with _raw_kernels(net):
-        signatures = program.signatures(images)
+        signatures = program.signatures(inputs)
         module = program.module()
         with disk.whole_folder(path) as aside:
             try:
@@ -122,14 +127,42 @@ def state_digest(net: PackNet) -> str:
     return whole.hexdigest()
 
 
-def _image_spec(net: PackNet, image_size: int | None) -> tf.TensorSpec:
-    """Returns the shape of the images that the network takes."""
-    try:
-        shape = list(net.backbone.input_shape)
-    except AttributeError:
-        # A subclassed backbone knows the shape it was built for, if any.
-        built = getattr(net.backbone, "_build_shapes_dict", None) or {}
-        shape = list(built.get("input_shape") or (None, None, None, 3))
+def _input_specs(net: PackNet, image_size: int | None) -> Any:
+    """Returns the specs of what the network takes, in its structure."""
+    backbone = net.backbone
+    if not is_graph(backbone):
+        # A subclassed backbone knows the shape it was built for, if any, and
+        # nothing of types.
+        built = getattr(backbone, "_build_shapes_dict", None) or {}
+        shape = next(iter(built.values()), (None, None, None, 3))
+        if isinstance(shape, dict) or any(
+            isinstance(part, (dict, list, tuple)) for part in shape
+        ):
+            raise NetworkError(
+                f"{backbone.name!r} ({type(backbone).__name__}) is a "
+                "subclassed model with several inputs, whose names and types "
+                "nothing tells; wrap it in a functional model to export it."
+            )
+        return _image_spec(list(shape), image_size)
+    taken = backbone.inputs
+    if not isinstance(backbone, keras.Sequential):
+        taken = backbone.input
+    taken = heads.only(taken)
+    if hasattr(taken, "shape") and len(taken.shape) == 4:
+        return _image_spec(list(taken.shape), image_size)
+    if isinstance(taken, dict) and not any(
+        isinstance(part, (dict, list, tuple)) for part in taken.values()
+    ):
+        return {key: _spec(part, key) for key, part in taken.items()}
+    return tf.nest.map_structure(lambda part: _spec(part, part.name), taken)
+
+
+def _spec(taken: keras.KerasTensor, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *taken.shape[1:]], taken.dtype, name=name)
+
+
+def _image_spec(shape: list[Any], image_size: int | None) -> tf.TensorSpec:
+    """Returns the spec of the images that the network takes."""
     if image_size is not None and len(shape) == 4:
         if any(
             size not in (None, image_size) for size in shape[1:3]
@@ -139,11 +172,10 @@ def _image_spec(net: PackNet, image_size: int | None) -> tf.TensorSpec:
                 f"{shape[1]} x {shape[2]} pixels; leave image_size out."
             )
         shape[1:3] = [image_size, image_size]
-    if None in shape[1:] or any(isinstance(n, (list, tuple)) for n in shape):
+    if len(shape) == 4 and None in shape[1:]:
         raise NetworkError(
             f"The backbone takes inputs of shape {tuple(shape)}; give "
-            "image_size where the size is open. Backbones with several "
-            "inputs cannot be exported."
+            "image_size where the size is open."
         )
     return tf.TensorSpec([None, *shape[1:]], tf.float32, name="images")
 

@@ -9,11 +9,15 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend import get_keras_mask as keras_mask
+from keras.src.backend import set_keras_mask
 
 from packnet_tf.errors import NetworkError
 from packnet_tf.folding import FoldedKernel
 from packnet_tf.model import PackNet
 from packnet_tf.task import Task
+
+_Place = tuple[keras.Layer, str]
 
 
 class Program:
@@ -40,18 +44,21 @@ class Program:
             for index, kernel in enumerate(net.masked_kernels())
         ]
         self._private: dict[tuple[int, bytes], tf.Variable] = {}
-        self._constants = self._variables(net.constants)
-        self._places = _tensors_of(net)
-        self._tensors = self._variables(
-            layer.__dict__[name] for layer, name in self._places
-        )
-        self._heads = [self._variables(head.weights) for head in net.heads]
+        self._constants = self.variables(net.constants)
+        self._places = _tensors_of(net.backbone)
+        self._tensors = self.variables_of(self._places)
+        self._heads = [_Head(self, head) for head in net.heads]
 
-    def signatures(self, images: tf.TensorSpec) -> dict[str, Any]:
-        """Returns the signatures, one per task and `serving_default`."""
+    def signatures(self, inputs: Any) -> dict[str, Any]:
+        """Returns the signatures, one per task and `serving_default`.
+
+        Args:
+            inputs: What the backbone takes: a `tf.TensorSpec` with a name,
+                or a structure of them.
+        """
         features = tf.function(self._features, autograph=False)
         tasks = self._net.tasks
-        made = {t.name: self._signature(t, images, features) for t in tasks}
+        made = {t.name: self._signature(t, inputs, features) for t in tasks}
         headed = [t.name for t in tasks if t.classes]
         made["serving_default"] = made[(headed or [tasks[-1].name])[-1]]
         return made
@@ -64,18 +71,24 @@ class Program:
         module.views = [view for k in self._kernels for view in k.views]
         module.private = list(self._private.values())
         module.constants = [*self._constants, *self._tensors]
-        module.heads = [v for head in self._heads for v in head]
+        module.heads = [
+            v for head in self._heads for v in (*head.weights, *head.tensors)
+        ]
         return module
 
     def _features(
         self,
-        images: tf.Tensor,
+        inputs: Any,
         kernels: Sequence[tf.Tensor],
         private: Sequence[tf.Tensor],
         constants: Sequence[tf.Tensor],
         tensors: Sequence[tf.Tensor],
-    ) -> tf.Tensor:
-        """The backbone's program, one for all tasks: values are arguments."""
+    ) -> tuple[Any, Any]:
+        """The backbone's program, one for all tasks: values are arguments.
+
+        Returns:
+            The features, and Keras's masks of them, which a head may need.
+        """
         net = self._net
         variables = [k.variable for k in net.masked_kernels()]
         given = [
@@ -84,36 +97,36 @@ class Program:
             *zip(net.constants, constants, strict=True),
         ]
         with _instead(self._places, tensors), keras.StatelessScope(given):
-            return net.features(images, training=False)
+            found = net.features(inputs, training=False)
+        return found, keras.tree.map_structure(keras_mask, found)
 
     def _signature(
         self,
         task: Task,
-        images: tf.TensorSpec,
+        inputs: Any,
         features: tf.types.experimental.PolymorphicFunction,
     ) -> tf.types.experimental.ConcreteFunction:
         kernels = [kernel.of(task.owner) for kernel in self._kernels]
         private = self._private_of(task)
-        head = self._net.heads[task.owner - 1]
+        head = self._heads[task.owner - 1]
         names = task.class_names or [str(n) for n in range(task.classes)]
         activation = keras.activations.get(task.activation)
 
-        @tf.function(input_signature=[images], autograph=False)
-        def serve(images):
-            found = features(
-                images,
+        @tf.function(input_signature=tf.nest.flatten(inputs), autograph=False)
+        def serve(*given):
+            found, masks = features(
+                tf.nest.pack_sequence_as(inputs, given),
                 _read(kernels),
                 _read(private),
                 _read(self._constants),
                 _read(self._tensors),
             )
+            keras.tree.map_structure(set_keras_mask, found, masks)
+            with head.instead():
+                logits = self._net.head_outputs(task, found, training=False)
             if not task.classes:
-                return {"features": found}
-            values = _read(self._heads[task.owner - 1])
-            given = list(zip(head.weights, values, strict=True))
-            with keras.StatelessScope(given):
-                logits = head(found)
-            batch = tf.shape(images)[0]
+                return {"features": logits}
+            batch = tf.shape(given[0])[0]
             return {
                 "logits": logits,
                 "scores": activation(logits),
@@ -136,11 +149,16 @@ class Program:
             value = np.asarray(value)
             key = (place, hashlib.sha256(value.tobytes()).digest())
             if key not in self._private:
-                (self._private[key],) = self._variables([value])
+                (self._private[key],) = self.variables([value])
             found.append(self._private[key])
         return found
 
-    def _variables(self, values: Iterable[Any]) -> list[tf.Variable]:
+    def variables_of(self, places: Sequence["_Place"]) -> list[tf.Variable]:
+        """Returns variables with the tensors that layers keep."""
+        return self.variables(layer.__dict__[name] for layer, name in places)
+
+    def variables(self, values: Iterable[Any]) -> list[tf.Variable]:
+        """Returns new variables of the SavedModel."""
         # The names are unique, and with the state's digest in them: in a
         # session, variables of one name are one variable.
         return [
@@ -166,11 +184,31 @@ class Program:
                 )
 
 
+class _Head:
+    """A task's head, whose weights are variables of the SavedModel."""
+
+    def __init__(self, program: Program, head: keras.Layer):
+        self._keras = head.weights
+        self._places = _tensors_of(head)
+        self.weights = program.variables(self._keras)
+        self.tensors = program.variables_of(self._places)
+
+    @contextlib.contextmanager
+    def instead(self) -> Iterator[None]:
+        """Lets the head compute with them."""
+        given = list(zip(self._keras, _read(self.weights), strict=True))
+        with (
+            _instead(self._places, _read(self.tensors)),
+            keras.StatelessScope(given),
+        ):
+            yield
+
+
 def _read(sources: Sequence[Any]) -> list[tf.Tensor]:
     return [source.read_value() for source in sources]
 
 
-def _tensors_of(net: PackNet) -> list[tuple[keras.Layer, str]]:
+def _tensors_of(model: keras.Layer) -> list[_Place]:
     """Returns where layers keep tensors as plain attributes.
 
     `Normalization` keeps its statistics so. In a SavedModel they would
@@ -179,7 +217,7 @@ def _tensors_of(net: PackNet) -> list[tuple[keras.Layer, str]]:
     """
     return [
         (layer, name)
-        for layer in net.backbone._flatten_layers()
+        for layer in model._flatten_layers()
         for name, value in vars(layer).items()
         if isinstance(value, tf.Tensor) and hasattr(value, "numpy")
     ]

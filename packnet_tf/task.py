@@ -18,14 +18,18 @@ _RESERVED = frozenset({"serving_default", "all_tasks", "by_task", "auto"})
 
 @dataclasses.dataclass
 class Task:
-    """One classification problem of a network.
+    """One problem of a network: classification, regression or other.
 
     Attributes:
         name: The task's name.
         owner: Its number in the masks, from 1 in the order added.
-        classes: Width of its head; 0 for a base task without a head.
+        classes: Width of its outputs: classes, or the numbers that a
+            regression gives; 0 for a base task without a head.
         class_names: Names in the order of the logits, or None.
         activation: Keras name of the activation behind the logits.
+        head: A head of the user's own in the form of
+            `keras.saving.serialize_keras_object`; None for a `Dense`.
+        loss: Keras name of the loss that it was last trained with, or None.
         phase: `"train"`, `"retrain"` or `"packed"`.
         trained: Whether it has been trained, or came with its weights.
         claimed: For each kernel, how many weights it claimed when added.
@@ -37,6 +41,8 @@ class Task:
     classes: int
     class_names: tuple[str, ...] | None = None
     activation: str = "softmax"
+    head: dict[str, Any] | None = None
+    loss: str | None = None
     phase: str = TRAIN
     trained: bool = False
     claimed: tuple[int, ...] = ()

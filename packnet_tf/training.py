@@ -58,8 +58,14 @@ class ProtectedTraining(keras.Model):
         """Remembers that the current phase has trained."""
         raise NotImplementedError
 
-    def _check_loss(self, loss: Any) -> None:
-        """Refuses a loss that does not suit the outputs."""
+    def _check_objective(self, loss: Any, metrics: Any, trains: bool) -> None:
+        """Refuses a loss and metrics that do not suit the outputs.
+
+        Args:
+            loss: As in `compile`.
+            metrics: All of them, in any structure.
+            trains: Whether they are to be trained with.
+        """
         raise NotImplementedError
 
     # What it does.
@@ -77,12 +83,14 @@ class ProtectedTraining(keras.Model):
         One call serves all phases of a task: the optimizer is a recipe from
         which every phase makes a fresh one (old slots would move protected
         weights), with the learning rate and the exclusions from weight decay
-        that it has now.
+        that it has now. Tasks may have losses and metrics of their own: call
+        it again after `add_task`, or after `activate` to evaluate.
 
         Args:
             optimizer: Name or instance; see `keras.Model.compile`.
-            loss: As in Keras. Outputs are scores behind the head's
-                activation, so `from_logits=True` is refused with softmax.
+            loss: As in Keras. It has to suit the outputs of the active task:
+                `from_logits=True` goes with `activation="linear"` alone, and
+                cross-entropies of scores with softmax or sigmoid.
             *args: As in Keras.
             jit_compile: Off unless asked for: another program may give
                 other bytes.
@@ -91,17 +99,24 @@ class ProtectedTraining(keras.Model):
         Raises:
             ProtectionError: If the optimizer's settings cannot keep packed
                 tasks exact on this strategy.
-            TaskError: If the loss takes logits and the outputs are scores.
+            TaskError: If the loss or a metric does not suit the outputs.
         """
+        metrics = [kwargs.get("metrics"), kwargs.get("weighted_metrics")]
+        self._check_objective(loss, [metrics, args[1:3]], True)
+        self._configure(
+            optimizer, loss, *args, jit_compile=jit_compile, **kwargs
+        )
+
+    def _configure(self, optimizer, loss, *args, **kwargs) -> None:
         strategy = self.distribute_strategy
-        self._check_loss(loss)
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
             if optimizer is not None:
                 check_optimizer(optimizer, strategy.num_replicas_in_sync)
-            super().compile(
-                optimizer, loss, *args, jit_compile=jit_compile, **kwargs
-            )
+            # Keras would keep the last task's where there are none now.
+            vars(self).update(loss=None, _compile_loss=None)
+            vars(self).update(_compile_metrics=None)
+            super().compile(optimizer, loss, *args, **kwargs)
         book = self._training_book
         book.functions.clear()
         book.recipe = None
@@ -118,7 +133,9 @@ class ProtectedTraining(keras.Model):
 
     def compile_from_config(self, config) -> None:
         """Compiles as the network was compiled when it was saved."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        # Perhaps for another task than the one that is active now; `fit` and
+        # `evaluate` will say so.
+        self._configure(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:
             # So that the slots in the file find their place.
             with self.distribute_strategy.scope():
@@ -262,13 +279,27 @@ class ProtectedTraining(keras.Model):
             x, y, y_pred, sample_weight=sample_weight
         )
 
+    def _check_compiled(self, trains: bool) -> None:
+        """Refuses what was compiled for a task of another kind."""
+        if not self.compiled:
+            return  # Keras says so.
+        metrics = []
+        if self._compile_metrics is not None:
+            metrics = [
+                self._compile_metrics._user_metrics,
+                self._compile_metrics._user_weighted_metrics,
+            ]
+        self._check_objective(self.loss, metrics, trains)
+
     def fit(self, x=None, y=None, *args, callbacks=None, **kwargs):
         """Trains the current phase; arguments as in `keras.Model.fit`.
 
         Raises:
             PhaseError: If no task is in training.
+            TaskError: If the loss or a metric is for tasks of another kind.
         """
         self._phase_protection()
+        self._check_compiled(trains=True)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             if callbacks is None:
                 callbacks = []
@@ -290,11 +321,17 @@ class ProtectedTraining(keras.Model):
     def train_on_batch(self, *args, **kwargs):
         """Runs one step on one batch; see `keras.Model.train_on_batch`."""
         self._phase_protection()
+        self._check_compiled(trains=True)
         self._training_book.drifted = True
         return super().train_on_batch(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
-        """Evaluates the active task; see `keras.Model.evaluate`."""
+        """Evaluates the active task; see `keras.Model.evaluate`.
+
+        Raises:
+            TaskError: If the network is compiled for tasks of another kind.
+        """
+        self._check_compiled(trains=False)
         self.equalize_replicas()
         with replicas.even_batches(self.distribute_strategy):
             return super().evaluate(*args, **kwargs)

@@ -238,6 +238,24 @@ def test_python_blocks_of_the_readme_run(tmp_path):
     assert "low" in answer.stdout and "(free)" in answer.stdout
 
 
+def test_python_blocks_about_any_network_run(tmp_path):
+    answer = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "\n".join(blocks(ROOT / "docs" / "any_network.md", "python")),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "binary_accuracy" in answer.stdout
+    assert "(8, 4)" in answer.stdout and "(8, 2)" in answer.stdout
+
+
 # The layout of the code.
 
 
