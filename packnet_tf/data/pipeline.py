@@ -240,7 +240,10 @@ def evaluation(
     preprocessing: images.Preprocessing | None = None,
     cache_bytes: int = CACHE_BYTES,
 ) -> tf.data.Dataset:
-    """Returns all images in the source's order, as `evaluation_resize` does.
+    """Returns all images as `evaluation_resize` makes them.
+
+    They come in the order of `evaluation_order`: the same for a folder and a
+    TFDS data set of the same images, which has an order of its own.
 
     Args:
         source: The images.
@@ -259,16 +262,21 @@ def evaluation(
         image_size=image_size,
         preprocessing=preprocessing or source.preprocessing,
     )
-    count = len(source)
+    order = evaluation_order(source)
     # Whole values from 0 to 255: bytes hold them at a quarter of the size.
     dataset = source.decoded(
-        np.arange(count), lambda image: tf.cast(resize(image), tf.uint8)
+        order, lambda image: tf.cast(resize(image), tf.uint8)
     )
-    labels = tf.data.Dataset.from_tensor_slices(source.labels)
+    labels = tf.data.Dataset.from_tensor_slices(source.labels[order])
     dataset = tf.data.Dataset.zip(dataset, labels).batch(batch_size)
-    if count * image_size * image_size * 3 <= cache_bytes:
+    if len(order) * image_size * image_size * 3 <= cache_bytes:
         dataset = dataset.cache()
     return dataset.map(_to_float).prefetch(2)
+
+
+def evaluation_order(source: Source) -> np.ndarray:
+    """Returns the places of all images in the order of their identities."""
+    return np.lexsort((source.labels, source.ids))
 
 
 def check_batch(count: int, batch_size: int) -> None:

@@ -188,8 +188,10 @@ def test_evaluation_gives_the_pixels_of_serving(image_folder):
     dataset = pipeline.evaluation(source, 16, 5)
     rows = [row for x, _ in dataset for row in x.numpy()]
     labels = [label for _, y in dataset for label in y.numpy()]
-    assert labels == source.labels.tolist()
-    for index, row in enumerate(rows):
+    order = pipeline.evaluation_order(source)
+    assert sorted(order) == list(range(12))
+    assert labels == source.labels[order].tolist()
+    for index, row in zip(order, rows, strict=True):
         with open(source.describe(index), "rb") as file:
             served = images.read_for_evaluation(file.read(), 16)
         assert row.tobytes() == served.numpy().tobytes()
