@@ -12,6 +12,8 @@ from tiny_runs import TINY, make_images
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECONDS = 30
+# A .keras file goes without the options of the small network.
+OWN = ("--network_options=", "--weights=imagenet")
 
 
 def contents(folder):
@@ -158,12 +160,17 @@ FLAGS = [
     ("keras_file", ["--network=nowhere.keras"], ["nowhere.keras"]),
     (
         "keras_garbage",
-        ["--network={files}/garbage.keras", "--network_options="],
+        ["--network={files}/garbage.keras", *OWN],
         ["garbage.keras cannot be loaded"],
     ),
     (
-        "keras_size",
+        "keras_weights",
         ["--network={files}/small.keras", "--network_options="],
+        ["--weights=none", "brings its own weights"],
+    ),
+    (
+        "keras_size",
+        ["--network={files}/small.keras", *OWN],
         ["--image_size=16", "8 x 8"],
     ),
     ("option", ["--network_options=depth=3"], ["'depth'", "width"]),
@@ -232,19 +239,19 @@ FLAGS = [
     (
         "base_data",
         ["--network={files}/small.keras", "--image_size=8"]
-        + ["--network_options=", "--base_recovery=data"],
+        + [*OWN, "--base_recovery=data"],
         ["--base_recovery=data", "--base_data"],
     ),
     (
         "base_data_classes",
         ["--network={files}/small.keras", "--image_size=8"]
-        + ["--network_options=", "--base_data={data}"],
+        + [*OWN, "--base_data={data}"],
         ["--base_data has 3 classes", "2"],
     ),
     (
         "base_is_task",
         ["--network={files}/small.keras", "--image_size=8"]
-        + ["--network_options=", "--base_task=colours"],
+        + [*OWN, "--base_task=colours"],
         ["--task=colours", "--base_task"],
     ),
     ("workdir_empty", ["--workdir="], ["--workdir="]),
