@@ -1,4 +1,4 @@
-"""The paper's networks, two tasks each, from the command line."""
+"""The paper's networks, and a transformer: two tasks, by command line."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,6 @@ def logits(workdir, number, task, images):
 @pytest.mark.parametrize(
     "network, options",
     [
-        ("mobilenet", "alpha=0.25"),
         ("vit", "width=16,depth=1,heads=2,dropout=0.1"),
         pytest.param("vgg16", "", marks=SLOW),
         pytest.param("vgg16_bn", "", marks=SLOW),
