@@ -155,20 +155,25 @@ class Training:
     def _working_images(self, order: np.ndarray) -> tf.data.Dataset:
         """Returns (number, padded images, heights and widths) of batches."""
 
+        size = self.preprocessing.working_size(self.image_size)
+        squashed = self.preprocessing.resize == "squash"
+
         def resize(image):
             image = images.working_image(
                 image, self.image_size, self.preprocessing
             )
+            if squashed:
+                return image, tf.constant([size, size])
             return image, tf.shape(image)[:2]
 
-        # Images differ in shape. One by one they would cost as much in
-        # Python as in decoding, so they are padded to travel together.
-        return (
-            self.source.decoded(order, resize)
-            .padded_batch(self.batch_size)
-            .enumerate()
-            .map(lambda step, batch: (step, *batch))
-        )
+        dataset = self.source.decoded(order, resize)
+        if squashed:
+            batches = dataset.batch(self.batch_size)
+        else:
+            # Images differ in shape. One by one they would cost as much in
+            # Python as in decoding, so they are padded to travel together.
+            batches = dataset.padded_batch(self.batch_size)
+        return batches.enumerate().map(lambda step, batch: (step, *batch))
 
     def _calling(self, function):
         """Returns a function of tensors that calls one of arrays."""
