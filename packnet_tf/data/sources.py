@@ -273,9 +273,15 @@ class EncodedSource(Source):
         indices = np.asarray(indices, np.int64)
         self._known()
         load = self.load_op(indices)
+
+        # Converting it to graph code would cost more than tracing it.
+        @tf.autograph.experimental.do_not_convert
+        def read(index):
+            image = load(index)
+            return image if then is None else then(image)
+
         return tf.data.Dataset.from_tensor_slices(indices).map(
-            lambda index: load(index) if then is None else then(load(index)),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            read, num_parallel_calls=tf.data.AUTOTUNE
         )
 
     def load_op(self, indices: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
