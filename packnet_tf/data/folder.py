@@ -42,7 +42,8 @@ class FolderSource(EncodedSource):
         return self._paths[index]
 
     def encoded(self, index: int) -> bytes:
-        return pathlib.Path(self._paths[index]).read_bytes()
+        with open(self._paths[index], "rb") as file:
+            return file.read()
 
     def fingerprint(self):
         return remembered.fingerprint(self._paths)
@@ -50,7 +51,7 @@ class FolderSource(EncodedSource):
     def read_op(self):
         # TensorFlow's own reading takes no turn at Python's lock.
         paths = self._path_tensor
-        return lambda index: tf.io.read_file(paths[index])
+        return lambda index: tf.io.read_file(tf.gather(paths, index))
 
 
 def read_folder(

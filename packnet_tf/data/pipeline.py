@@ -21,6 +21,9 @@ from packnet_tf.errors import DataError
 # Memory that the images of one data set may take, in bytes.
 CACHE_BYTES = 2 << 30
 
+# Converting functions to graph code costs more than tracing them.
+_as_it_is = tf.autograph.experimental.do_not_convert
+
 # Batches cut at the same time.
 _CUTTING = 2
 
@@ -104,13 +107,8 @@ class Training:
                 num_parallel_calls=_CUTTING,
             ).prefetch(2)
 
-        def cut_read(step, padded, sides):
-            working = [
-                image[:height, :width]
-                for image, (height, width) in zip(
-                    padded, sides.tolist(), strict=True
-                )
-            ]
+        def cut_read(step, padded, *sides):
+            working = _unpadded(padded, *sides)
 
             def keep(places):
                 for place, image in zip(places.tolist(), working, strict=True):
@@ -140,11 +138,10 @@ class Training:
         order = np.argsort(self.source.ids, kind="stable")
         done = 0
         if not (self._store.complete or self._store.refused):
-            for _, padded, sides in self._working_images(order):
-                for image, (height, width) in zip(
-                    padded.numpy(), sides.numpy(), strict=True
-                ):
-                    self._store.put(order[done], image[:height, :width])
+            for _, batch in self._working_images(order):
+                arrays = (part.numpy() for part in tf.nest.flatten(batch))
+                for image in _unpadded(*arrays):
+                    self._store.put(order[done], image)
                     done += 1
                 if self._store.refused:
                     break
@@ -153,22 +150,25 @@ class Training:
         return self._store.complete
 
     def _working_images(self, order: np.ndarray) -> tf.data.Dataset:
-        """Returns (number, padded images, heights and widths) of batches."""
+        """Returns numbered batches: (images) or (padded images, sides)."""
+        resize = functools.partial(
+            images.working_image,
+            image_size=self.image_size,
+            preprocessing=self.preprocessing,
+        )
 
-        def resize(image):
-            image = images.working_image(
-                image, self.image_size, self.preprocessing
-            )
+        def resize_all_sizes(image):
+            image = resize(image)
             return image, tf.shape(image)[:2]
 
-        # Images differ in shape. One by one they would cost as much in
-        # Python as in decoding, so they are padded to travel together.
-        return (
-            self.source.decoded(order, resize)
-            .padded_batch(self.batch_size)
-            .enumerate()
-            .map(lambda step, batch: (step, *batch))
-        )
+        if self.preprocessing.resize == "squash":
+            batches = self.source.decoded(order, resize).batch(self.batch_size)
+        else:
+            # Images differ in shape. One by one they would cost as much in
+            # Python as in decoding, so they are padded to travel together.
+            batches = self.source.decoded(order, resize_all_sizes)
+            batches = batches.padded_batch(self.batch_size)
+        return batches.enumerate()
 
     def _calling(self, function):
         """Returns a function of tensors that calls one of arrays."""
@@ -176,12 +176,27 @@ class Training:
         kinds = (tf.float32, tf.float32) if soft else (tf.uint8, tf.int32)
         shape = [None, self._classes] if soft else [None]
 
+        @_as_it_is
         def call(*arguments: Any):
-            pixels, labels = tf.numpy_function(function, arguments, kinds)
+            pixels, labels = tf.numpy_function(
+                function, tf.nest.flatten(arguments), kinds
+            )
             pixels = tf.ensure_shape(pixels, [None, size, size, 3])
             return tf.cast(pixels, tf.float32), tf.ensure_shape(labels, shape)
 
         return call
+
+
+def _unpadded(
+    padded: np.ndarray, sides: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Returns the images of a batch, of their own heights and widths."""
+    if sides is None:
+        return list(padded)
+    return [
+        image[:height, :width]
+        for image, (height, width) in zip(padded, sides.tolist(), strict=True)
+    ]
 
 
 def training(
@@ -271,7 +286,7 @@ def evaluation(
     dataset = tf.data.Dataset.zip(dataset, labels).batch(batch_size)
     if len(order) * image_size * image_size * 3 <= cache_bytes:
         dataset = dataset.cache()
-    return dataset.map(_to_float).prefetch(2)
+    return dataset.map(_as_it_is(_to_float)).prefetch(2)
 
 
 def evaluation_order(source: Source) -> np.ndarray:

@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 # What becomes of an image as soon as it is decoded.
 Then = Callable[[tf.Tensor], Any]
 
-_SCAN_CHUNK = 256
+_SCAN_CHUNK = 64
 
 
 def digest(content: bytes) -> int:
@@ -211,18 +211,21 @@ class EncodedSource(Source):
             np.zeros(len(self), np.uint64), np.zeros(len(self), bool), {}
         )
         # Threads help: reading and the digest do not hold Python's lock.
+        # Each takes many files, for handing one over takes as long as it.
+        chunks = [
+            range(start, min(start + _SCAN_CHUNK, len(self)))
+            for start in range(0, len(self), _SCAN_CHUNK)
+        ]
         with futures.ThreadPoolExecutor(4) as pool:
-            for start in range(0, len(self), _SCAN_CHUNK):
-                places = range(start, min(start + _SCAN_CHUNK, len(self)))
-                for i, one in zip(
-                    places, pool.map(self._scan_one, places), strict=True
-                ):
+            scanned = pool.map(lambda c: [*map(self._scan_one, c)], chunks)
+            for chunk, ones in zip(chunks, scanned, strict=True):
+                for i, one in zip(chunk, ones, strict=True):
                     if isinstance(one, str):
                         found.bad[i] = one
                     else:
                         found.ids[i], found.odd[i] = one
                 if progress is not None:
-                    progress(places.stop, len(self))
+                    progress(chunk.stop, len(self))
         self._scanned = found
         return found
 
@@ -270,9 +273,15 @@ class EncodedSource(Source):
         indices = np.asarray(indices, np.int64)
         self._known()
         load = self.load_op(indices)
+
+        # Converting it to graph code would cost more than tracing it.
+        @tf.autograph.experimental.do_not_convert
+        def read(index):
+            image = load(index)
+            return image if then is None else then(image)
+
         return tf.data.Dataset.from_tensor_slices(indices).map(
-            lambda index: load(index) if then is None else then(load(index)),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            read, num_parallel_calls=tf.data.AUTOTUNE
         )
 
     def load_op(self, indices: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:

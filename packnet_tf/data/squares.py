@@ -40,14 +40,15 @@ class Store:
         return self._found == len(self._images)
 
     def put(self, place: int, image: np.ndarray) -> None:
-        """Keeps a copy of an image; none if all of them would not fit.
+        """Keeps an image; none if all of them would not fit.
 
         Images have to come in an order that has nothing to do with their
         size: it is guessed from the first ones what all will take.
         """
         if self.refused or self._images[place] is not None:
             return
-        kept = image.copy()
+        # A part of a padded batch would keep all of that alive.
+        kept = np.ascontiguousarray(image)
         with self._lock:
             if self._images[place] is None:
                 self._images[place] = kept

@@ -230,7 +230,7 @@ def test_keys_choose_among_features(image_folder, data_dir):
     assert data.facts["image_key"] == "photo"
     again = tasks.reopen("own", data.facts, data_dir=data_dir)
     assert again.facts == data.facts and again.train._image_key == "photo"
-    with pytest.raises(DataError, match="--label_key=breed: .* label, kind"):
+    with pytest.raises(DataError, match="--label_key=breed: .* kind, label"):
         tasks.open_task(
             "own", "tfds:double", data_dir=data_dir, label_key="breed"
         )
