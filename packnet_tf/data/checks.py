@@ -77,7 +77,9 @@ def check(
         if bad:
             skipped += [part.describe(i) for i in bad]
             parts[name] = _without(part, bad)
-    checked = dataclasses.replace(data, **parts)
+    checked = dataclasses.replace(
+        data, train=parts["train"], test=parts["test"]
+    )
     if skipped:
         _say_skipped(skipped, say)
         checked = dataclasses.replace(
