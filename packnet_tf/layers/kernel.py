@@ -15,14 +15,17 @@ class MaskedKernel:
         name: The kernel's attribute, e.g. `"kernel"`.
         variable: The variable with the weights of all tasks.
         mask: The owner of each weight: 0 is free. Same shape.
-        prunable: Whether pruning takes weights of this kernel.
     """
 
     layer: Any
     name: str
     variable: keras.Variable
     mask: keras.Variable
-    prunable: bool
+
+    @property
+    def prunable(self) -> bool:
+        """Whether pruning takes weights of this kernel."""
+        return self.layer.is_prunable(self.name)
 
     @property
     def path(self) -> str:

@@ -153,6 +153,10 @@ class Masked(_Layer):
             )
         return getattr(self, f"{self.kernel_names[0]}_mask")
 
+    def is_prunable(self, kernel: str) -> bool:
+        """Whether pruning takes weights of the kernel of that name."""
+        return kernel in self._prunable_names()
+
     def masked_kernels(self) -> list[MaskedKernel]:
         """Returns the layer's kernels, in the order of `kernel_names`.
 
@@ -164,7 +168,6 @@ class Masked(_Layer):
                 f"Layer {self.name!r} has no kernels yet; build its model, or "
                 "call it on an input, first."
             )
-        prunable = self._prunable_names()
         kernels = []
         for name in self.kernel_names:
             variable = self.__dict__.get(f"_{name}")
@@ -175,7 +178,6 @@ class Masked(_Layer):
                         name=name,
                         variable=variable,
                         mask=getattr(self, f"{name}_mask"),
-                        prunable=name in prunable,
                     )
                 )
         return kernels
