@@ -88,7 +88,8 @@ def run_packnet(folder):
 def run_plain(task, frozen):
     """Fine-tunes a network of its own, or a classifier on a frozen one."""
     options = _options(task)
-    data = workflow.prepare(_data(task), _SIZE, options)
+    opened = _data(task)
+    data = workflow.prepare(opened, _SIZE, options)
     network = build(
         "mobilenet",
         image_size=_SIZE,
@@ -110,7 +111,8 @@ def run_plain(task, frozen):
     for epoch in range(epochs):
         model.fit(data.train.epoch(epoch), verbose=0, shuffle=False)
     validation = workflow.accuracy(model, data.validation)
-    return validation, workflow.accuracy(model, data.test)
+    test = workflow.prepare_test(opened, _SIZE, options)
+    return validation, workflow.accuracy(model, test)
 
 
 def table():

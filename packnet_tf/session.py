@@ -21,7 +21,14 @@ from packnet_tf.options import (
     check_batch_size,
 )
 from packnet_tf.workdir import StateInfo, Workdir
-from packnet_tf.workflow import Prepared, TaskRun, accuracy, forecast, prepare
+from packnet_tf.workflow import (
+    Prepared,
+    TaskRun,
+    accuracy,
+    forecast,
+    prepare,
+    prepare_test,
+)
 
 Say = Callable[[str], None]
 _PROBES = 8
@@ -194,7 +201,7 @@ class Session:
             record = run.run(again=again)
             if net.phase != "packed":
                 return {**record, "net": net}
-            return self._commit(net, prepared, options, record)
+            return self._commit(net, data, prepared, options, record)
 
     def _build_network(self, seed: int) -> Network | None:
         """Builds the network, once, where its states do not hold it yet."""
@@ -289,11 +296,12 @@ class Session:
         )
         return state
 
-    def _commit(self, net, prepared, options, record) -> dict[str, Any]:
+    def _commit(self, net, data, prepared, options, record) -> dict[str, Any]:
         metrics = dict(record["metrics"])
-        if prepared.test is not None:
+        test = prepare_test(data, self.network.image_size, options)
+        if test is not None:
             # The one look at the test split, when nothing can follow it.
-            metrics["test_accuracy"] = accuracy(net, prepared.test)
+            metrics["test_accuracy"] = accuracy(net, test)
         metrics["capacity_left"] = net.capacity
         facts = {
             "options": dataclasses.asdict(options),
