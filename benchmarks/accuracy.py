@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from packnet_tf.data import open_task
 from packnet_tf.networks import build
 from packnet_tf.options import NetworkOptions, TaskOptions
-from packnet_tf.preparation import prepare
+from packnet_tf.preparation import prepare, prepare_test
 from packnet_tf.replicas import make_strategy
 from packnet_tf.schedules import make_optimizer
 from packnet_tf.scoring import accuracy
@@ -96,7 +96,8 @@ def run_packnet(folder):
 def run_plain(task, frozen):
     """Fine-tunes a network of its own, or a classifier on a frozen one."""
     options = _options(task)
-    data = prepare(_data(task), _SIZE, options)
+    opened = _data(task)
+    data = prepare(opened, _SIZE, options)
     network = build(
         "mobilenet",
         image_size=_SIZE,
@@ -118,7 +119,8 @@ def run_plain(task, frozen):
     for epoch in range(epochs):
         model.fit(data.train.epoch(epoch), verbose=0, shuffle=False)
     validation = accuracy(model, data.validation)
-    return validation, accuracy(model, data.test)
+    test = prepare_test(opened, _SIZE, options)
+    return validation, accuracy(model, test)
 
 
 def table():

@@ -1,7 +1,6 @@
 """A task's data, split and ready to train on."""
 
 import dataclasses
-import functools
 from typing import Any
 
 from packnet_tf.data import pipeline, splits
@@ -21,7 +20,6 @@ class Prepared:
         train: The training pipeline: `train.epoch(n)` is a data set.
         steps: Steps of an epoch.
         validation: Evaluation data set, or None.
-        test: Evaluation data set of the test split, or None.
         facts: What the manifest records of the data.
     """
 
@@ -30,7 +28,6 @@ class Prepared:
     train: Any
     steps: int
     validation: Any
-    test: Any
     facts: dict[str, Any]
 
 
@@ -39,8 +36,8 @@ def prepare(
 ) -> Prepared:
     """Splits a task's data and builds its pipelines.
 
-    The validation images come out of the training split; the test split
-    goes to `test` alone, which no phase reads.
+    The validation images come out of the training split. The test split is
+    not in the result: no phase can read it (see `prepare_test`).
 
     Args:
         data: The opened task.
@@ -66,19 +63,16 @@ def prepare(
         data.preprocessing,
         augmentation=augmentation,
     )
-    evaluation = functools.partial(
-        pipeline.evaluation,
-        image_size=image_size,
-        batch_size=options.batch_size,
-        preprocessing=data.preprocessing,
-    )
     return Prepared(
         name=data.name,
         class_names=tuple(data.class_names),
         train=training,
         steps=training.steps,
-        validation=evaluation(validation) if len(validation) else None,
-        test=None if data.test is None else evaluation(data.test),
+        validation=(
+            _evaluation(validation, data, image_size, options)
+            if len(validation)
+            else None
+        ),
         facts={
             "classes": data.classes,
             "train": len(train),
@@ -87,4 +81,23 @@ def prepare(
             **data.facts,
             **augmentation.to_facts(),
         },
+    )
+
+
+def prepare_test(data: TaskData, image_size: int, options: TaskOptions) -> Any:
+    """Returns the evaluation data set of the test split, or None.
+
+    Args:
+        data: The opened task.
+        image_size: Height and width in pixels.
+        options: Batch size.
+    """
+    if data.test is None:
+        return None
+    return _evaluation(data.test, data, image_size, options)
+
+
+def _evaluation(source, data, image_size, options):
+    return pipeline.evaluation(
+        source, image_size, options.batch_size, data.preprocessing
     )

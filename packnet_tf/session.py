@@ -20,7 +20,7 @@ from packnet_tf.options import (
     check_batch_size,
 )
 from packnet_tf.packing import Packing
-from packnet_tf.preparation import Prepared, prepare
+from packnet_tf.preparation import Prepared, prepare, prepare_test
 from packnet_tf.scoring import accuracy
 from packnet_tf.workdir import StateInfo, Workdir
 from packnet_tf.workflow import TaskRun
@@ -194,7 +194,7 @@ class Session:
             record = run.run(again=again)
             if net.phase != "packed":
                 return {**record, "net": net}
-            state = self._commit(net, prepared, options, record)
+            state = self._commit(net, data, prepared, options, record)
             return self._packing.places(state, options.task)
 
     def _build_network(self, seed: int) -> Network | None:
@@ -274,11 +274,12 @@ class Session:
             },
         )
 
-    def _commit(self, net, prepared, options, record) -> StateInfo:
+    def _commit(self, net, data, prepared, options, record) -> StateInfo:
         metrics = dict(record["metrics"])
-        if prepared.test is not None:
+        test = prepare_test(data, self.network.image_size, options)
+        if test is not None:
             # The one look at the test split, when nothing can follow it.
-            metrics["test_accuracy"] = accuracy(net, prepared.test)
+            metrics["test_accuracy"] = accuracy(net, test)
         facts = {
             "options": dataclasses.asdict(options),
             "pruning": record["pruning"],

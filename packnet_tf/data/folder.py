@@ -61,7 +61,8 @@ def read_folder(
     """Opens an image folder.
 
     The index of a class is the place of its folder in sorted order, as in
-    `keras.utils.image_dataset_from_directory`.
+    `keras.utils.image_dataset_from_directory`. Folders of folders are classes
+    too, of names such as `dogs/husky`.
 
     Args:
         path: Folder that holds `train`, `test` or both, each with a folder
@@ -112,11 +113,8 @@ def read_folder(
 
 def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     """Returns the image files of each class, both in sorted order."""
-    names = sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    found = dict(sorted(_folders_below(folder).items()))
+    names = list(found)
     if not names:
         raise DataError(
             f"The data folder {folder} holds no class folders; expected "
@@ -127,7 +125,6 @@ def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             f"The data folder {folder} holds one class only ({names[0]!r}); "
             "a task needs two or more."
         )
-    found = {name: image_files(folder / name) for name in names}
     empty = [name for name, files in found.items() if not files]
     if len(empty) == len(names):
         raise DataError(
@@ -139,6 +136,26 @@ def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             f"The class folder(s) {_named(empty)} of {folder} hold no images "
             f"({', '.join(images.EXTENSIONS)}); fill or remove them."
         )
+    return found
+
+
+def _folders_below(
+    folder: pathlib.Path, above: str = ""
+) -> dict[str, list[pathlib.Path]]:
+    """Returns the image files of all folders that can be classes, by name."""
+    found: dict[str, list[pathlib.Path]] = {}
+    for entry in folder.iterdir():
+        if not entry.is_dir() or entry.name.startswith("."):
+            continue
+        name = above + entry.name
+        files, inner = image_files(entry), _folders_below(entry, f"{name}/")
+        if files:
+            found[name] = files
+            # An empty folder beside images is no class.
+            inner = {key: images for key, images in inner.items() if images}
+        elif not inner:
+            found[name] = []
+        found.update(inner)
     return found
 
 

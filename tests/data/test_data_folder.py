@@ -106,6 +106,18 @@ def test_many_different_classes_are_cut_short(image_folder):
         read_folder(root)
 
 
+def test_nested_class_names(image_folder):
+    root = image_folder(classes=("wolf", "dogs/husky", "dogs/poodle"))
+    (root / "train" / "wolf" / "notes").mkdir()
+    train = read_folder(root)["train"]
+    assert train.class_names == ("dogs/husky", "dogs/poodle", "wolf")
+    assert train.describe(4).endswith("train/dogs/poodle/000.jpg")
+    shutil.rmtree(root / "train" / "dogs" / "husky")
+    (root / "train" / "dogs" / "husky").mkdir()
+    with pytest.raises(DataError, match="'dogs/husky' of .* hold no images"):
+        read_folder(root)
+
+
 def test_errors_are_one_line(tmp_path):
     with pytest.raises(DataError) as caught:
         read_folder(tmp_path)

@@ -106,6 +106,31 @@ def test_exif_orientation_is_honoured(orientation):
     assert np.array_equal(decoded(content), np.asarray(flat))
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_look_at_the_markers_agrees_with_pillow(options, monkeypatch):
+    for mode in ("RGB", "L", "CMYK"):
+        image = Image.fromarray(pixels(60, 90)).convert(mode)
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        for more in ({}, {"exif": exif}, {"comment": b"x" * 70}):
+            content = encoded(image, "JPEG", **options, **more)
+            found = images.needs_conversion(content)
+            with monkeypatch.context() as patch:
+                patch.setattr(images, "_is_plain_jpeg", lambda _: False)
+                assert images.needs_conversion(content) == found
+            assert found == (mode == "CMYK" or "exif" in more)
+
+
+def test_resizing_is_tensorflows():
+    for size in ((60, 90), (33, 31), (200, 150)):
+        image = pixels(*size)
+        work = images.working_image(image, 28, images.Preprocessing())
+        expected = tf.image.resize(
+            image, work.shape[:2], "bilinear", antialias=True
+        )
+        assert np.array_equal(work, np.rint(expected).astype(np.uint8))
+
+
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff"])
 def test_bytes_that_are_no_image_are_refused(content):
     with pytest.raises(DataError, match="not an image of a known kind"):
