@@ -1,8 +1,10 @@
 """All that can be wrong with a task's images, found before training."""
 
+import contextlib
 import dataclasses
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -172,17 +174,37 @@ def _decode(
         .prefetch(1)
     )
     done = len(scanned.bad)
-    for indices, found in decoded:
-        sides[indices.numpy()] = found.numpy()
-        done += len(indices)
-        if progress is not None:
-            progress(done, count)
+    with _no_errors_shown():
+        for indices, found in decoded:
+            sides[indices.numpy()] = found.numpy()
+            done += len(indices)
+            if progress is not None:
+                progress(done, count)
     for index in places.tolist():
         if not sides[index].any():
             scanned.bad[index] = _CORRUPT
     if progress is not None and done < count:
         progress(count, count)
     return sides
+
+
+@contextlib.contextmanager
+def _no_errors_shown() -> Iterator[None]:
+    """Keeps what the JPEG library says of bad images from the terminal.
+
+    It writes to the process's stderr itself, without the name of a file;
+    the error that is raised has it.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def _without(source: Source, bad: dict[int, DataError]) -> Source:

@@ -167,7 +167,8 @@ def _keys(builder: Any, given: Mapping[str, str | None]) -> dict[str, str]:
         ("label", kinds.ClassLabel, "label"),
         ("box", kinds.BBoxFeature, "bbox"),
     ):
-        names = [n for n, f in features.items() if isinstance(f, kind)]
+        # Sorted: TFDS gives features in no fixed order.
+        names = sorted(n for n, f in features.items() if isinstance(f, kind))
         wanted = given.get(role)
         if wanted is not None and wanted not in names:
             raise DataError(
