@@ -22,35 +22,29 @@ def pack_and_check(backbone, x, folder, **options):
     return two_tasks.check_files(net, packed, x, folder)
 
 
+# Deep networks take long to trace: a minute each.
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "make",
+    ("make", "options"),
     [
-        lambda: keras.applications.MobileNetV2(
-            (32, 32, 3),
-            alpha=0.35,
-            include_top=False,
-            weights=None,
-            pooling="avg",
-        ),
-        pytest.param(
-            lambda: keras.applications.MobileNetV3Large(
-                (32, 32, 3),
-                alpha=0.75,
-                minimalistic=True,
-                weights=None,
-                include_top=False,
-                pooling="max",
-            ),
-            marks=pytest.mark.slow,
+        (keras.applications.MobileNetV2, {"alpha": 0.35}),
+        (
+            keras.applications.MobileNetV3Large,
+            {"alpha": 0.75, "minimalistic": True},
         ),
     ],
-    ids=["mobilenet_v2", "mobilenet_v3_large"],
 )
-def test_keras_applications(make, tmp_path):
+def test_keras_applications(make, options, tmp_path):
     keras.utils.set_random_seed(0)
     images = RNG.uniform(0, 255, (8, 32, 32, 3)).astype("float32")
-    # Deep networks take long to trace; one phase of training has to do.
-    net, packed = two_tasks.pack_two(make(), images, retrain=False)
+    backbone = make(
+        (32, 32, 3),
+        include_top=False,
+        weights=None,
+        pooling="avg",
+        **options,
+    )
+    net, packed = two_tasks.pack_two(backbone, images, retrain=False)
     two_tasks.check_files(net, packed, images, tmp_path, extract=False)
 
 
