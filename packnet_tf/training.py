@@ -114,8 +114,8 @@ class ProtectedTraining(keras.Model):
             if optimizer is not None:
                 check_optimizer(optimizer, strategy.num_replicas_in_sync)
             # Keras would keep the last task's where there are none now.
-            vars(self).update(loss=None, _compile_loss=None)
-            vars(self).update(_compile_metrics=None)
+            self.__dict__.update(loss=None, _compile_loss=None)
+            self.__dict__.update(_compile_metrics=None)
             super().compile(optimizer, loss, *args, **kwargs)
         book = self._training_book
         book.functions.clear()
