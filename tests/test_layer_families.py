@@ -83,6 +83,15 @@ FAMILIES = {
     ),
 }
 family = pytest.mark.parametrize("name", FAMILIES)
+# The same, where what others cover already is left to the slow tests.
+LONG = ("attention_scores", "bidirectional", "cells")
+family_but_long = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
+        for name in FAMILIES
+    ],
+)
 
 
 def batch(name, seed=0):
@@ -198,7 +207,7 @@ def test_twin_has_the_bytes_of_the_stock_layer(name):
     assert not same(hidden, twin(x))
 
 
-@family
+@family_but_long
 def test_round_trips(name, tmp_path):
     model, x = own(model_of(name, masked=True)), batch(name)
     before = [np.asarray(v) for v in model.weights]
@@ -253,7 +262,7 @@ def packed(name):
     return net, x, before
 
 
-@family
+@family_but_long
 def test_two_tasks(name):
     net, x, before = packed(name)
     for kernel in kernels_of(net.backbone):
