@@ -29,7 +29,9 @@ FOREIGN_FLAGS = {
     "logdir",
     "model_config_file",
     "no-deps",
+    "output",
     "rest_api_port",
+    "saved-model",
     "wheel-dir",
 }
 
