@@ -19,7 +19,7 @@ OPTIONS = {
     "stochastic_depth": 0.3,
 }
 KINDS = ("stock", "hub")
-PRIVATE = ("per_task", "frozen")
+SLOW = pytest.mark.slow
 
 
 def stock():
@@ -113,8 +113,15 @@ def test_conversion_keeps_the_bytes(kind):
     assert not found.skipped
 
 
-@pytest.mark.parametrize("private", PRIVATE)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind, private",
+    [
+        ("stock", "per_task"),
+        ("stock", "frozen"),
+        ("hub", "per_task"),
+        pytest.param("hub", "frozen", marks=SLOW),
+    ],
+)
 def test_a_second_task_leaves_the_first_as_it_is(kind, private, tmp_path):
     net = trained(kind, private, names=("first",))
     before = answers(net, "first")
@@ -138,13 +145,18 @@ def test_a_second_task_leaves_the_first_as_it_is(kind, private, tmp_path):
     assert answers(loaded, "first") == before
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_training_with_dropout_is_repeatable(kind):
-    net, again, other = (trained(kind, seed=seed) for seed in (0, 0, 1))
+def test_training_with_dropout_is_repeatable():
+    def fitted(seed):
+        keras.utils.set_random_seed(seed)
+        net = PackNet(stock())
+        net.add_task("only", 3)
+        net.compile("adamw", "sparse_categorical_crossentropy")
+        net.fit(pixels(16), np.arange(16) % 3, batch_size=8, verbose=0)
+        return net
+
+    net, again, other = fitted(0), fitted(0), fitted(1)
     assert state(net) == state(again)
-    assert [t.digest for t in net.tasks] == [t.digest for t in again.tasks]
     assert state(net) != state(other)
-    # It was at work: without it, the same seed leads elsewhere.
-    x = pixels()
-    drawn = [np.asarray(net(x, training=True)).tobytes() for _ in range(2)]
-    assert drawn[0] != drawn[1]
+    # It is at work: the same images give other answers each time.
+    drawn = [np.asarray(net(pixels(), training=True)) for _ in range(2)]
+    assert drawn[0].tobytes() != drawn[1].tobytes()
