@@ -339,7 +339,9 @@ def no_data(entry: TaskEntry) -> DataError:
 
 def table() -> str:
     """Returns all known tasks as a table of text, a line each."""
-    rows = [("task", "classes", "train", "test", "data", "needs")]
+    rows: list[tuple[str, ...]] = [
+        ("task", "classes", "train", "test", "data", "needs")
+    ]
     shown: set[str] = set()
     for entry in _REGISTRY.values():
         head = entry.name.partition(".")[0]

@@ -53,7 +53,7 @@ def remember(key: str, arrays: Mapping[str, np.ndarray]) -> None:
         with tempfile.NamedTemporaryFile(
             dir=path.parent, suffix=".npz", delete=False
         ) as file:
-            np.savez(file, **arrays)
+            np.savez(file, **dict(arrays))  # type: ignore[arg-type]
         os.replace(file.name, path)
 
 

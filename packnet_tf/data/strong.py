@@ -137,9 +137,9 @@ class Augmentation:
                 # The label follows the pixels that are left.
                 share[row] = 1 - (bottom - top) * (right - left) / size**2
             else:
-                own = np.float32(share[row])
-                mixed[row] *= own
-                mixed[row] += (1 - own) * other
+                kept = np.float32(share[row])
+                mixed[row] *= kept
+                mixed[row] += (1 - kept) * other
         one_hot = np.eye(classes, dtype=np.float32)[labels]
         own = share.astype(np.float32)[:, None]
         return mixed, own * one_hot + (1 - own) * np.roll(one_hot, -1, axis=0)
