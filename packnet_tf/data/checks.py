@@ -61,9 +61,10 @@ def check(
         )
     if batch_size is not None and data.train is not None:
         pipeline.check_batch(len(data.train), batch_size)
-    parts = {"train": data.train, "test": data.test}
+    parts: dict[str, Any] = {"train": data.train, "test": data.test}
     total = sum(len(part) for part in parts.values() if part is not None)
-    done, skipped = 0, []
+    done = 0
+    skipped: list[str] = []
     for name, part in parts.items():
         if part is None:
             continue
@@ -74,7 +75,10 @@ def check(
 
         bad = find_bad(part, report)
         if bad and not skip_corrupt:
-            raise next(iter(bad.values()))
+            first = next(iter(bad.values()))
+            raise DataError(
+                f"{first} Or leave such images out with --skip_corrupt."
+            ) from first
         done += len(part)
         if bad:
             skipped += [part.describe(i) for i in bad]

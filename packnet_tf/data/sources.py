@@ -265,8 +265,9 @@ class EncodedSource(Source):
     def error(self, index: int, text: str) -> DataError:
         """Returns the error of an example, with its name and a remedy."""
         return DataError(
-            f"{self.describe(index)}: {text} Replace or remove it, or give "
-            "--skip_corrupt.".replace("\n", " ")
+            f"{self.describe(index)}: {text} Replace or remove it.".replace(
+                "\n", " "
+            )
         )
 
     def decoded(self, indices, then=None):
