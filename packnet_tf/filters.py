@@ -24,8 +24,6 @@ from packnet_tf.errors import PackNetError
 # tasks alone, so that it was never the task's.
 OWNED, FREED, OTHERS = 1, ownership.FREE, 2
 
-_BLOCK = 1 << 18  # weights worked on at a time
-
 
 @dataclasses.dataclass(frozen=True)
 class Channels:
@@ -141,10 +139,9 @@ class _Numbers:
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yields blocks of the flattened kernel and their channels."""
-        for start in range(0, self._size, _BLOCK):
-            stop = min(start + _BLOCK, self._size)
-            places = np.arange(start, stop)
-            channel = np.zeros(stop - start, np.int64)
+        for block in ownership.blocks(self._size):
+            places = np.arange(block.start, block.stop)
+            channel = np.zeros(places.size, np.int64)
             for apart, size, step in self._parts:
                 channel += places // apart % size * step
-            yield slice(start, stop), channel
+            yield block, channel

@@ -21,7 +21,6 @@ from packnet_tf.errors import PackNetError
 # What kernels can hold; all but the last are exact as float32.
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
-_BLOCK = 1 << 18  # weights worked on at a time
 _DIGIT = 16  # bits of a key counted at a time
 
 
@@ -64,12 +63,12 @@ class Ranked:
         infinity = np.array(np.inf, kind).view(integer)
         everything = np.asarray(self.values).reshape(-1)
         mask = np.asarray(self.mask).reshape(-1)
-        for start in range(0, everything.size, _BLOCK):
-            own = mask[start : start + _BLOCK] == self.owner
-            if 0 <= self.kept - start < own.size:
-                own[self.kept - start] = False
+        for block in ownership.blocks(everything.size):
+            own = mask[block] == self.owner
+            if block.start <= self.kept < block.stop:
+                own[self.kept - block.start] = False
             # compress, not values[own]: several times faster.
-            values = np.compress(own, everything[start : start + _BLOCK])
+            values = np.compress(own, everything[block])
             keys = values.astype(kind, copy=False).view(integer) & ~sign
             if keys.max(initial=0) > infinity:
                 raise PackNetError(
@@ -77,7 +76,7 @@ class Ranked:
                     "training has diverged. Train again with a lower learning "
                     "rate."
                 )
-            yield start, own, keys
+            yield block.start, own, keys
 
     def without_last(self, kind: np.dtype) -> "Ranked":
         """Returns these weights without the one that is ranked last."""
