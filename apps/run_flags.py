@@ -32,6 +32,7 @@ def _quiet() -> Iterator[None]:
 with _quiet():
     import tensorflow as tf
 
+from packnet_tf.data.tasks import CROPS
 from packnet_tf.errors import FlagError, PackNetError
 from packnet_tf.options import (
     OPTIMIZERS,
@@ -243,7 +244,7 @@ def define_data_flags() -> None:
     flags.DEFINE_enum(
         "crop",
         None,
-        ["bbox", "none"],
+        list(CROPS),
         "Cut images to their bounding boxes and squash them, or do not; by "
         "default as the paper does with the task.",
     )

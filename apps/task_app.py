@@ -51,21 +51,19 @@ def main(*, again: bool = False) -> None:
     line = session.check(
         options, base_data=base_data is not None, again=again
     )
-    data = check(
-        data,
-        options.batch_size,
-        skip_corrupt=flag.skip_corrupt,
-        say=print,
-        progress=progress_bar(options.task),
-    )
-    if base_data is not None:
-        base_data = check(
-            base_data,
+
+    def checked(opened):
+        return check(
+            opened,
             options.batch_size,
             skip_corrupt=flag.skip_corrupt,
             say=print,
-            progress=progress_bar(network.base_task),
+            progress=progress_bar(opened.name),
         )
+
+    data = checked(data)
+    if base_data is not None:
+        base_data = checked(base_data)
     if line:
         print(line, flush=True)
     record = session.run(data, options, base_data, again=again)

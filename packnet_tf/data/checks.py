@@ -216,7 +216,7 @@ def _without(source: Source, bad: dict[int, DataError]) -> Source:
     """Returns the images of a source that are not bad."""
     files, _ = source.base()
     if isinstance(files, EncodedSource):
-        files.without_bad()
+        files.leave_out_bad()
     return source.subset(
         np.array([i for i in range(len(source)) if i not in bad], np.int64)
     )

@@ -81,18 +81,6 @@ class Source(abc.ABC):
             them, in the order of `indices`, read in parallel.
         """
 
-    def scan(self, progress: Progress | None = None) -> None:
-        """Reads all examples once, as far as identity and kind need it.
-
-        Args:
-            progress: Called now and then with examples done and all.
-
-        Raises:
-            DataError: Naming the example that is no image.
-        """
-        del progress
-        _ = self.ids
-
     def base(self) -> tuple["Source", np.ndarray]:
         """Returns the source that this one is a part of, and its places."""
         return self, np.arange(len(self))
@@ -140,9 +128,6 @@ class Subset(Source):
 
     def decoded(self, indices, then=None):
         return self._whole.decoded(self._indices[np.asarray(indices)], then)
-
-    def scan(self, progress: Progress | None = None) -> None:
-        self._whole.scan(progress)
 
 
 @dataclasses.dataclass
@@ -196,15 +181,8 @@ class EncodedSource(Source):
     def ids(self) -> np.ndarray:
         return self._known().ids
 
-    def scan(self, progress: Progress | None = None) -> None:
-        self._known(progress)
-
-    def survey(self, progress: Progress | None = None) -> "Scanned":
-        """Returns what reading every file once tells; nothing is decoded.
-
-        Args:
-            progress: Called now and then with files done and all.
-        """
+    def survey(self) -> Scanned:
+        """Returns what reading every file once tells; nothing is decoded."""
         if self._scanned is not None:
             return self._scanned
         found = Scanned(
@@ -224,30 +202,24 @@ class EncodedSource(Source):
                         found.bad[i] = one
                     else:
                         found.ids[i], found.odd[i] = one
-                if progress is not None:
-                    progress(chunk.stop, len(self))
         self._scanned = found
         return found
 
-    def know(self, scanned: "Scanned") -> None:
+    def know(self, scanned: Scanned) -> None:
         """Takes over what is known of the files from another time."""
         self._scanned = scanned
 
-    def without_bad(self) -> Source:
-        """Returns the examples that are not known to be bad."""
-        bad = self.survey().bad
-        self._left_out = frozenset(bad)
-        return self.subset(
-            np.array([i for i in range(len(self)) if i not in bad], np.int64)
-        )
+    def leave_out_bad(self) -> None:
+        """Lets bad files be: who uses this source leaves them out."""
+        self._left_out = frozenset(self.survey().bad)
 
     def fingerprint(self) -> str | None:
         """Returns what changes when the files do; None if that is unknown."""
         return None
 
-    def _known(self, progress: Progress | None = None) -> "Scanned":
+    def _known(self) -> Scanned:
         """Returns what is known of the files; bad ones must be left out."""
-        found = self.survey(progress)
+        found = self.survey()
         for index, text in found.bad.items():
             if index not in self._left_out:
                 raise self.error(index, text)

@@ -44,11 +44,9 @@ class TfdsSource(EncodedSource):
         self._image_key = keys["image"]
         self._decoders = {self._image_key: decode.SkipDecoding()}
         self._features = features
-        self._files = [
-            str(piece.filename)
-            for piece in _instructions(builder, split)
-        ]
-        self._records = _records(builder, split)
+        instructions = _instructions(builder, split)
+        self._files = [str(piece.filename) for piece in instructions]
+        self._records = _records(builder, instructions)
         count = len(self._records)
         if not count:
             raise DataError(f"The data set {self.origin} has no examples.")
@@ -203,9 +201,8 @@ def _instructions(builder: Any, split: str) -> Any:
         ) from error
 
 
-def _records(builder: Any, split: str) -> Any:
-    """Returns the serialized examples of a split, by number."""
-    instructions = _instructions(builder, split)
+def _records(builder: Any, instructions: Any) -> Any:
+    """Returns the serialized examples of `_instructions`, by number."""
     form = getattr(builder.info.file_format, "value", None)
     if form == "tfrecord":
         return RecordFiles(
