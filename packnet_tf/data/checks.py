@@ -278,14 +278,17 @@ def progress_bar(title: str) -> Progress:
     Args:
         title: What the line begins with.
     """
-    terminal = sys.stderr.isatty()
+    # Of its own, so that it is seen while stderr is silenced.
+    terminal = None
+    if sys.stderr.isatty():
+        terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w")
 
     def show(done: int, total: int) -> None:
-        if terminal:
+        if terminal is not None:
             filled = 20 * done // max(total, 1)
             bar = "=" * filled + "." * (20 - filled)
             end = "\n" if done >= total else ""
-            sys.stderr.write(f"\r  {title} [{bar}] {done}/{total}{end}")
-            sys.stderr.flush()
+            terminal.write(f"\r  {title} [{bar}] {done}/{total}{end}")
+            terminal.flush()
 
     return show

@@ -1,5 +1,6 @@
 """Tests of packnet_tf/data/checks.py."""
 
+import os
 import shutil
 
 import numpy as np
@@ -183,6 +184,26 @@ def test_only_images_of_28_pixels_are_permuted(image_folder):
     data = open_task("permuted_mnist/1", (x, np.arange(6) % 2))
     with pytest.raises(DataError, match="images of 8 x 8 pixels"):
         checks.check(data)
+
+
+def test_bar_is_seen_during_the_check(image_folder, monkeypatch):
+    data = open_task("own", str(image_folder()))
+    main, terminal = os.openpty()
+    kept = os.dup(2)
+    # The process's stderr itself, which is silenced meanwhile.
+    os.dup2(terminal, 2)
+    try:
+        with open(2, "w", closefd=False) as screen:
+            monkeypatch.setattr(checks.sys, "stderr", screen)
+            checks.check(data, progress=checks.progress_bar("looking"))
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    os.set_blocking(main, False)
+    shown = os.read(main, 10_000).decode()
+    os.close(main)
+    os.close(terminal)
+    assert "looking [" in shown and "24/24" in shown
 
 
 def test_bar_is_quiet_without_a_terminal(capsys):
