@@ -98,6 +98,24 @@ def check_share(network: str, option: str, value: Any) -> None:
         )
 
 
+def check_image_size(network: str, image_size: int, least: int) -> None:
+    """Refuses images that are too small for a network.
+
+    Args:
+        network: Name of the network, for the message.
+        image_size: Height and width, in pixels.
+        least: The smallest that can be used.
+
+    Raises:
+        NetworkError: If it is less.
+    """
+    if image_size < least:
+        raise NetworkError(
+            f"--image_size={image_size}: {network} takes {least} pixels or "
+            "more."
+        )
+
+
 def check_at_least(network: str, option: str, value: Any, least: int) -> None:
     """Refuses an option's value if it is too small.
 

@@ -2,9 +2,12 @@
 
 import keras
 
-from packnet_tf.errors import NetworkError
 from packnet_tf.networks import preprocessing
-from packnet_tf.networks.options import check_at_least, check_share
+from packnet_tf.networks.options import (
+    check_at_least,
+    check_image_size,
+    check_share,
+)
 
 MIN_IMAGE_SIZE = 8
 
@@ -26,11 +29,7 @@ def cnn(image_size: int, width: int = 48, dropout: float = 0.0) -> keras.Model:
     Raises:
         NetworkError: If an argument is out of its range.
     """
-    if image_size < MIN_IMAGE_SIZE:
-        raise NetworkError(
-            f"--image_size={image_size}: cnn takes {MIN_IMAGE_SIZE} pixels or "
-            "more."
-        )
+    check_image_size("cnn", image_size, MIN_IMAGE_SIZE)
     check_at_least("cnn", "width", width, 1)
     check_share("cnn", "dropout", dropout)
     images = keras.Input((image_size, image_size, 3), name="images")

@@ -3,6 +3,7 @@
 import keras
 
 from packnet_tf.errors import NetworkError
+from packnet_tf.networks.options import check_at_least, check_image_size
 
 MIN_IMAGE_SIZE = 32
 # Filters of the convolutions between two poolings: VGG's configuration D.
@@ -46,16 +47,8 @@ def vgg16_bn(
             f"--weights={weights}: Keras Applications publishes none for "
             f"{name}; use --weights=none, or the path of a weights file."
         )
-    if min(input_shape[:2]) < MIN_IMAGE_SIZE:
-        raise NetworkError(
-            f"--image_size={min(input_shape[:2])}: {name} takes "
-            f"{MIN_IMAGE_SIZE} pixels or more."
-        )
-    if classes < 1:
-        raise NetworkError(
-            f"--network_options: classes={classes} of {name} has to be 1 or "
-            "more."
-        )
+    check_image_size(name, min(input_shape[:2]), MIN_IMAGE_SIZE)
+    check_at_least(name, "classes", classes, 1)
     layers = keras.layers
     x = images = keras.Input(input_shape)
     for block, filters in enumerate(_BLOCKS, 1):
