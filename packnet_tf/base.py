@@ -88,17 +88,24 @@ class BaseRun:
             "weights are pruned"
         )
         if options.base_recovery != "none":
-            with _kernels_kept(net if distill else None):
-                self._recover(net, teacher)
+            self._recover(net, teacher)
         task.activation = "softmax"
         net.pack()
         return net
 
     def _recover(self, net: PackNet, teacher: "_Teacher | None") -> None:
+        if teacher is None:
+            self._train(net, self._data.train.epoch, self._data.train.loss)
+            return
+
+        def answered(epoch):
+            return teacher.label(self._data.train.epoch(epoch))
+
+        with _kernels_kept(net):
+            self._train(net, answered, relative_error)
+
+    def _train(self, net: PackNet, batches: Callable, loss: Any) -> None:
         options = self._options
-        loss: Any = self._data.train.loss
-        if teacher is not None:
-            loss = relative_error
         keras.utils.set_random_seed(self._seed)
         net.compile(
             make_optimizer(
@@ -127,10 +134,6 @@ class BaseRun:
             record = self.record = checkpoints.restore(self._folder, net)
             self._say(f"  going on after epoch {record['epoch']}")
 
-        def batches(epoch):
-            images = self._data.train.epoch(epoch)
-            return images if teacher is None else teacher.label(images)
-
         run_epochs(
             net,
             record,
@@ -143,7 +146,7 @@ class BaseRun:
 
 
 @contextlib.contextmanager
-def _kernels_kept(net: PackNet | None) -> Iterator[None]:
+def _kernels_kept(net: PackNet) -> Iterator[None]:
     """Leaves what distillation may change to what is the base task's alone.
 
     Kernels that it fitted to a few images of another task would be part of
@@ -151,7 +154,7 @@ def _kernels_kept(net: PackNet | None) -> Iterator[None]:
     network exactly: its free weights have their old values, and so have all
     others.
     """
-    kernels = [] if net is None else [k.variable for k in net.masked_kernels()]
+    kernels = [kernel.variable for kernel in net.masked_kernels()]
     for kernel in kernels:
         kernel.trainable = False
     try:

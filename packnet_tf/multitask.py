@@ -104,15 +104,10 @@ class MultiTask(ProtectedTraining):
 
     @pretrained_kernels.setter
     def pretrained_kernels(self, values: Sequence[np.ndarray] | None) -> None:
-        if values is not None:
-            values = [np.asarray(v) for v in values]
-            shapes = [tuple(k.variable.shape) for k in self.masked_kernels()]
-            if [v.shape for v in values] != shapes:
-                raise TaskError(
-                    "pretrained_kernels: the shapes are not those of this "
-                    "network's kernels; give those of the same network."
-                )
-        self._bank.pretrained = values
+        kernels = [k.variable for k in self.masked_kernels()]
+        self._bank.pretrained = _fitting(
+            values, kernels, "pretrained_kernels", "kernels"
+        )
 
     @property
     def pretrained_private(self) -> list[np.ndarray] | None:
@@ -124,16 +119,12 @@ class MultiTask(ProtectedTraining):
 
     @pretrained_private.setter
     def pretrained_private(self, values: Sequence[np.ndarray] | None) -> None:
-        if values is not None:
-            values = [np.asarray(v) for v in values]
-            shapes = [tuple(v.shape) for v in self._bank.variables]
-            if [v.shape for v in values] != shapes:
-                raise TaskError(
-                    "pretrained_private: the shapes are not those of this "
-                    "network's private variables; give those of the same "
-                    "network."
-                )
-        self._bank.pretrained_private = values
+        self._bank.pretrained_private = _fitting(
+            values,
+            self._bank.variables,
+            "pretrained_private",
+            "private variables",
+        )
 
     @property
     def private_variables(self) -> list[keras.Variable]:
@@ -369,3 +360,21 @@ def _kernels_of(backbone: keras.Model) -> tuple[MaskedKernel, ...]:
             for kernel in layer.masked_kernels():
                 found.setdefault(id(kernel.variable), kernel)
     return tuple(found.values())
+
+
+def _fitting(
+    values: Sequence[np.ndarray] | None,
+    variables: Sequence[keras.Variable],
+    name: str,
+    what: str,
+) -> list[np.ndarray] | None:
+    """Returns values as arrays, if they have the shapes of the variables."""
+    if values is None:
+        return None
+    arrays = [np.asarray(value) for value in values]
+    if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
+        raise TaskError(
+            f"{name}: the shapes are not those of this network's {what}; "
+            "give those of the same network."
+        )
+    return arrays

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf.data import images
-from packnet_tf.data.sources import Source, digest
+from packnet_tf.data.sources import PARALLEL, Source, digest
 from packnet_tf.errors import DataError
 
 _LAYOUT = "x_train, y_train, x_test, y_test"
@@ -72,7 +72,7 @@ class ArraySource(Source):
         dataset = tf.data.Dataset.from_tensor_slices(
             np.asarray(indices, np.int64)
         )
-        return dataset.map(pick, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.map(pick, num_parallel_calls=PARALLEL)
 
 
 def read_npz(

@@ -11,7 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf.data import images, pipeline, remembered
-from packnet_tf.data.sources import EncodedSource, Progress, Scanned, Source
+from packnet_tf.data.sources import (
+    PARALLEL,
+    EncodedSource,
+    Progress,
+    Scanned,
+    Source,
+)
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import DataError
 
@@ -171,7 +177,7 @@ def _decode(
         tf.data.Dataset.from_tensor_slices(places.astype(np.int64))
         .map(
             lambda index: (index, tf.shape(load(index))[:2]),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=PARALLEL,
             deterministic=False,
         )
         .ignore_errors()

@@ -35,10 +35,12 @@ _CROPS = ("random", "resized", "none")
 PERMUTED_SIDE = 28
 _EXIF_ORIENTATION = 0x0112
 
-# JPEG markers: baseline and progressive frames; those with a length.
+# JPEG markers: baseline and progressive frames, EXIF's segment, the pixels,
+# and all those that have a length.
 _FRAMES = (0xC0, 0xC1, 0xC2)
 _APP1 = 0xE1
-_FIRST_SEGMENT, _LAST_SEGMENT = 0xC4, 0xFE
+_SCAN = 0xDA
+_FIRST, _LAST = 0xC4, 0xFE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,16 +272,17 @@ def _is_plain_jpeg(encoded: bytes) -> bool:
     """
     if encoded[:2] != b"\xff\xd8":
         return False
+    plain = False
     place, end = 2, len(encoded) - 9
     while place < end and encoded[place] == 0xFF:
         marker = encoded[place + 1]
-        if marker == _APP1:
-            # Where EXIF is; Pillow knows how to read it.
-            return False
+        if marker == _SCAN:
+            return plain
         if marker in _FRAMES:
             # Precision in bits, height and width, number of channels.
-            return encoded[place + 4] == 8 and encoded[place + 9] in (1, 3)
-        if not _FIRST_SEGMENT <= marker <= _LAST_SEGMENT:
+            plain = encoded[place + 4] == 8 and encoded[place + 9] in (1, 3)
+        elif marker == _APP1 or not _FIRST <= marker <= _LAST:
+            # Pillow knows how to read EXIF, and what else there may be.
             return False
         length = int.from_bytes(encoded[place + 2 : place + 4], "big")
         place += 2 + length

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf.data import arrays, images
-from packnet_tf.data.sources import Source, digest
+from packnet_tf.data.sources import PARALLEL, Source, digest
 from packnet_tf.errors import DataError
 
 _KINDS = (
@@ -80,7 +80,7 @@ class RawSource(Source):
 
         return tf.data.Dataset.from_tensor_slices(
             np.asarray(indices, np.int64)
-        ).map(pick, num_parallel_calls=tf.data.AUTOTUNE)
+        ).map(pick, num_parallel_calls=PARALLEL)
 
 
 def read_python(

@@ -126,7 +126,8 @@ def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
         raise DataError(
             f"The data set tfds:{name} is not prepared in {root} and there "
             "is no network to download it; prepare it on another machine "
-            f"and copy its folder there, or {_FOLDER_ROUTE}"
+            f"and copy it to {root / base}, so that there is a file "
+            f"{root / base}/VERSION/dataset_info.json, or {_FOLDER_ROUTE}"
         )
     try:
         builder = tfds.builder(name, data_dir=str(root))

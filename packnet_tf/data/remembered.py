@@ -9,10 +9,12 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+
+from packnet_tf import disk
+from packnet_tf.errors import StateError
 
 # Changes when what is remembered changes its meaning.
 _VERSION = "1"
@@ -48,13 +50,12 @@ def recall(key: str) -> dict[str, np.ndarray] | None:
 def remember(key: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Keeps arrays under a fingerprint, where that is possible."""
     path = _path(key)
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, suffix=".npz", delete=False
-        ) as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        os.replace(file.name, path)
+    with (
+        contextlib.suppress(StateError),
+        disk.whole_file(path) as aside,
+        open(aside, "wb") as file,
+    ):
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def _path(key: str) -> pathlib.Path:

@@ -8,6 +8,7 @@ and batches are the pipeline's.
 import abc
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any
@@ -25,6 +26,10 @@ Progress = Callable[[int, int], None]
 Then = Callable[[tf.Tensor], Any]
 
 _SCAN_CHUNK = 64
+
+# Images decoded at the same time. tf.data.AUTOTUNE begins with one and takes
+# longer than an epoch of a small set to find out that there are more cores.
+PARALLEL = max(2, os.cpu_count() or 1)
 
 
 def digest(content: bytes) -> int:
@@ -254,7 +259,7 @@ class EncodedSource(Source):
             return image if then is None else then(image)
 
         return tf.data.Dataset.from_tensor_slices(indices).map(
-            read, num_parallel_calls=tf.data.AUTOTUNE
+            read, num_parallel_calls=PARALLEL
         )
 
     def load_op(self, indices: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -18,7 +18,7 @@ from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
 from keras.src.saving.serialization_lib import serialize_with_public_class
 
 from packnet_tf.errors import ConversionError
-from packnet_tf.layers.masked import Masked
+from packnet_tf.layers.masked import Masked, automatic_config
 from packnet_tf.layers.twins import TWINS
 
 if TYPE_CHECKING:
@@ -160,11 +160,7 @@ def masked_layers(stock: type[keras.layers.Layer]) -> type[keras.layers.Layer]:
     if getattr(stock.get_config, "_is_default", False):
         # A layer without a `get_config` of its own keeps Keras's automatic
         # one.
-        def get_config(self):
-            return MaskedLayers.get_config(self)
-
-        members["get_config"] = get_config
-        get_config._is_default = True  # type: ignore[attr-defined]
+        members["get_config"] = automatic_config(MaskedLayers)
     cls = type(f"Masked{stock.__name__}", (MaskedLayers, stock), members)
     GLOBAL_CUSTOM_NAMES[cls] = keras.saving.get_registered_name(MaskedLayers)
     return cls

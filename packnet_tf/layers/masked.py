@@ -8,7 +8,7 @@ is that of the stock layer.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -99,7 +99,7 @@ class Masked(_Layer):
         ):
             # A layer without a `get_config` of its own keeps Keras's
             # automatic one.
-            cls.get_config = _default_get_config
+            cls.get_config = automatic_config(Masked)
 
     def __init__(
         self,
@@ -374,8 +374,15 @@ class Masked(_Layer):
             variables[:] = everything
 
 
-def _default_get_config(self) -> dict[str, Any]:
-    return Masked.get_config(self)
+def automatic_config(mixin: type) -> Callable[[Any], dict[str, Any]]:
+    """Returns a mixin's `get_config` that Keras takes for its automatic one.
 
+    Keras records the arguments of a layer's `__init__` only where it finds
+    that.
+    """
 
-_default_get_config._is_default = True  # type: ignore[attr-defined]
+    def get_config(self):
+        return mixin.get_config(self)
+
+    get_config._is_default = True  # type: ignore[attr-defined]
+    return get_config

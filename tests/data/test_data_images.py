@@ -121,6 +121,13 @@ def test_a_look_at_the_markers_agrees_with_pillow(options, monkeypatch):
             assert found == (mode == "CMYK" or "exif" in more)
 
 
+def test_a_jpeg_that_ends_in_its_header_is_no_image():
+    content = encoded(Image.fromarray(pixels(60, 90)), "JPEG")
+    frame = content.index(b"\xff\xc0")
+    with pytest.raises(DataError, match="not an image of a known kind"):
+        images.needs_conversion(content[: frame + 40])
+
+
 def test_resizing_is_tensorflows():
     for size in ((60, 90), (33, 31), (200, 150)):
         image = pixels(*size)

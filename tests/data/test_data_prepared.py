@@ -25,8 +25,10 @@ def test_imagenet_has_to_be_asked_for(data_dir):
 
 def test_no_network(data_dir, monkeypatch):
     monkeypatch.setattr(prepared, "_reachable", lambda: False)
-    with pytest.raises(DataError, match="oxford_flowers102 is not prepared"):
+    with pytest.raises(DataError, match="flowers102 is not prepared") as caught:
         tasks.open_task("flowers", data_dir=data_dir)
+    where = data_dir / "oxford_flowers102" / "VERSION" / "dataset_info.json"
+    assert str(where) in str(caught.value)
 
 
 def test_unknown_name(data_dir, monkeypatch):

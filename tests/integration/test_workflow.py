@@ -405,6 +405,23 @@ def test_a_base_task_without_recovery(tmp_path, data, base):
     assert [s.name for s in Workdir(tmp_path).states()] == ["old", "first"]
 
 
+def test_recovery_costs_added_tasks_nothing(tmp_path, data, base):
+    found = []
+    for recovery in ("none", "distill"):
+        folder = tmp_path / recovery
+        network = dataclasses.replace(base, base_recovery=recovery)
+        run(folder, data, network=network)
+        net, state = states.load(Workdir(folder))
+        kernels = [
+            np.asarray(kernel.variable).tobytes()
+            for kernel in net.masked_kernels()
+        ]
+        private = [v.tobytes() for v in net.private_values("first")]
+        metrics = state.tasks[1]["metrics"]
+        found.append((kernels, private, metrics["test_accuracy"]))
+    assert found[0] == found[1]
+
+
 def test_a_task_goes_on_with_the_settings_it_was_begun_with(
     tmp_path, monkeypatch, data
 ):
