@@ -1,13 +1,12 @@
-"""Views that are computed when a SavedModel is loaded.
+"""What a SavedModel's files become when it is loaded.
 
-On disk a SavedModel holds every kernel once, and beside it who owns which
-weight, compressed. When it is loaded, each view that differs from its kernel
-is computed once into memory of its own: disk holds one network, and every
-task is answered at the speed of a plain model.
+A resource that TensorFlow initializes after everything else reads the files
+and makes a list of tensors of them: the views of the tasks, each in memory of
+its own. The programs read that list.
 """
 
+import dataclasses
 import functools
-import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -15,185 +14,197 @@ import tensorflow as tf
 from packnet_tf import ownership
 
 
-class OwnerCodes:
-    """Who owns each weight of one kernel, compressed, inside a SavedModel.
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What is in the files of one type.
 
-    Codes differ from masks in that the newest task's weights and the free
-    ones share a code: free weights are 0 in the kernel itself, so that no
-    view needs to tell them apart, and up to four tasks take two bits a
-    weight. zlib is what TensorFlow can decompress; order does not matter in
-    a mask, so its Huffman stage alone does as well as the whole, and faster.
-
-    Args:
-        mask: The kernel's mask.
-        newest: Number of the newest task.
-        name: Unique name of the variable.
+    Attributes:
+        dtype: The type.
+        bits: Bits of an owner.
+        shapes: Shape of each stored array.
+        owned: How many of its weights are stored.
     """
 
-    def __init__(self, mask: np.ndarray, newest: int, name: str):
-        codes = np.where(mask == ownership.FREE, newest, mask).ravel() - 1
-        self._bits = next(b for b in (2, 4, 8) if newest <= 1 << b)
-        each = 8 // self._bits
-        codes = np.pad(codes.astype(np.uint8), (0, -len(codes) % each))
-        packed = np.zeros(len(codes) // each, np.uint8)
-        for place in range(each):
-            packed |= codes[place::each] << np.uint8(place * self._bits)
-        packer = zlib.compressobj(level=6, strategy=zlib.Z_HUFFMAN_ONLY)
-        blob = packer.compress(packed.tobytes()) + packer.flush()
-        self.blob = tf.Variable(
-            blob, dtype=tf.string, trainable=False, name=name
-        )
+    dtype: tf.DType
+    bits: int
+    shapes: list[tuple[int, ...]]
+    owned: list[int]
 
-    def view(self, kernel: tf.Tensor, owner: int) -> tf.Tensor:
-        """Returns the kernel with 0 for what tasks after `owner` own.
+    @functools.cached_property
+    def begins(self) -> np.ndarray:
+        """Where each array begins among all weights, and the end."""
+        sizes = [int(np.prod(shape)) for shape in self.shapes]
+        return np.cumsum([0, *sizes], dtype=np.int64)
 
-        Args:
-            kernel: The weights of all tasks.
-            owner: Number of a task older than the newest.
-        """
-        fold = _folder(kernel.dtype, self._bits)
-        view = fold(kernel, self.blob.read_value(), tf.cast(owner, tf.uint8))
-        return tf.ensure_shape(view, kernel.shape)
+    @functools.cached_property
+    def stored(self) -> np.ndarray:
+        """Where each array begins among the stored weights, and the end."""
+        return np.cumsum([0, *self.owned], dtype=np.int64)
 
 
-@functools.cache
-def _folder(dtype: tf.DType, bits: int):
-    """Returns the function behind `OwnerCodes.view`.
+class LoadedList(tf.saved_model.experimental.TrackableResource):
+    """A list of tensors that is made of files when the model is loaded.
 
-    One for all kernels, so that a SavedModel has it once.
-    """
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec(None, dtype),
-            tf.TensorSpec([], tf.string),
-            tf.TensorSpec([], tf.uint8),
-        ],
-        autograph=False,
-    )
-    def fold(kernel, blob, owner):
-        blob = tf.io.decode_compressed(blob, "ZLIB")
-        packed = tf.io.decode_raw(blob, tf.uint8)
-        codes = tf.bitwise.bitwise_and(
-            tf.bitwise.right_shift(
-                packed[:, tf.newaxis],
-                tf.constant(list(range(0, 8, bits)), tf.uint8),
-            ),
-            tf.constant((1 << bits) - 1, tf.uint8),
-        )
-        codes = tf.reshape(codes, [-1])[: tf.size(kernel)]
-        visible = tf.reshape(codes < owner, tf.shape(kernel))
-        return tf.where(visible, kernel, tf.zeros_like(kernel))
-
-    return fold
-
-
-class FoldedView(tf.saved_model.experimental.TrackableResource):
-    """One task's view of one kernel, computed when the model is loaded.
-
-    TensorFlow initializes such resources after the checkpoint is restored,
+    TensorFlow initializes such resources when it has loaded everything else,
     in `tf.saved_model.load` and in the session loader of TensorFlow Serving.
-    The view is never part of a checkpoint.
+    One resource for all arrays: as many as there are arrays would make the
+    SavedModel's programs several times as large.
 
     There is no `_destroy_resource` on purpose: a signature may outlive the
-    object it was loaded with. A session frees its views when it is closed.
+    object it was loaded with. A session frees its lists when it is closed.
 
     Args:
-        kernel: The kernel with the weights of all tasks.
-        codes: Their owners.
-        owner: The view's task.
-        shared_name: Name of the resource. In a session it is all that tells
-            two views apart, so it has to name the packed state too.
+        assets: The files, by what is in them.
+        table: What is in them.
+        items: For each element the stored array, and the last owner that is
+            seen in it.
+        shared_name: Name of the resource.
     """
 
     def __init__(
         self,
-        kernel: tf.Variable,
-        codes: OwnerCodes,
-        owner: int,
+        assets: dict[str, tf.saved_model.Asset],
+        table: Table,
+        items: list[tuple[int, int]],
         shared_name: str,
     ):
         super().__init__()
-        self._kernel = kernel
-        self._codes = codes
-        self._owner = owner
+        self._assets = assets
+        for part, asset in assets.items():
+            # So that the SavedModel has the file, and reads its own copy.
+            self._track_trackable(asset, part)
+        self._table = table
+        self._items = items
         self._shared_name = shared_name
-        # Made now: made while a signature is traced, it would belong to that
-        # signature's graph.
+        # Made now: made while a program is traced, it would belong to that
+        # program's graph.
         self._resource_handle = self._create_resource()
 
     def _create_resource(self) -> tf.Tensor:
         return tf.raw_ops.VarHandleOp(
-            dtype=self._kernel.dtype,
-            shape=self._kernel.shape,
-            shared_name=self._shared_name,
+            dtype=tf.variant, shape=[], shared_name=self._shared_name
         )
-
-    def _initialize(self) -> None:
-        kernel = self._kernel.read_value()
-        view = self._codes.view(kernel, self._owner)
-        tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=view)
 
     def read_value(self) -> tf.Tensor:
-        """Returns the view; legal in a signature, after initialization."""
+        """Returns the list; legal in a program, after initialization."""
         value = tf.raw_ops.ReadVariableOp(
-            resource=self.resource_handle, dtype=self._kernel.dtype
+            resource=self.resource_handle, dtype=tf.variant
         )
-        value.set_shape(self._kernel.shape)
+        value.set_shape([])
         return value
 
-
-class FoldedKernel:
-    """One kernel of a SavedModel, and the views of it that the tasks need.
-
-    `kernel`, `codes.blob` and `views` are what the SavedModel has to keep.
-
-    Args:
-        kernel: The weights of all tasks; free ones are 0.
-        mask: Their owners.
-        newest: Number of the newest task.
-        name: Unique name of the kernel, with the packed state's digest in
-            it: in a session, variables of one name are one variable.
-    """
-
-    def __init__(
-        self, kernel: np.ndarray, mask: np.ndarray, newest: int, name: str
-    ):
-        self.kernel = tf.Variable(
-            kernel, trainable=False, name=f"{name}/kernel"
+    def _initialize(self) -> None:
+        tf.raw_ops.AssignVariableOp(
+            resource=self.resource_handle, value=self._made()
         )
-        self.codes: OwnerCodes | None = None
-        self.views: list[FoldedView] = []
-        self._name = name
-        self._kernel = kernel
-        self._mask = mask
-        self._newest = newest
-        self._by_owner: dict[int, int] = {}
 
-    def of(self, owner: int) -> tf.Variable | FoldedView:
-        """Returns what holds a task's view: both have `read_value()`.
+    def _made(self) -> tf.Tensor:
+        table, values, codes = self._table, self._values(), self._codes()
+        # Sorted by array: each is taken apart once for all its views.
+        order = sorted(range(len(self._items)), key=self._items.__getitem__)
+        numbers = [self._items[place][0] for place in order]
+        splits = np.searchsorted(numbers, np.arange(len(table.shapes) + 1))
+        places = tf.constant(order, tf.int32)
+        lasts = tf.constant([self._items[p][1] for p in order], tf.uint8)
+        splits = tf.constant(splits, tf.int32)
 
-        That is the kernel itself where they are the same bytes, as for the
-        newest task always. Tasks with equal views share one.
+        def of_array(number, listed):
+            owners = _slice(codes, table.begins, number)
+            seen = tf.not_equal(owners, ownership.FREE)
+            part = _slice(values, table.stored, number)
+            # A 0 in front, for the weights that are free.
+            part = tf.concat([tf.zeros([1], table.dtype), part], 0)
+            which = tf.cumsum(tf.cast(seen, tf.int32))
+            array = tf.gather(part, which * tf.cast(seen, tf.int32))
+            shape = _shape(table.shapes, number)
 
-        Args:
-            owner: Number of the task.
-        """
-        older = self._mask[self._mask <= owner]
-        # Owners between this and `owner` have no weights here.
-        last = int(older.max(initial=ownership.FREE))
-        if last not in self._by_owner:
-            view = ownership.view(self._kernel, self._mask, owner)
-            if view.tobytes() == self._kernel.tobytes():
-                return self.kernel
-            if self.codes is None:
-                self.codes = OwnerCodes(
-                    self._mask, self._newest, f"{self._name}/owners"
+            def of_item(i, listed):
+                view = tf.where(
+                    owners <= lasts[i], array, tf.zeros([], table.dtype)
                 )
-            self._by_owner[last] = len(self.views)
-            self.views.append(
-                FoldedView(
-                    self.kernel, self.codes, last, f"{self._name}/{last}"
+                return i + 1, tf.raw_ops.TensorListSetItem(
+                    input_handle=listed,
+                    index=places[i],
+                    item=tf.reshape(view, shape),
                 )
+
+            _, listed = tf.while_loop(
+                lambda i, _: i < splits[number + 1],
+                of_item,
+                (splits[number], listed),
+                parallel_iterations=1,
             )
-        return self.views[self._by_owner[last]]
+            return number + 1, listed
+
+        return self._loop(of_array, len(table.shapes), table.dtype)
+
+    def _loop(self, body, count: int, dtype: tf.DType) -> tf.Tensor:
+        empty = tf.raw_ops.TensorListReserve(
+            element_shape=-1,
+            num_elements=len(self._items),
+            element_dtype=dtype,
+        )
+        # One after another: several at a time would need memory for each.
+        _, listed = tf.while_loop(
+            lambda i, _: i < count, body, (0, empty), parallel_iterations=1
+        )
+        return listed
+
+    def _values(self) -> tf.Tensor:
+        """Returns the stored weights, flat."""
+        dtype = self._table.dtype
+        top = _decompressed(self._assets["top"])
+        if dtype.size == 1:
+            if dtype == tf.bool:
+                return tf.cast(top, tf.bool)
+            return tf.bitcast(top, dtype)
+        low = tf.io.read_file(self._assets["low"].asset_path)
+        low = tf.reshape(tf.io.decode_raw(low, tf.uint8), [-1, dtype.size - 1])
+        return tf.bitcast(tf.concat([low, top[:, tf.newaxis]], 1), dtype)
+
+    def _codes(self) -> tf.Tensor:
+        """Returns the owner of each weight, flat."""
+        bits = self._table.bits
+        codes = tf.bitwise.bitwise_and(
+            tf.bitwise.right_shift(
+                _decompressed(self._assets["owners"])[:, tf.newaxis],
+                tf.constant(list(range(0, 8, bits)), tf.uint8),
+            ),
+            tf.constant((1 << bits) - 1, tf.uint8),
+        )
+        return tf.reshape(codes, [-1])
+
+
+class LoadedOwners(LoadedList):
+    """The owners of some kernels, for views that are made in every call."""
+
+    def _made(self) -> tf.Tensor:
+        table, codes = self._table, self._codes()
+        numbers = tf.constant([number for number, _ in self._items], tf.int32)
+
+        def of_array(i, listed):
+            owners = _slice(codes, table.begins, numbers[i])
+            return i + 1, tf.raw_ops.TensorListSetItem(
+                input_handle=listed,
+                index=i,
+                item=tf.reshape(owners, _shape(table.shapes, numbers[i])),
+            )
+
+        return self._loop(of_array, len(self._items), tf.uint8)
+
+
+def _decompressed(asset: tf.saved_model.Asset) -> tf.Tensor:
+    content = tf.io.read_file(asset.asset_path)
+    content = tf.io.decode_compressed(content, "ZLIB")
+    return tf.io.decode_raw(content, tf.uint8)
+
+
+def _slice(flat: tf.Tensor, begins: np.ndarray, number: tf.Tensor) -> tf.Tensor:
+    begins = tf.constant(begins, tf.int64)
+    return flat[begins[number] : begins[number + 1]]
+
+
+def _shape(shapes: list[tuple[int, ...]], number: tf.Tensor) -> tf.Tensor:
+    sides = tf.constant([side for s in shapes for side in s], tf.int64)
+    splits = tf.constant(np.cumsum([0, *map(len, shapes)]), tf.int32)
+    return sides[splits[number] : splits[number + 1]]

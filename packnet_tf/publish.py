@@ -10,10 +10,12 @@ import pathlib
 import re
 
 from packnet_tf import disk, seals
+from packnet_tf.data.images import Preprocessing
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import StateError
 from packnet_tf.serving import export_saved_model
 from packnet_tf.states import load
+from packnet_tf.stored import LAYOUTS
 from packnet_tf.workdir import StateInfo, Workdir
 
 _VERSION = re.compile(r"[1-9]\d*")
@@ -51,6 +53,7 @@ def publish(
     *,
     model_name: str,
     image_size: int | None = None,
+    layout: str = LAYOUTS[0],
 ) -> pathlib.Path:
     """Exports a packed state as a version of the workdir's served model.
 
@@ -63,6 +66,7 @@ def publish(
         state: The state.
         model_name: Name of the model, and of its folder.
         image_size: Height and width, where the backbone leaves them open.
+        layout: One of `stored.LAYOUTS`, of versions to be written.
 
     Returns:
         The SavedModel's folder.
@@ -77,14 +81,36 @@ def publish(
         lambda: load(workdir, state.number, origin=False)
     )
     path = export_saved_model(
-        net, folder / str(state.number), image_size=image_size
+        net,
+        folder / str(state.number),
+        image_size=image_size,
+        preprocessing=preprocessing_of(state),
+        layout=layout,
     )
     _write_config(folder)
     return path
 
 
+def preprocessing_of(state: StateInfo) -> dict[str, Preprocessing]:
+    """Returns how the images of each task become the network's, by name.
+
+    Args:
+        state: The state; its manifest says how each task saw its images.
+    """
+    return {
+        task["name"]: Preprocessing.from_facts(
+            (task.get("facts") or {}).get("data") or {}
+        )
+        for task in state.tasks
+    }
+
+
 def recover(
-    workdir: Workdir, *, model_name: str, image_size: int | None = None
+    workdir: Workdir,
+    *,
+    model_name: str,
+    image_size: int | None = None,
+    layout: str = LAYOUTS[0],
 ) -> list[str]:
     """Puts right what an interruption left; call it before any other work.
 
@@ -96,6 +122,7 @@ def recover(
         workdir: The workdir.
         model_name: Name of the served model.
         image_size: Height and width, where the backbone leaves them open.
+        layout: One of `stored.LAYOUTS`, of versions to be written.
 
     Returns:
         One line for each thing done; empty if all was right.
@@ -133,6 +160,7 @@ def recover(
             states[number],
             model_name=model_name,
             image_size=image_size,
+            layout=layout,
         )
         done.append(f"exported {path} again")
     return done

@@ -4,13 +4,15 @@ import contextlib
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from packnet_tf import disk, heads, seals
+from packnet_tf.data.images import Preprocessing
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import (
     NetworkError,
@@ -21,7 +23,9 @@ from packnet_tf.errors import (
 from packnet_tf.exchange import is_graph
 from packnet_tf.model import PackNet
 from packnet_tf.network_file import mask_problems
-from packnet_tf.signatures import Program
+from packnet_tf.programs import Program
+from packnet_tf.signatures import signatures_of
+from packnet_tf.stored import LAYOUTS, check_layout
 
 
 def export_saved_model(
@@ -29,6 +33,8 @@ def export_saved_model(
     path: str | os.PathLike[str],
     *,
     image_size: int | None = None,
+    preprocessing: Mapping[str, Preprocessing] | None = None,
+    layout: str = LAYOUTS[0],
 ) -> pathlib.Path:
     """Writes a packed network as one SavedModel with a signature per task.
 
@@ -41,17 +47,38 @@ def export_saved_model(
     names (`"0"`, `"1"`, ... where the task has none). A task without a head
     gives `features`.
 
+    A network of square images also has:
+
+    - `<task>_bytes`: input `image_bytes`, string [batch], JPEG, PNG, GIF,
+      WebP or 24-bit BMP files of any size, which are decoded, resized and cut
+      as evaluation does it, to the same bytes. Outputs as `<task>`. If rows
+      are no images, the error names them.
+    - `all_tasks`: input `images`; outputs `<task>_scores` of every task
+      (`<task>_features` of one without a head).
+    - `by_task`: inputs `images` and `task`, string [batch], the task that is
+      to answer each row. Outputs `scores` and `classes`, as wide as the task
+      with the most classes; beyond a task's own, scores are 0 and names
+      empty. A row has the bytes of `<task>` on the same batch.
+    - `auto`: input `images`; each row is answered by the task whose highest
+      score is the highest, which is a heuristic. Outputs as `by_task`, and
+      `task` and `certainty` (that score), [batch]. Tasks with a softmax only.
+
     Logits have the same bytes as those of `net.logits` in a `tf.function`
     with an open batch size, for the same batch on the same machine. (Eagerly,
     or with a fixed batch size, TensorFlow may sum in another order: another
-    program, with other roundings.) Each kernel is stored once, and
-    the views of the tasks are computed when the model is loaded, which needs
-    neither Keras nor packnet_tf.
+    program, with other roundings.) Each weight is stored once. With the
+    layout `folded`, the views of the tasks are computed when the model is
+    loaded, which needs neither Keras nor packnet_tf; with `on_the_fly`, which
+    takes less memory and more time, in every call.
 
     Args:
         net: The network; all its tasks packed. It may live in a strategy.
         path: The folder to make. It appears at once, complete.
         image_size: Height and width, where the backbone leaves them open.
+        preprocessing: How the images of the tasks become the network's, by
+            the tasks' names, for `<task>_bytes`; by default as those of an
+            image folder.
+        layout: `"folded"` or `"on_the_fly"`.
 
     Returns:
         The path.
@@ -60,6 +87,8 @@ def export_saved_model(
         PhaseError: If a task is still in training, or there is none.
         PromiseError: If a packed task has changed.
         StateError: If the folder exists or cannot be written.
+        NetworkError: If the layout is unknown, or the network holds state
+            that no file could have.
 
     Example:
 
@@ -68,6 +97,7 @@ def export_saved_model(
     >>> served.signatures["birds"](images=images)["scores"]
     """
     path = pathlib.Path(path)
+    check_layout(layout)
     newest = net.newest
     if newest is None or not newest.packed:
         what = "it has no task" if newest is None else (
@@ -84,25 +114,41 @@ def export_saved_model(
             "last packed state."
         )
     # Variables made inside a strategy's scope would be mirrored ones.
-    outside_strategy(lambda: _write(net, path, image_size))
+    outside_strategy(
+        lambda: _write(net, path, image_size, preprocessing, layout)
+    )
     return path
 
 
-def _write(net: PackNet, path: pathlib.Path, image_size: int | None) -> None:
+def _write(
+    net: PackNet,
+    path: pathlib.Path,
+    image_size: int | None,
+    preprocessing: Mapping[str, Preprocessing] | None,
+    layout: str,
+) -> None:
     digest = state_digest(net)
-    program = Program(net, digest)
     inputs = _input_specs(net, image_size)
     with _raw_kernels(net):
-        signatures = program.signatures(inputs)
-        module = program.module()
+        program = Program(net, layout)
         with disk.whole_folder(path) as aside:
+            arrays = aside / "arrays"
+            arrays.mkdir()
+            program.write(arrays)
+            signatures = signatures_of(
+                net.tasks, program.answers(inputs), inputs, preprocessing
+            )
             try:
-                tf.saved_model.save(module, str(aside), signatures=signatures)
+                tf.saved_model.save(
+                    program.module(), str(aside), signatures=signatures
+                )
             except tf.errors.OpError as error:
                 raise StateError(
                     f"{path}: cannot be written ({error.message}); make room "
                     "or give another folder, and run again."
                 ) from error
+            # Copies of them are in its assets now.
+            shutil.rmtree(arrays)
             seals.seal_folder(
                 aside,
                 {

@@ -1,238 +1,220 @@
-"""The signatures of a SavedModel, and the variables behind them."""
+"""The signatures of a SavedModel: one a task, and those over all tasks."""
 
-import contextlib
-import hashlib
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import keras
-import numpy as np
 import tensorflow as tf
-from keras.src.backend import get_keras_mask as keras_mask
-from keras.src.backend import set_keras_mask
 
-from packnet_tf.errors import NetworkError
-from packnet_tf.folding import FoldedKernel
-from packnet_tf.model import PackNet
+from packnet_tf.data.images import Preprocessing
+from packnet_tf.encoded import pixels_of
 from packnet_tf.task import Task
 
-_Place = tuple[keras.Layer, str]
+_Function = tf.types.experimental.PolymorphicFunction
+_Outputs = dict[str, tf.Tensor]
 
 
-class Program:
-    """The variables of a SavedModel, each once, and its signatures.
+def signatures_of(
+    tasks: Sequence[Task],
+    answers: Mapping[str, _Function],
+    inputs: Any,
+    preprocessing: Mapping[str, Preprocessing] | None = None,
+) -> dict[str, _Function]:
+    """Returns the signatures of a packed network.
+
+    Each task has one of its name, and the newest task with a head is
+    `serving_default` too. A network of square images also has `<task>_bytes`,
+    `all_tasks`, `by_task` and `auto`; see `export_saved_model`.
 
     Args:
-        net: The packed network. Its variables are read, not captured, so it
-            may live in any strategy.
-        digest: The state's digest.
+        tasks: The tasks, in order.
+        answers: What answers a batch, by the task's name.
+        inputs: What the backbone takes: a `tf.TensorSpec` with a name, or a
+            structure of them.
+        preprocessing: How the images of the tasks become the network's, by
+            name; by default as those of an image folder.
     """
-
-    def __init__(self, net: PackNet, digest: str):
-        self._net = net
-        self._name = f"packnet/{digest[:16]}"
-        self._numbers = itertools.count()
-        newest = len(net.tasks)
-        self._kernels = [
-            FoldedKernel(
-                np.asarray(kernel.variable),
-                np.asarray(kernel.mask),
-                newest,
-                f"{self._name}/{index}",
-            )
-            for index, kernel in enumerate(net.masked_kernels())
-        ]
-        self._private: dict[tuple[int, bytes], tf.Variable] = {}
-        self._constants = self.variables(net.constants)
-        self._places = _tensors_of(net.backbone)
-        self._tensors = self.variables_of(self._places)
-        self._heads = [_Head(self, head) for head in net.heads]
-
-    def signatures(self, inputs: Any) -> dict[str, Any]:
-        """Returns the signatures, one per task and `serving_default`.
-
-        Args:
-            inputs: What the backbone takes: a `tf.TensorSpec` with a name,
-                or a structure of them.
-        """
-        features = tf.function(self._features, autograph=False)
-        tasks = self._net.tasks
-        made = {t.name: self._signature(t, inputs, features) for t in tasks}
-        headed = [t.name for t in tasks if t.classes]
-        made["serving_default"] = made[(headed or [tasks[-1].name])[-1]]
+    made = {task.name: answers[task.name] for task in tasks}
+    headed = [task.name for task in tasks if task.classes]
+    made["serving_default"] = made[(headed or [tasks[-1].name])[-1]]
+    if not _takes_images(inputs):
         return made
+    size = inputs.shape[1]
+    for task in tasks:
+        how = (preprocessing or {}).get(task.name) or Preprocessing()
+        made[f"{task.name}_bytes"] = _from_bytes(
+            answers[task.name], pixels_of(size, how)
+        )
+    made["all_tasks"] = _all_tasks(answers, inputs)
+    ranked = {
+        task.name: answers[task.name]
+        for task in tasks
+        if task.classes and _is_classifier(answers[task.name])
+    }
+    if ranked:
+        made["by_task"] = _by_task(ranked, inputs)
+    certain = {
+        task.name: ranked[task.name]
+        for task in tasks
+        if task.name in ranked and task.activation == "softmax"
+    }
+    if certain:
+        made["auto"] = _auto(certain, inputs)
+    return made
 
-    def module(self) -> tf.Module:
-        """Returns what has to be saved with the signatures."""
-        module = tf.Module(name="packnet")
-        module.kernels = [k.kernel for k in self._kernels]
-        module.owners = [k.codes.blob for k in self._kernels if k.codes]
-        module.views = [view for k in self._kernels for view in k.views]
-        module.private = list(self._private.values())
-        module.constants = [*self._constants, *self._tensors]
-        module.heads = [
-            v for head in self._heads for v in (*head.weights, *head.tensors)
-        ]
-        return module
 
-    def _features(
-        self,
-        inputs: Any,
-        kernels: Sequence[tf.Tensor],
-        private: Sequence[tf.Tensor],
-        constants: Sequence[tf.Tensor],
-        tensors: Sequence[tf.Tensor],
-    ) -> tuple[Any, Any]:
-        """The backbone's program, one for all tasks: values are arguments.
+def _takes_images(inputs: Any) -> bool:
+    if not isinstance(inputs, tf.TensorSpec) or inputs.dtype != tf.float32:
+        return False
+    shape = inputs.shape
+    return shape.rank == 4 and shape[1] == shape[2] and shape[3] == 3
 
-        Returns:
-            The features, and Keras's masks of them, which a head may need.
-        """
-        net = self._net
-        variables = [k.variable for k in net.masked_kernels()]
-        given = [
-            *zip(variables, kernels, strict=True),
-            *zip(net.private_variables, private, strict=True),
-            *zip(net.constants, constants, strict=True),
-        ]
-        with _instead(self._places, tensors), keras.StatelessScope(given):
-            found = net.features(inputs, training=False)
-        return found, keras.tree.map_structure(keras_mask, found)
 
-    def _signature(
-        self,
-        task: Task,
-        inputs: Any,
-        features: tf.types.experimental.PolymorphicFunction,
-    ) -> tf.types.experimental.ConcreteFunction:
-        kernels = [kernel.of(task.owner) for kernel in self._kernels]
-        private = self._private_of(task)
-        head = self._heads[task.owner - 1]
-        names = task.class_names or [str(n) for n in range(task.classes)]
-        activation = keras.activations.get(task.activation)
+def _is_classifier(answer: _Function) -> bool:
+    """Tells whether there is one row of scores for each image."""
+    return answer.get_concrete_function().output_shapes["scores"].rank == 2
 
-        @tf.function(input_signature=tf.nest.flatten(inputs), autograph=False)
-        def serve(*given):
-            found, masks = features(
-                tf.nest.pack_sequence_as(inputs, given),
-                _read(kernels),
-                _read(private),
-                _read(self._constants),
-                _read(self._tensors),
+
+def _function(*inputs: tf.TensorSpec) -> Callable[[Callable], _Function]:
+    return tf.function(input_signature=inputs, autograph=False)
+
+
+def _from_bytes(answer: _Function, pixels: _Function) -> _Function:
+    @_function(tf.TensorSpec([None], tf.string, name="image_bytes"))
+    def of_bytes(image_bytes):
+        return answer(pixels(image_bytes))
+
+    return of_bytes
+
+
+def _all_tasks(answers: Mapping[str, _Function], inputs: Any) -> _Function:
+    @_function(inputs)
+    def all_tasks(images):
+        return {
+            f"{name}_{output}": value
+            for name, answer in answers.items()
+            for output, value in answer(images).items()
+            if output in ("scores", "features")
+        }
+
+    return all_tasks
+
+
+def _by_task(answers: Mapping[str, _Function], inputs: Any) -> _Function:
+    most = _most_classes(answers)
+
+    @_function(inputs, tf.TensorSpec([None], tf.string, name="task"))
+    def by_task(images, task):
+        with tf.control_dependencies([_check_names(task, images, answers)]):
+            task = tf.identity(task)
+        batch = tf.shape(images)[0]
+        found = {
+            "scores": tf.zeros([batch, most], tf.float32),
+            "classes": tf.fill([batch, most], ""),
+        }
+        for name, answer in answers.items():
+            rows = tf.equal(task, name)
+
+            def put(answer=answer, rows=rows, found=found):
+                # The whole batch: of a part of it, the same row may have
+                # other roundings.
+                return _put(rows, _padded(answer(images), most), found)
+
+            # A view that no row asks for is not computed.
+            found = tf.cond(tf.reduce_any(rows), put, lambda found=found: found)
+        return {
+            key: tf.ensure_shape(value, [None, most])
+            for key, value in found.items()
+        }
+
+    return by_task
+
+
+def _auto(answers: Mapping[str, _Function], inputs: Any) -> _Function:
+    most = _most_classes(answers)
+
+    @_function(inputs)
+    def auto(images):
+        every = [answer(images) for answer in answers.values()]
+        certainty = tf.stack(
+            [tf.cast(_certainty(e["scores"]), tf.float32) for e in every], 1
+        )
+        # The first of equals.
+        best = tf.argmax(certainty, 1)
+        found = _padded(every[0], most)
+        for number, outputs in enumerate(every[1:], start=1):
+            rows = tf.equal(best, number)
+            found = _put(rows, _padded(outputs, most), found)
+        names = tf.constant(list(answers))
+        return {
+            **found,
+            "task": tf.gather(names, best),
+            "certainty": tf.reduce_max(certainty, 1),
+        }
+
+    return auto
+
+
+def _certainty(scores: tf.Tensor) -> tf.Tensor:
+    """Returns how certain a head is of each row: its highest score."""
+    return tf.reduce_max(scores, 1)
+
+
+def _most_classes(answers: Mapping[str, _Function]) -> int:
+    return max(
+        answer.get_concrete_function().output_shapes["scores"][1]
+        for answer in answers.values()
+    )
+
+
+def _padded(outputs: _Outputs, most: int) -> _Outputs:
+    """Returns scores and class names as wide as the widest task's."""
+    scores = tf.cast(outputs["scores"], tf.float32)
+    sides = [[0, 0], [0, most - scores.shape[1]]]
+    return {
+        "scores": tf.pad(scores, sides),
+        "classes": tf.pad(outputs["classes"], sides, constant_values=""),
+    }
+
+
+def _put(rows: tf.Tensor, new: _Outputs, old: _Outputs) -> _Outputs:
+    """Returns `new` in some rows, `old` in the others."""
+    return {key: tf.where(rows[:, None], new[key], old[key]) for key in old}
+
+
+def _check_names(
+    task: tf.Tensor, images: tf.Tensor, answers: Mapping[str, _Function]
+) -> tf.Operation:
+    """Refuses names that no task has, and another number of them."""
+    known = tf.reduce_any(
+        tf.equal(task[:, None], tf.constant(list(answers))[None]), 1
+    )
+    unknown = tf.where(~known)[:, 0]
+    which = tf.strings.reduce_join(
+        tf.strings.join(
+            [
+                "row ",
+                tf.strings.as_string(unknown),
+                " asks for ",
+                tf.gather(task, unknown),
+            ]
+        ),
+        separator=", ",
+    )
+    tasks = ", ".join(answers)
+    as_many = tf.equal(tf.size(task), tf.shape(images)[0])
+    with tf.control_dependencies(
+        [
+            tf.debugging.Assert(
+                as_many,
+                ["task: expected one name for each of the images."],
             )
-            keras.tree.map_structure(set_keras_mask, found, masks)
-            with head.instead():
-                logits = self._net.head_outputs(task, found, training=False)
-            if not task.classes:
-                return {"features": logits}
-            batch = tf.shape(given[0])[0]
-            return {
-                "logits": logits,
-                "scores": activation(logits),
-                "classes": tf.tile(tf.constant([names]), [batch, 1]),
-            }
-
-        made = serve.get_concrete_function()
-        self._refuse_captured(made, task)
-        return made
-
-    def _private_of(self, task: Task) -> list[tf.Variable]:
-        """Returns the task's private variables; equal ones are stored once.
-
-        Each is a variable of its own, as in the network: TensorFlow orders
-        sums by what it knows of the shapes, and of parts of a larger
-        variable it knows less.
-        """
-        found = []
-        for place, value in enumerate(self._net.private_values(task.name)):
-            value = np.asarray(value)
-            key = (place, hashlib.sha256(value.tobytes()).digest())
-            if key not in self._private:
-                (self._private[key],) = self.variables([value])
-            found.append(self._private[key])
-        return found
-
-    def variables_of(self, places: Sequence["_Place"]) -> list[tf.Variable]:
-        """Returns variables with the tensors that layers keep."""
-        return self.variables(layer.__dict__[name] for layer, name in places)
-
-    def variables(self, values: Iterable[Any]) -> list[tf.Variable]:
-        """Returns new variables of the SavedModel."""
-        # The names are unique, and with the state's digest in them: in a
-        # session, variables of one name are one variable.
-        return [
-            tf.Variable(
-                np.asarray(value),
-                trainable=False,
-                name=f"{self._name}/variable_{next(self._numbers)}",
-            )
-            for value in values
         ]
-
-    def _refuse_captured(self, made, task: Task) -> None:
-        """Refuses state that would be left out of the SavedModel."""
-        module = self.module()
-        own = {id(v.handle) for v in module.variables}
-        own.update(id(view.resource_handle) for view in module.views)
-        for tensor in made.captured_inputs:
-            if tensor.dtype == tf.resource and id(tensor) not in own:
-                raise NetworkError(
-                    f"The forward pass of task {task.name!r} uses state that "
-                    "is neither kernel nor private variable (a random layer "
-                    "that is active in inference?); remove it to export."
+    ):
+        return tf.debugging.Assert(
+            tf.reduce_all(known),
+            [
+                tf.strings.join(
+                    ["task: ", which, f" (from 0); the tasks are: {tasks}."]
                 )
-
-
-class _Head:
-    """A task's head, whose weights are variables of the SavedModel."""
-
-    def __init__(self, program: Program, head: keras.Layer):
-        self._keras = head.weights
-        self._places = _tensors_of(head)
-        self.weights = program.variables(self._keras)
-        self.tensors = program.variables_of(self._places)
-
-    @contextlib.contextmanager
-    def instead(self) -> Iterator[None]:
-        """Lets the head compute with them."""
-        given = list(zip(self._keras, _read(self.weights), strict=True))
-        with (
-            _instead(self._places, _read(self.tensors)),
-            keras.StatelessScope(given),
-        ):
-            yield
-
-
-def _read(sources: Sequence[Any]) -> list[tf.Tensor]:
-    return [source.read_value() for source in sources]
-
-
-def _tensors_of(model: keras.Layer) -> list[_Place]:
-    """Returns where layers keep tensors as plain attributes.
-
-    `Normalization` keeps its statistics so. In a SavedModel they would
-    become constants, which TensorFlow computes with in other ways than with
-    values (a division becomes a product), to other bytes.
-    """
-    return [
-        (layer, name)
-        for layer in model._flatten_layers()
-        for name, value in vars(layer).items()
-        if isinstance(value, tf.Tensor) and hasattr(value, "numpy")
-    ]
-
-
-@contextlib.contextmanager
-def _instead(
-    places: Sequence[tuple[keras.Layer, str]], values: Sequence[tf.Tensor]
-) -> Iterator[None]:
-    """Puts tensors into attributes of layers for a while."""
-    before = [layer.__dict__[name] for layer, name in places]
-    try:
-        for (layer, name), value in zip(places, values, strict=True):
-            layer.__dict__[name] = value
-        yield
-    finally:
-        for (layer, name), value in zip(places, before, strict=True):
-            layer.__dict__[name] = value
+            ],
+        )

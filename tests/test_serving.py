@@ -27,19 +27,19 @@ sys.modules["keras"] = sys.modules["tf_keras"] = None
 sys.modules["packnet_tf"] = None
 import numpy as np
 import tensorflow as tf
-path, given, found = sys.argv[1:]
+path, given, found, names = sys.argv[1:]
 images = np.load(given)
 served = tf.saved_model.load(path)
 out = {}
-for name, signature in served.signatures.items():
+for name in names.split(","):
+    signature = served.signatures[name]
     for key, value in signature(images=tf.constant(images)).items():
         out[f"new {name} {key}"] = value.numpy()
 v1 = tf.compat.v1
 with v1.Session(graph=tf.Graph()) as session:
     graph = v1.saved_model.loader.load(session, ["serve"], path)
-    for name, signature in graph.signature_def.items():
-        if name.startswith("__"):
-            continue
+    for name in names.split(","):
+        signature = graph.signature_def[name]
         images_name = signature.inputs["images"].name
         for key, tensor in signature.outputs.items():
             out[f"old {name} {key}"] = session.run(
@@ -62,6 +62,7 @@ def _load_elsewhere(path, images, tmp_path):
             str(path),
             str(tmp_path / "images.npy"),
             str(tmp_path / "found.npz"),
+            ",".join([*NAMES, "serving_default", "all_tasks"]),
         ],
         env={
             **{k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
@@ -100,7 +101,9 @@ def _assert_same_logits(net, path, names=NAMES, size=tiny_nets.SIZE):
 
 def test_one_signature_per_task_and_the_newest_as_default(net, path):
     served = tf.saved_model.load(path)
-    assert sorted(served.signatures) == [*NAMES, "serving_default"]
+    over_all = ["all_tasks", "auto", "by_task", "serving_default"]
+    each = [*NAMES, *(f"{name}_bytes" for name in NAMES)]
+    assert sorted(served.signatures) == sorted([*each, *over_all])
     signature = served.signatures["a"]
     _, given = signature.structured_input_signature
     assert given == {
@@ -133,6 +136,8 @@ def test_both_loaders_without_keras_and_packnet_tf(net, path, tmp_path):
         expected = tiny_nets.graph_logits(net, name, images).tobytes()
         assert found[f"new {name} logits"].tobytes() == expected
         assert found[f"old {name} logits"].tobytes() == expected
+        scores = found[f"old {name} scores"].tobytes()
+        assert found[f"old all_tasks {name}_scores"].tobytes() == scores
     assert found["old serving_default logits"].tobytes() == expected
 
 
@@ -151,28 +156,57 @@ def test_classes_are_names_one_row_per_image(tmp_path):
     assert np.array_equal(scores, tf.sigmoid(logits).numpy())
 
 
-def test_each_kernel_is_stored_once(net, path):
-    stored = tf.train.list_variables(str(path / "variables" / "variables"))
-    shapes = [tuple(shape) for _, shape in stored]
-    for kernel in net.masked_kernels():
-        assert shapes.count(tuple(kernel.variable.shape)) == 1
-    weights = sum(int(np.prod(shape)) for shape in shapes)
-    kernels = sum(int(np.prod(k.variable.shape)) for k in net.masked_kernels())
+def _sizes(net):
+    """Returns how many weights the kernels, private variables, heads have."""
+    kernels = sum(int(np.sum(k.mask != 0)) for k in net.masked_kernels())
     private = sum(int(np.prod(v.shape)) for v in net.private_variables)
-    heads = 3 * (tiny_nets.FEATURES + 1) * len(NAMES)
-    assert weights < kernels + private * len(NAMES) + heads + 20
+    return kernels, private, (tiny_nets.FEATURES + 1) * 3
+
+
+def _stored_weights(path):
+    """Returns how many weights a SavedModel has: 3 bytes of each are plain."""
+    assert tf.train.list_variables(str(path / "variables" / "variables")) == [
+        ("_CHECKPOINTABLE_OBJECT_GRAPH", [])
+    ]
+    return os.path.getsize(path / "assets" / "float32.low") / 3
+
+
+def test_each_owned_weight_is_stored_once(net, path):
+    kernels, private, head = _sizes(net)
+    stored = _stored_weights(path)
+    assert kernels < stored <= kernels + (private + head) * len(NAMES) + 20
 
 
 def test_frozen_private_variables_are_stored_once(tmp_path):
     net = tiny_nets.packed_net(("a", "b"), private="frozen")
     path = export_saved_model(net, tmp_path / "2")
-    stored = tf.train.list_variables(str(path / "variables" / "variables"))
-    weights = sum(int(np.prod(shape)) for _, shape in stored)
-    kernels = sum(int(np.prod(k.variable.shape)) for k in net.masked_kernels())
-    private = sum(int(np.prod(v.shape)) for v in net.private_variables)
-    heads = 3 * (tiny_nets.FEATURES + 1) * 2
-    assert weights < kernels + private + heads + 20
+    kernels, private, head = _sizes(net)
+    assert _stored_weights(path) <= kernels + private + head * 2 + 20
     _assert_same_logits(net, path, ("a", "b"))
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_views_on_the_fly_have_the_same_bytes(net, tmp_path, batch):
+    path = export_saved_model(net, tmp_path / "3", layout="on_the_fly")
+    served = tf.saved_model.load(path)
+    images = tiny_nets.images(batch)
+    for name in NAMES:
+        expected = tiny_nets.graph_logits(net, name, images)
+        assert _serve(served, name, images).tobytes() == expected.tobytes()
+
+
+def test_both_layouts_in_one_process_do_not_mix(net, path, tmp_path):
+    other = export_saved_model(net, tmp_path / "3", layout="on_the_fly")
+    served = [tf.saved_model.load(p) for p in (path, other)]
+    images = tiny_nets.images()
+    for name in NAMES:
+        one, two = (_serve(s, name, images) for s in served)
+        assert one.tobytes() == two.tobytes()
+
+
+def test_an_unknown_layout_is_refused(net, tmp_path):
+    with pytest.raises(NetworkError, match="'dense': expected.*folded"):
+        export_saved_model(net, tmp_path / "3", layout="dense")
 
 
 def test_states_side_by_side_never_mix(tmp_path):

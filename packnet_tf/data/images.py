@@ -127,6 +127,43 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     return image
 
 
+def decode_any(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes one image file of any kind that TensorFlow reads faithfully.
+
+    This is for graphs that get files as they are, where Pillow is not: JPEG,
+    PNG, GIF (the first frame), WebP (one frame) and BMP of 24 bits. An EXIF
+    rotation is not looked at.
+
+    Args:
+        encoded: Scalar string tensor, the bytes of a file.
+
+    Returns:
+        uint8 tensor of shape [height, width, 3], the same as `decode` gives
+        of what `as_readable` returns.
+
+    Raises:
+        tf.errors.InvalidArgumentError: When it runs on something else.
+    """
+    head = tf.strings.substr(encoded, 0, 2)
+    webp = tf.strings.substr(encoded, 0, 4) == b"RIFF"
+    image = tf.case(
+        [
+            (webp, lambda: tf.io.decode_webp(encoded, channels=3)[0]),
+            (head == b"BM", lambda: _decode_bmp(encoded)),
+        ],
+        default=lambda: decode(encoded),
+    )
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
+    # TensorFlow takes the numbers of a palette for levels of grey.
+    plain = tf.strings.substr(encoded, 28, 2) == b"\x18\x00"
+    check = tf.debugging.Assert(plain, ["a BMP file of other than 24 bits"])
+    with tf.control_dependencies([check]):
+        return tf.io.decode_bmp(encoded, channels=3)
+
+
 def working_image(
     image: tf.Tensor, image_size: int, preprocessing: Preprocessing
 ) -> tf.Tensor:
