@@ -12,6 +12,8 @@ EXTRAS = {
     # What `keras.Model.export` needs, and what runs the files.
     "litert": ["ai-edge-litert"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx>=1.17"],
+    # The requests that TensorFlow Serving warms up with, and a client's.
+    "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio"],
     "hub": ["keras-hub>=0.32"],
 }
 EXTRAS["all"] = sorted({package for e in EXTRAS.values() for package in e})

@@ -50,7 +50,13 @@ def main() -> None:
     # Before anything uses a device: a CPU is divided among replicas then.
     strategy = make_strategy(flag.replicas)
     data = [open_task(name, f"bundled:{name}") for name in TASKS]
-    session = Session(workdir, NETWORK, flag.model_name, strategy)
+    session = Session(
+        workdir,
+        NETWORK,
+        flag.model_name,
+        strategy,
+        serving_layout=flag.serving_layout,
+    )
     for task in data:
         options = TaskOptions(task=task.name, **TRAINING)
         print(f"{task.name}: {task.classes} classes", flush=True)

@@ -44,6 +44,7 @@ from packnet_tf.options import (
     check_writable,
 )
 from packnet_tf.pruning import GRANULARITIES, SCOPES
+from packnet_tf.stored import LAYOUTS
 
 _NETWORK = NetworkOptions()
 _TASK = TaskOptions(task="")
@@ -267,6 +268,13 @@ def define_run_flags() -> None:
     )
     flags.DEFINE_string(
         "model_name", "packnet", "Name of the model in TensorFlow Serving."
+    )
+    flags.DEFINE_enum(
+        "serving_layout",
+        LAYOUTS[0],
+        list(LAYOUTS),
+        "Memory or time of the served model: each task's view in memory of "
+        "its own, or made in every call.",
     )
 
 

@@ -33,7 +33,13 @@ def main(*, again: bool = False) -> None:
     network = network_options_of(workdir, given)
     # Before anything uses a device: a CPU is divided among replicas then.
     strategy = make_strategy(flag.replicas)
-    session = Session(workdir, network, flag.model_name, strategy)
+    session = Session(
+        workdir,
+        network,
+        flag.model_name,
+        strategy,
+        serving_layout=flag.serving_layout,
+    )
     data = open_task(
         options.task,
         flag.data,

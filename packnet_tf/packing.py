@@ -7,6 +7,7 @@ import numpy as np
 from packnet_tf import admission, checkpoints, publish, states
 from packnet_tf.model import PackNet
 from packnet_tf.preparation import Prepared
+from packnet_tf.stored import LAYOUTS
 from packnet_tf.workdir import StateInfo, Workdir
 
 _PROBES = 8
@@ -19,16 +20,24 @@ class Packing:
         workdir: The workdir.
         model_name: Name of the served model.
         image_size: Height and width of its images, in pixels.
+        layout: One of `stored.LAYOUTS`, of the SavedModels.
 
     Raises:
         StateError: If the model's name cannot be that of a folder.
     """
 
-    def __init__(self, workdir: Workdir, model_name: str, image_size: int):
+    def __init__(
+        self,
+        workdir: Workdir,
+        model_name: str,
+        image_size: int,
+        layout: str = LAYOUTS[0],
+    ):
         publish.check_model_name(model_name)
         self._workdir = workdir
         self._model_name = model_name
         self._image_size = image_size
+        self._layout = layout
 
     def commit(
         self,
@@ -60,6 +69,7 @@ class Packing:
             state,
             model_name=self._model_name,
             image_size=self._image_size,
+            layout=self._layout,
         )
         return state
 
@@ -69,6 +79,7 @@ class Packing:
             self._workdir,
             model_name=self._model_name,
             image_size=self._image_size,
+            layout=self._layout,
         )
         folder = self._workdir.training_path
         record = checkpoints.read_record(folder)

@@ -5,7 +5,6 @@ the number of packed tasks. A state and its version are two steps: what an
 interruption left between them, `recover` puts right.
 """
 
-import os
 import pathlib
 import re
 
@@ -13,6 +12,7 @@ from packnet_tf import disk, seals
 from packnet_tf.data.images import Preprocessing
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import StateError
+from packnet_tf.model_config import write_config
 from packnet_tf.serving import export_saved_model
 from packnet_tf.states import load
 from packnet_tf.stored import LAYOUTS
@@ -20,15 +20,6 @@ from packnet_tf.workdir import StateInfo, Workdir
 
 _VERSION = re.compile(r"[1-9]\d*")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_CONFIG = """\
-model_config_list {{
-  config {{
-    name: "{name}"
-    base_path: "{path}"
-    model_platform: "tensorflow"
-  }}
-}}
-"""
 
 
 def check_model_name(name: str) -> None:
@@ -59,7 +50,8 @@ def publish(
 
     The arrays come from the state's file, read under the default strategy.
     `models.config`, for `tensorflow_model_server --model_config_file`, is
-    written beside the versions. Hold `workdir.lock()`.
+    written beside the versions: the label `latest` goes to the newest, and
+    `stable` stays where it is. Hold `workdir.lock()`.
 
     Args:
         workdir: The workdir.
@@ -87,7 +79,7 @@ def publish(
         preprocessing=preprocessing_of(state),
         layout=layout,
     )
-    _write_config(folder)
+    write_config(folder, versions_of(folder))
     return path
 
 
@@ -146,11 +138,11 @@ def recover(
         number: [task["digest"] for task in state.tasks]
         for number, state in states.items()
     }
-    for number, path in _versions(folder).items():
+    for number, path in versions_of(folder).items():
         if number not in digests or digests[number] != _digests_of(path):
             disk.remove_folder(path)
             done.append(f"removed {path}, which is not of a packed state")
-    missing = states.keys() - _versions(folder).keys()
+    missing = states.keys() - versions_of(folder).keys()
     for number in sorted(missing):
         if (folder / str(number)).exists():
             done.append(f"left {folder / str(number)}, which is not ours")
@@ -163,10 +155,11 @@ def recover(
             layout=layout,
         )
         done.append(f"exported {path} again")
+    write_config(folder, versions_of(folder))
     return done
 
 
-def _versions(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+def versions_of(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     """Returns the versions that this package wrote, by number."""
     if not folder.is_dir():
         return {}
@@ -183,12 +176,3 @@ def _digests_of(path: pathlib.Path) -> list[str] | None:
         return [task["digest"] for task in seals.read_seal(path)["tasks"]]
     except (StateError, KeyError, TypeError):
         return None
-
-
-def _write_config(folder: pathlib.Path) -> None:
-    # The server wants an absolute path.
-    path = os.path.abspath(folder).replace("\\", "\\\\").replace('"', '\\"')
-    content = _CONFIG.format(name=folder.name, path=path).encode()
-    file = folder / "models.config"
-    if not file.exists() or file.read_bytes() != content:
-        disk.write_file(file, content)

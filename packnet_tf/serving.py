@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from packnet_tf import disk, heads, seals
+from packnet_tf import disk, heads, seals, warmup
 from packnet_tf.data.images import Preprocessing
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import (
@@ -26,6 +26,9 @@ from packnet_tf.network_file import mask_problems
 from packnet_tf.programs import Program
 from packnet_tf.signatures import signatures_of
 from packnet_tf.stored import LAYOUTS, check_layout
+
+# In its assets: the class names of each task, in the order of the scores.
+CLASS_NAMES = "class_names.json"
 
 
 def export_saved_model(
@@ -62,6 +65,10 @@ def export_saved_model(
     - `auto`: input `images`; each row is answered by the task whose highest
       score is the highest, which is a heuristic. Outputs as `by_task`, and
       `task` and `certainty` (that score), [batch]. Tasks with a softmax only.
+
+    The class names of all tasks are in `assets/class_names.json`, and with
+    the package's extra `serving` installed, requests with which TensorFlow
+    Serving warms up in `assets.extra`.
 
     Logits have the same bytes as those of `net.logits` in a `tf.function`
     with an open batch size, for the same batch on the same machine. (Eagerly,
@@ -138,10 +145,10 @@ def _write(
             signatures = signatures_of(
                 net.tasks, program.answers(inputs), inputs, preprocessing
             )
+            module = program.module()
+            module.class_names = _class_names(net, arrays)
             try:
-                tf.saved_model.save(
-                    program.module(), str(aside), signatures=signatures
-                )
+                tf.saved_model.save(module, str(aside), signatures=signatures)
             except tf.errors.OpError as error:
                 raise StateError(
                     f"{path}: cannot be written ({error.message}); make room "
@@ -149,6 +156,8 @@ def _write(
                 ) from error
             # Copies of them are in its assets now.
             shutil.rmtree(arrays)
+            asked = [task.name for task in net.tasks if task.classes]
+            warmup.write(aside, signatures, asked or [""], path.parent.name)
             seals.seal_folder(
                 aside,
                 {
@@ -163,6 +172,21 @@ def _write(
                     ],
                 },
             )
+
+
+def _class_names(net: PackNet, folder: pathlib.Path) -> tf.saved_model.Asset:
+    """Returns the class names of all tasks as a file of the SavedModel."""
+    path = folder / CLASS_NAMES
+    path.write_bytes(
+        seals.json_bytes(
+            {
+                task.name: task.class_names
+                or [str(number) for number in range(task.classes)]
+                for task in net.tasks
+            }
+        )
+    )
+    return tf.saved_model.Asset(str(path))
 
 
 def state_digest(net: PackNet) -> str:

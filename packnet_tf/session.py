@@ -22,6 +22,7 @@ from packnet_tf.options import (
 from packnet_tf.packing import Packing
 from packnet_tf.preparation import Prepared, prepare, prepare_test
 from packnet_tf.scoring import accuracy
+from packnet_tf.stored import LAYOUTS
 from packnet_tf.workdir import StateInfo, Workdir
 from packnet_tf.workflow import TaskRun
 
@@ -39,6 +40,7 @@ class Session:
         model_name: Name of the served model.
         strategy: The strategy to train with.
         say: Where lines of progress go.
+        serving_layout: One of `stored.LAYOUTS`, of the SavedModels.
 
     Raises:
         NetworkError: If there is no such network, or no such file.
@@ -52,8 +54,11 @@ class Session:
         model_name: str,
         strategy: tf.distribute.Strategy,
         say: Say = print,
+        serving_layout: str = LAYOUTS[0],
     ):
-        self._packing = Packing(workdir, model_name, network.image_size)
+        self._packing = Packing(
+            workdir, model_name, network.image_size, serving_layout
+        )
         if not workdir.state_folders():
             check_name(network.network)
         self._facts = facts_of(network)

@@ -1,12 +1,15 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_nets
 
 from packnet_tf import seals, states
+from packnet_tf.data import images
 from packnet_tf.errors import StateError
+from packnet_tf.model_config import stable_version
 from packnet_tf.publish import publish, recover
 from packnet_tf.serving import export_saved_model
 from packnet_tf.workdir import Workdir
@@ -44,11 +47,43 @@ def test_versions_are_numbers_with_a_config_beside(made):
 def test_a_version_answers_as_its_state(workdir):
     net, _ = states.load(workdir)
     served = tf.saved_model.load(workdir.serving_path / "net" / "2")
-    images = tiny_nets.images()
+    batch = tiny_nets.images()
     for name in ("a", "b"):
-        found = served.signatures[name](images=tf.constant(images))["logits"]
-        expected = tiny_nets.graph_logits(net, name, images)
+        found = served.signatures[name](images=tf.constant(batch))["logits"]
+        expected = tiny_nets.graph_logits(net, name, batch)
         assert found.numpy().tobytes() == expected.tobytes()
+
+
+def test_files_are_read_as_the_manifest_says(tmp_path):
+    """A task's own crop is inside its signature of encoded images."""
+    how = images.Preprocessing(resize="squash", crop="none")
+    workdir = Workdir(tmp_path / "w")
+    net = tiny_nets.packed_net(("a",))
+    state = states.commit(workdir, net, facts={"data": how.to_facts()})
+    path = publish(workdir, state, model_name="net", layout="on_the_fly")
+    signatures = tf.saved_model.load(path).signatures
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 30, 3), np.uint8)
+    content = tf.io.encode_png(pixels).numpy()
+    found = signatures["a_bytes"](image_bytes=tf.constant([content]))
+    answers = [
+        signatures["a"](
+            images=images.read_for_evaluation(content, tiny_nets.SIZE, way)[
+                None
+            ]
+        )["logits"].numpy()
+        for way in (how, images.Preprocessing())
+    ]
+    assert found["logits"].numpy().tobytes() == answers[0].tobytes()
+    assert found["logits"].numpy().tobytes() != answers[1].tobytes()
+
+
+def test_the_label_of_a_version_that_went_is_moved(workdir):
+    folder = workdir.serving_path / "net"
+    assert stable_version(folder) == 1
+    os.rename(workdir.states_path / "002-b", workdir.path / "away")
+    recover(workdir, model_name="net")
+    config = (folder / "models.config").read_text()
+    assert "versions: 1\n" in config and "versions: 2\n" not in config
 
 
 def test_nothing_to_recover(workdir):
