@@ -266,6 +266,11 @@ def define_run_flags() -> None:
         "Devices to train on: all GPUs by default; on a CPU a number makes as "
         "many logical devices.",
     )
+    define_serving_flags()
+
+
+def define_serving_flags() -> None:
+    """Flags of the served model."""
     flags.DEFINE_string(
         "model_name", "packnet", "Name of the model in TensorFlow Serving."
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from packnet_tf.evaluation import Answer, Evaluated
+from packnet_tf.export import Exported
 from packnet_tf.model import PackNet
 from packnet_tf.progress import clock
 from packnet_tf.workdir import StateInfo, Workdir
@@ -45,6 +46,14 @@ def size_of(path: pathlib.Path) -> int:
 def megabytes(size: int) -> str:
     """Returns a size as text in units of a million bytes."""
     return f"{size / 1e6:.1f} MB"
+
+
+def of_export(done: Exported) -> str:
+    """Returns what was exported in a line: where, how large, how exact."""
+    line = f"{done.path}  {megabytes(size_of(done.path))}"
+    if done.difference is not None:
+        line += f"  differs from Keras by {done.difference:.1e} at most"
+    return line
 
 
 def of_run(workdir: Workdir, record: dict[str, Any]) -> str:

@@ -24,12 +24,17 @@ MOST_LINES = 400
 
 # Flags of other programs that the documents name.
 FOREIGN_FLAGS = {
+    "all",
+    "allow_version_labels_for_unavailable_models",
+    "dir",
     "fix",
     "helpfull",
     "logdir",
     "model_config_file",
+    "model_config_file_poll_wait_seconds",
     "no-deps",
     "output",
+    "port",
     "rest_api_port",
     "saved-model",
     "wheel-dir",

@@ -1,0 +1,88 @@
+"""Writes a packed state as a SavedModel again, or one task as a plain model.
+
+  python apps/export.py --workdir=runs/m --state=3 --output=PATH
+  python apps/export.py --workdir=runs/m --task=cars --output=PATH
+  python apps/export.py --workdir=runs/m --task=cars --format=onnx --output=PATH
+  python apps/export.py --workdir=runs/m --stable=4
+
+Without --output the state becomes a version of the workdir's served model.
+A plain model is written by Keras, then loaded and compared with it.
+--stable moves a label of the served model, and writes no model.
+"""
+
+import os
+import pathlib
+import sys
+
+# From the project's root: this folder has an inspect.py, as Python has.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from absl import flags
+
+from apps import run_flags
+
+flags.DEFINE_string("state", None, "Packed state to export; the newest.")
+flags.DEFINE_string("task", None, "One task alone, as a plain model.")
+flags.DEFINE_string("output", None, "The file or folder to write.")
+flags.DEFINE_string(
+    "format",
+    "saved_model",
+    "Of one task: saved_model, keras, litert or onnx; the last two need the "
+    "extras of their names.",
+)
+flags.DEFINE_integer(
+    "stable", None, "Version to which the served model's label stable moves."
+)
+run_flags.define_serving_flags()
+
+
+def main() -> None:
+    path = run_flags.workdir_path(writing=False)
+
+    from packnet_tf import export, report
+    from packnet_tf.errors import FlagError
+    from packnet_tf.workdir import Workdir
+
+    flag = flags.FLAGS
+    workdir = Workdir(path)
+    state = flag.state
+    if state is not None and state.isdigit():
+        state = int(state)
+    output = None if flag.output is None else pathlib.Path(flag.output)
+    if flag.stable is not None:
+        given = [n for n in ("task", "state", "output") if flag[n].present]
+        if given:
+            raise FlagError(
+                f"--stable does not go with --{given[0]}; it writes no model."
+            )
+        with workdir.lock():
+            print(export.set_stable(workdir, flag.stable, flag.model_name))
+        return
+    if flag.task is None and flag.format != "saved_model":
+        raise FlagError(
+            f"--format={flag.format} is for one task; name it by --task."
+        )
+    if flag.task is not None:
+        if output is None:
+            raise FlagError("--task needs --output, the file to write.")
+        done = export.export_task(
+            workdir, flag.task, output, form=flag.format, which=state
+        )
+    else:
+        run = workdir.run or {}
+        options = {
+            "output": output,
+            "model_name": flag.model_name,
+            "image_size": run.get("image_size"),
+            "layout": flag.serving_layout,
+        }
+        if output is None:
+            with workdir.lock():
+                done = export.export_state(workdir, state, **options)
+        else:
+            done = export.export_state(workdir, state, **options)
+    print(report.of_export(done))
+
+
+if __name__ == "__main__":
+    run_flags.run(main, "workdir")

@@ -1,0 +1,277 @@
+"""What a served model costs: against separate SavedModels of the network.
+
+Run with `python benchmarks/serving.py`; it prints a table and writes
+`benchmarks/serving.json`. The networks have random weights and tasks that
+were never trained, which changes neither time nor size. Section "Serving" of
+docs/results.md explains the rows.
+
+Every latency is of plain and packed SavedModel in turn, in one process, on
+the same batch; beside it stands the same ratio of two plain SavedModels.
+Memory and time to load are each those of a process of its own, with the
+session loader that TensorFlow Serving uses.
+"""
+
+import gc
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from packnet_tf.conversion import extract
+from packnet_tf.export import save_plain
+from packnet_tf.model import PackNet
+from packnet_tf.report import size_of
+from packnet_tf.serving import export_saved_model
+from packnet_tf.stored import LAYOUTS
+
+_TASKS = flags.DEFINE_list("tasks", ["1", "4", "10"], "Numbers of tasks.")
+_PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved pairs a latency.")
+_NETWORKS = flags.DEFINE_list("networks", ["mobilenet", "vgg16"], "Networks.")
+_LAYOUTS = flags.DEFINE_list("layouts", list(LAYOUTS), "Layouts.")
+_FOLDER = flags.DEFINE_string("folder", None, "Where SavedModels are written.")
+_JSON = flags.DEFINE_string(
+    "json",
+    str(pathlib.Path(__file__).with_suffix(".json")),
+    "File for the figures.",
+)
+
+# Disk of all tasks over that of one; latency over a plain model's.
+DISK_BAR = 1.10
+LATENCY_BAR = 1.05
+BATCHES = (1, 32)
+CLASSES = 30
+# Seconds of calls timed together.
+_AT_ONCE = 0.25
+
+_LOAD = """
+import sys, time
+import tensorflow as tf
+v1 = tf.compat.v1
+
+def memory():
+    for line in open("/proc/self/status"):
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) * 1024
+
+# TensorFlow starts before the clock does.
+v1.Session(graph=tf.Graph()).close()
+before, start = memory(), time.perf_counter()
+sessions = []
+for path in sys.argv[1:]:
+    session = v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        v1.saved_model.loader.load(session, ["serve"], path)
+    sessions.append(session)
+taken = time.perf_counter() - start
+print(taken, memory() - before)
+"""
+
+
+def mobilenet():
+    """MobileNet 0.75 at 96 pixels, the network of the main job."""
+    base = keras.applications.MobileNet(
+        alpha=0.75, include_top=False, weights=None, input_shape=(96, 96, 3)
+    )
+    x = keras.layers.GlobalAveragePooling2D()(base.output)
+    return keras.Model(base.input, x)
+
+
+def vgg16():
+    """VGG-16 with fc6 and fc7 in the shared part, as the paper has it."""
+    base = keras.applications.VGG16(
+        include_top=False, weights=None, input_shape=(224, 224, 3)
+    )
+    x = keras.layers.Flatten()(base.output)
+    for name in ("fc6", "fc7"):
+        x = keras.layers.Dense(4096, activation="relu", name=name)(x)
+    return keras.Model(base.input, x)
+
+
+NETWORKS = {"mobilenet": mobilenet, "vgg16": vgg16}
+
+
+def packed(network, count):
+    """Returns a network with `count` packed tasks that differ."""
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    net = PackNet(NETWORKS[network]())
+    for number in range(count):
+        net.add_task(f"task_{number + 1}", CLASSES, origin="random", seed=7)
+        for variable in net.private_variables:
+            noise = np.abs(random.normal(size=variable.shape)) * 0.01
+            variable.assign(np.asarray(variable) + noise)
+        net.prune(0.75)
+        net.pack()
+    return net
+
+
+def loaded(paths):
+    """Returns seconds and bytes of loading SavedModels in a new process."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, memory = done.stdout.split()
+    return float(seconds), int(float(memory))
+
+
+def caller(signature, images):
+    """Returns a function that times n calls, in seconds for one."""
+
+    def run(count):
+        start = time.perf_counter()
+        for _ in range(count):
+            found = signature(images=images)["scores"]
+        found.numpy()
+        return (time.perf_counter() - start) / count
+
+    return run
+
+
+def latency(plain, control, model, task, batch, pairs):
+    """Returns the ratios of a task's latency to a plain model's."""
+    signature = model.signatures[task]
+    spec = signature.structured_input_signature[1]["images"]
+    random = np.random.default_rng(0)
+    images = tf.constant(
+        random.uniform(0, 255, [batch, *spec.shape[1:]]), tf.float32
+    )
+    runs = {
+        "plain": caller(plain.signatures["serving_default"], images),
+        "control": caller(control.signatures["serving_default"], images),
+        "packed": caller(signature, images),
+    }
+    for run in runs.values():
+        run(3)
+    calls = max(1, round(_AT_ONCE / runs["plain"](2)))
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for pair in range(pairs):
+        # The order changes, so that a drift of the machine cancels out.
+        names = [*runs]
+        for name in names[pair % 3 :] + names[: pair % 3]:
+            taken[name].append(runs[name](calls))
+    base = np.array(taken["plain"])
+    control_ratios = np.array(taken["control"]) / base
+    return {
+        "task": task,
+        "batch": batch,
+        "plain_seconds": float(np.median(base)),
+        "ratio": float(np.median(np.array(taken["packed"]) / base)),
+        "control": float(np.median(control_ratios)),
+        "control_upper_quartile": float(np.quantile(control_ratios, 0.75)),
+    }
+
+
+def measure(network, count, folder):
+    """Returns the rows of one network with so many tasks."""
+    net = packed(network, count)
+    separate = []
+    for task in net.tasks:
+        path = folder / f"plain_{task.name}"
+        save_plain(extract(net, task.name), path)
+        separate.append(path)
+    one = size_of(separate[0])
+    seconds, memory = loaded(separate)
+    rows = []
+    plain, control = (tf.saved_model.load(separate[0]) for _ in range(2))
+    for layout in _LAYOUTS.value:
+        path = export_saved_model(net, folder / layout, layout=layout)
+        own_seconds, own_memory = loaded([path])
+        model = tf.saved_model.load(path)
+        rows.append(
+            {
+                "network": network,
+                "tasks": count,
+                "layout": layout,
+                "disk": size_of(path),
+                "disk_of_one": one,
+                "disk_of_separate": sum(map(size_of, separate)),
+                "load_seconds": own_seconds,
+                "load_seconds_of_separate": seconds,
+                "memory": own_memory,
+                "memory_of_separate": memory,
+                "latency": [
+                    latency(
+                        plain,
+                        control,
+                        model,
+                        net.tasks[0].name,
+                        batch,
+                        _PAIRS.value,
+                    )
+                    for batch in BATCHES
+                ],
+            }
+        )
+        show(rows[-1])
+        del model
+        gc.collect()
+    return rows
+
+
+def verdict(ratio, bar):
+    """Returns a ratio beside its bar."""
+    return (
+        f"{ratio:.3f} (bar {bar:.3f}: {'held' if ratio <= bar else 'MISSED'})"
+    )
+
+
+def show(row):
+    """Prints what was measured of one SavedModel."""
+    mega = 1e6
+    print(f"{row['network']}, {row['tasks']} tasks, {row['layout']}")
+    disk = row["disk"] / row["disk_of_one"]
+    print(
+        f"  disk     {row['disk'] / mega:9.1f} MB; one plain SavedModel "
+        f"{row['disk_of_one'] / mega:.1f} MB, separate ones "
+        f"{row['disk_of_separate'] / mega:.1f} MB; ratio to one "
+        f"{verdict(disk, DISK_BAR)}"
+    )
+    print(
+        f"  load     {row['load_seconds']:9.2f} s;  separate ones "
+        f"{row['load_seconds_of_separate']:.2f} s"
+    )
+    print(
+        f"  memory   {row['memory'] / mega:9.1f} MB; separate ones "
+        f"{row['memory_of_separate'] / mega:.1f} MB"
+    )
+    for found in row["latency"]:
+        line = (
+            f"  batch {found['batch']:<3}{found['plain_seconds'] * 1e3:9.2f} "
+            f"ms plain; control {found['control']:.3f}, upper quartile "
+            f"{found['control_upper_quartile']:.3f}; ratio "
+        )
+        if row["layout"] == LAYOUTS[0]:
+            line += verdict(found["ratio"], LATENCY_BAR)
+        else:
+            line += f"{found['ratio']:.3f}"
+        print(line, flush=True)
+
+
+def main(_):
+    rows = []
+    for network in _NETWORKS.value:
+        for count in map(int, _TASKS.value):
+            with tempfile.TemporaryDirectory(dir=_FOLDER.value) as folder:
+                rows += measure(network, count, pathlib.Path(folder))
+            keras.backend.clear_session()
+            gc.collect()
+    pathlib.Path(_JSON.value).write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,321 @@
+"""Packed states for other programs: SavedModels again, or one task alone."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from packnet_tf import disk, probe, states
+from packnet_tf.conversion import extract
+from packnet_tf.default_strategy import outside_strategy
+from packnet_tf.errors import NetworkError, StateError
+from packnet_tf.model_config import write_config
+from packnet_tf.publish import (
+    check_model_name,
+    preprocessing_of,
+    publish,
+    versions_of,
+)
+from packnet_tf.serving import export_saved_model
+from packnet_tf.stored import LAYOUTS
+from packnet_tf.workdir import StateInfo, Workdir
+
+# What a file's scores may differ from Keras's, as a share of 1 for scores of
+# a softmax: other programs sum in another order.
+TOLERANCE = 1e-4
+_ROWS = 4
+
+_Run = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: The file or folder.
+        difference: The largest difference from the scores of Keras on a few
+            images, or None where nothing was compared.
+    """
+
+    path: pathlib.Path
+    difference: float | None = None
+
+
+def export_state(
+    workdir: Workdir,
+    which: str | int | None = None,
+    *,
+    output: pathlib.Path | None = None,
+    model_name: str = "packnet",
+    image_size: int | None = None,
+    layout: str = LAYOUTS[0],
+) -> Exported:
+    """Writes the SavedModel of a packed state again.
+
+    Args:
+        workdir: The workdir; hold its lock if there is no `output`.
+        which: The state's number or name; the newest if None.
+        output: The folder to make; by default the state's version of the
+            workdir's served model.
+        model_name: Name of the served model.
+        image_size: Height and width, where the backbone leaves them open.
+        layout: One of `stored.LAYOUTS`.
+
+    Raises:
+        StateError: If the folder exists, or there is no such state.
+    """
+    state = workdir.state(which)
+    if output is None:
+        path = publish(
+            workdir,
+            state,
+            model_name=model_name,
+            image_size=image_size,
+            layout=layout,
+        )
+        return Exported(path)
+    net = _load(workdir, state)
+    return Exported(
+        export_saved_model(
+            net,
+            output,
+            image_size=image_size,
+            preprocessing=preprocessing_of(state),
+            layout=layout,
+        )
+    )
+
+
+def set_stable(workdir: Workdir, version: int, model_name: str) -> pathlib.Path:
+    """Moves the label `stable` of the served model.
+
+    Args:
+        workdir: The workdir; hold its lock.
+        version: Where to.
+        model_name: Name of the served model.
+
+    Returns:
+        The `models.config`.
+
+    Raises:
+        StateError: If there is no such version.
+    """
+    check_model_name(model_name)
+    folder = workdir.serving_path / model_name
+    versions = versions_of(folder)
+    if not versions:
+        raise StateError(
+            f"{folder} has no versions; give the --model_name that they were "
+            "written with."
+        )
+    write_config(folder, versions, stable=version)
+    return folder / "models.config"
+
+
+def export_task(
+    workdir: Workdir,
+    task: str,
+    output: pathlib.Path,
+    *,
+    form: str = "saved_model",
+    which: str | int | None = None,
+) -> Exported:
+    """Writes one task as a plain model, which has no other task in it.
+
+    It takes pixels from 0 to 255 and gives the task's scores. What was
+    written is loaded and compared with Keras: on images kept with the state
+    where there are such, otherwise on random ones.
+
+    Args:
+        workdir: The workdir.
+        task: The task's name.
+        output: The file or folder to make.
+        form: One of `FORMS`.
+        which: The state's number or name; the newest if None. A task's
+            answers are the same in all.
+
+    Raises:
+        StateError: If `output` exists.
+        NetworkError: If the packages for the form are missing, the network
+            cannot be written so, or what was written answers otherwise.
+    """
+    check_form(form)
+    if output.exists():
+        raise StateError(
+            f"{output} exists already and is never overwritten; remove it "
+            "first, or write elsewhere."
+        )
+    state = workdir.state(which)
+    net = _load(workdir, state)
+    model = outside_strategy(lambda: extract(net, task))
+    images = _images(state, model)
+    write = disk.whole_folder if form == "saved_model" else disk.whole_file
+    with write(output) as aside:
+        run = FORMS[form](model, aside)
+        if images is None:
+            return Exported(output)
+        expected = np.asarray(model.predict(images, verbose=0))
+        found = run(images)
+        difference = float(np.max(np.abs(found - expected), initial=0.0))
+        if not difference <= TOLERANCE * max(1.0, np.abs(expected).max()):
+            raise NetworkError(
+                f"{output}: answers differ from those of Keras by "
+                f"{difference:.2g}, more than {TOLERANCE:g}; this network "
+                f"cannot be written as {form}. Use another --format."
+            )
+    return Exported(output, difference)
+
+
+def check_form(form: str) -> None:
+    """Refuses a form that there is not.
+
+    Raises:
+        NetworkError: If it is none of `FORMS`.
+    """
+    if form not in FORMS:
+        raise NetworkError(
+            f"--format={form}: expected one of {', '.join(FORMS)}."
+        )
+
+
+def _load(workdir: Workdir, state: StateInfo):
+    return outside_strategy(
+        lambda: states.load(workdir, state.number, origin=False)
+    )[0]
+
+
+def _images(state: StateInfo, model: keras.Model) -> np.ndarray | None:
+    """Returns a few inputs, or None if they cannot be made."""
+    images, _ = probe.read_probe(state)
+    if images is not None:
+        return images[:_ROWS]
+    if len(model.inputs) != 1 or None in model.input_shape[1:]:
+        return None
+    random = np.random.default_rng(0)
+    shape = (_ROWS, *model.input_shape[1:])
+    return random.uniform(0, 255, shape).astype(np.float32)
+
+
+def _missing(error: ImportError, extra: str) -> NetworkError:
+    return NetworkError(
+        f"The package {error.name!r} is not installed; "
+        f'pip install "packnet_tf[{extra}]".'
+    )
+
+
+def _keras(model: keras.Model, path: pathlib.Path) -> _Run:
+    # Keras looks at the name's end.
+    file = path.with_name(path.name + ".keras")
+    model.save(file)
+    copy = keras.saving.load_model(file)
+    file.rename(path)
+    return lambda images: np.asarray(copy.predict(images, verbose=0))
+
+
+def save_plain(model: keras.Model, path: pathlib.Path) -> None:
+    """Writes a plain model as a SavedModel with one signature.
+
+    Keras's own export stores each weight twice with this TensorFlow.
+
+    Args:
+        model: The model; it gives one tensor.
+        path: The folder to make.
+    """
+    taken = model.inputs
+    names = ["images"] if _takes_images(model) else [i.name for i in taken]
+    specs = [
+        tf.TensorSpec(i.shape, i.dtype, name=name)
+        for i, name in zip(taken, names, strict=True)
+    ]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def serve(*given):
+        return {"scores": model(list(given), training=False)}
+
+    module = tf.Module(name="plain")
+    module.weights = [variable.value for variable in model.variables]
+    module.serve = serve
+    tf.saved_model.save(
+        module, str(path), signatures={"serving_default": serve}
+    )
+
+
+def _takes_images(model: keras.Model) -> bool:
+    return len(model.inputs) == 1 and len(model.inputs[0].shape) == 4
+
+
+def _saved_model(model: keras.Model, path: pathlib.Path) -> _Run:
+    save_plain(model, path)
+    # It has to live as long as its function.
+    served = tf.saved_model.load(str(path))
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return np.asarray(served.serve(tf.constant(images))["scores"])
+
+    return run
+
+
+def _litert(model: keras.Model, path: pathlib.Path) -> _Run:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise _missing(error, "litert") from error
+    file = path.with_name(path.name + ".tflite")
+    model.export(str(file), format="litert", verbose=False)
+    file.rename(path)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        interpreter = Interpreter(model_path=str(path))
+        (given,) = interpreter.get_input_details()
+        interpreter.resize_tensor_input(given["index"], images.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(given["index"], images)
+        interpreter.invoke()
+        (made,) = interpreter.get_output_details()
+        return interpreter.get_tensor(made["index"])
+
+    return run
+
+
+def _onnx(model: keras.Model, path: pathlib.Path) -> _Run:
+    try:
+        import onnxruntime
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise _missing(error, "onnx") from error
+    adapted = [
+        layer.name
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.Normalization)
+    ]
+    if adapted:
+        raise NetworkError(
+            f"Keras writes the statistics of layer {adapted[0]!r} "
+            "(Normalization) as inputs of the ONNX graph; use "
+            "--format=saved_model and tf2onnx's --saved-model."
+        )
+    file = path.with_name(path.name + ".onnx")
+    model.export(str(file), format="onnx", verbose=False)
+    file.rename(path)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        session: Any = onnxruntime.InferenceSession(
+            str(path), providers=["CPUExecutionProvider"]
+        )
+        (given,) = session.get_inputs()
+        return session.run(None, {given.name: images})[0]
+
+    return run
+
+
+FORMS: dict[str, Callable[[keras.Model, pathlib.Path], _Run]] = {
+    "saved_model": _saved_model,
+    "keras": _keras,
+    "litert": _litert,
+    "onnx": _onnx,
+}
