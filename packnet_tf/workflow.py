@@ -57,7 +57,10 @@ class TaskRun:
         self._log_folder = log_folder
         self._say = say
         self._number = number
-        self.record = new_record(options.task)
+        self.record = {
+            **new_record(options.task),
+            "images": admission.facts_of_images(data.facts),
+        }
 
     def run(self, *, again: bool = False) -> dict[str, Any]:
         """Runs the phases that are asked for and not yet done.
@@ -104,6 +107,7 @@ class TaskRun:
         if found is None:
             return
         admission.check_settings(found, options)
+        admission.check_images(found, self.data.facts)
         self.record = found
         # The optimizer of the phase has to be there before its slots.
         if found["phase"] in ("train", "retrain"):

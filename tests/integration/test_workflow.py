@@ -442,5 +442,10 @@ def test_a_task_goes_on_with_the_settings_it_was_begun_with(
     # The next phase is free to choose, but not to train on other images.
     with pytest.raises(PhaseError, match="--validation_share=0.2, not 0.1;"):
         run(tmp_path, data, validation_share=0.1)
+    plain = dataclasses.replace(
+        data["first"], facts={**data["first"].facts, "crop": "resized"}
+    )
+    with pytest.raises(PhaseError, match="crop was random, and is now resized"):
+        run(tmp_path, {**data, "first": plain})
     run(tmp_path, data, phases=("prune", "retrain", "pack"), optimizer="sgd")
     assert [s.name for s in Workdir(tmp_path).states()] == ["first"]
