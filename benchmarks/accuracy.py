@@ -13,7 +13,6 @@ import os
 import pathlib
 import sys
 import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -54,7 +53,11 @@ _RECOVERY = flags.DEFINE_enum(
     "As in add_task.",
 )
 _TASKS = flags.DEFINE_list("tasks", ["birds", "cars", "flowers"], "Tasks.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Keeps PackNet's workdir.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Keeps PackNet's workdir; tasks that are packed there are not run again.",
+)
 _TABLE = flags.DEFINE_bool("table", False, "Print the means and stop.")
 
 _FILE = pathlib.Path(__file__).with_suffix(".jsonl")
@@ -151,7 +154,6 @@ def main(_):
     if _TABLE.value:
         table()
         return
-    start = time.monotonic()
     name = _METHOD.value
     if _METHOD.value == "packnet":
         name += f" (base {_BASE.value}, recovery {_RECOVERY.value})"
@@ -173,7 +175,6 @@ def main(_):
         "seed": _SEED.value,
         "test": test,
         "validation": validation,
-        "minutes": (time.monotonic() - start) / 60,
     }
     with open(_FILE, "a") as file:
         file.write(json.dumps(row) + "\n")
