@@ -210,7 +210,7 @@ def define_task_flags(
         "schedule",
         _TASK.schedule,
         list(SCHEDULES),
-        "Learning rate over a phase.",
+        "Learning rate: one cosine over both phases, or over each phase.",
     )
     flags.DEFINE_float(
         "weight_decay", None, "Decoupled weight decay; default: Keras's own."

@@ -126,8 +126,9 @@ class TaskOptions:
         optimizer: Name of a Keras optimizer.
         learning_rate: Peak learning rate of the train phase.
         retrain_learning_rate: Peak learning rate of the retrain phase.
-        schedule: `"cosine"` to 0, `"constant"`, or `"step"` (x 0.1 after
-            half the phase, as the paper's train phase).
+        schedule: `"cosine"` (one decay to 0 over both phases),
+            `"constant"`, or `"step"` (x 0.1 after half of each phase, as the
+            paper's train phase).
         weight_decay: Decoupled weight decay, or None.
         validation_share: Share of the training images kept for validation.
         augment: Augmentation beyond crops and flips; see
@@ -147,8 +148,8 @@ class TaskOptions:
     retrain_epochs: int = 18
     batch_size: int = 32
     optimizer: str = "adam"
-    learning_rate: float = 2e-3
-    retrain_learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
+    retrain_learning_rate: float = 4e-3
     schedule: str = "cosine"
     weight_decay: float | None = None
     validation_share: float = 0.1
@@ -221,10 +222,24 @@ class TaskOptions:
         names = ["seed", "validation_share", "batch_size", "optimizer"]
         names += ["schedule", "weight_decay", "augment"]
         if phase == "train":
-            names += ["origin", "train_epochs", "learning_rate"]
+            names += ["origin", "learning_rate"]
         else:
-            names += ["train_epochs", "retrain_epochs", "retrain_learning_rate"]
+            names += ["retrain_learning_rate"]
+        # The decay of the learning rate goes over both phases.
+        names += ["train_epochs", "retrain_epochs"]
         return {name: getattr(self, name) for name in names}
+
+    def epochs_of(self, phase: str) -> int:
+        """Returns the epochs of a phase, none of one that is left out.
+
+        Args:
+            phase: `"train"` or `"retrain"`.
+        """
+        if phase == "train":
+            return self.train_epochs
+        # A task that is packed as it was trained decays while it is trained.
+        left_out = "pack" in self.phases and "retrain" not in self.phases
+        return 0 if left_out else self.retrain_epochs
 
     @property
     def _skips_retraining(self) -> bool:

@@ -118,18 +118,21 @@ class TaskRun:
 
     def _compile(self, phase: str) -> None:
         options = self.options
+        steps = self.data.steps
         train = phase == "train"
-        epochs = options.train_epochs if train else options.retrain_epochs
         peak = (
             options.learning_rate if train else options.retrain_learning_rate
         )
+        epochs = options.epochs_of("train"), options.epochs_of("retrain")
         self.net.compile(
             make_optimizer(
                 options.optimizer,
                 options.schedule,
                 peak,
-                epochs * self.data.steps,
+                epochs[0 if train else 1] * steps,
                 options.weight_decay,
+                before=0 if train else epochs[0] * steps,
+                after=epochs[1] * steps if train else 0,
             ),
             # MixUp and CutMix give shares of the classes as labels.
             self.data.train.loss,
