@@ -21,12 +21,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import keras
 from absl import app, flags, logging
 
+from benchmarks.plain import train_plain
 from packnet_tf import states
 from packnet_tf.data import open_task
-from packnet_tf.networks import build
 from packnet_tf.options import TaskOptions
 from packnet_tf.preparation import prepare
-from packnet_tf.schedules import make_optimizer
 from packnet_tf.scoring import accuracy
 from packnet_tf.workdir import Workdir
 from packnet_tf.workflow import TaskRun
@@ -59,21 +58,13 @@ def packnet(options, data):
 def separate(options, data):
     """Returns the validation accuracy of a network of the task's own."""
     weights = f"{_SHARED.value}/weights/mobilenet_0.75_224_imagenet.weights.h5"
-    network = build(
-        "mobilenet", image_size=_SIZE, weights=weights, options={"alpha": 0.75}
+    model = train_plain(
+        data,
+        options,
+        weights=weights,
+        image_size=_SIZE,
+        learning_rate=_RATE.value,
     )
-    keras.utils.set_random_seed(options.seed)
-    scores = keras.layers.Dense(len(data.class_names), activation="softmax")(
-        network.backbone.output
-    )
-    model = keras.Model(network.backbone.input, scores)
-    epochs = options.train_epochs + options.retrain_epochs
-    model.compile(
-        make_optimizer("adam", "cosine", _RATE.value, epochs * data.steps),
-        "sparse_categorical_crossentropy",
-    )
-    for epoch in range(epochs):
-        model.fit(data.train.epoch(epoch), verbose=0, shuffle=False)
     return {"accuracy": accuracy(model, data.validation)}
 
 

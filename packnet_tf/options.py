@@ -229,22 +229,18 @@ class TaskOptions:
         names += ["train_epochs", "retrain_epochs"]
         return {name: getattr(self, name) for name in names}
 
-    def epochs_of(self, phase: str) -> int:
-        """Returns the epochs of a phase, none of one that is left out.
+    @property
+    def epochs_to_retrain(self) -> int:
+        """Epochs of the retrain phase, 0 if pack comes without it."""
+        return 0 if self._packs_as_trained else self.retrain_epochs
 
-        Args:
-            phase: `"train"` or `"retrain"`.
-        """
-        if phase == "train":
-            return self.train_epochs
-        # A task that is packed as it was trained decays while it is trained.
-        left_out = "pack" in self.phases and "retrain" not in self.phases
-        return 0 if left_out else self.retrain_epochs
+    @property
+    def _packs_as_trained(self) -> bool:
+        return "pack" in self.phases and "retrain" not in self.phases
 
     @property
     def _skips_retraining(self) -> bool:
-        phases = {*self.phases}
-        return {"prune", "pack"} <= phases and "retrain" not in phases
+        return "prune" in self.phases and self._packs_as_trained
 
     @property
     def gradual_steps(self) -> int:

@@ -1,6 +1,5 @@
 """Learning rates over a task's phases, and optimizers made with them."""
 
-import math
 from typing import Any
 
 import keras
@@ -10,33 +9,39 @@ _DEFAULTS = {"sgd": {"momentum": 0.9}}
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
-class PartOfCosine(keras.optimizers.schedules.LearningRateSchedule):
+class PartOfCosine(keras.optimizers.schedules.CosineDecay):
     """A part of a cosine decay: that of one phase among several.
 
     Every phase has an optimizer of its own, which counts its steps from 0.
 
     Args:
-        peak: The rate at the start of the whole decay.
+        initial_learning_rate: The rate at the start of the whole decay.
+        decay_steps: Steps of the whole decay, at whose end the rate is 0.
         start: Steps of it that were done before this part.
-        steps: Steps of the whole decay, at whose end the rate is 0.
+        **kwargs: As for `keras.optimizers.schedules.CosineDecay`.
 
     Example:
 
-    >>> float(PartOfCosine(0.002, start=12, steps=24)(0))
+    >>> round(float(PartOfCosine(0.002, 24, start=12)(0)), 6)
     0.001
     """
 
-    def __init__(self, peak: float, start: int, steps: int):
-        self.peak, self.start, self.steps = peak, start, steps
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        start: int = 0,
+        **kwargs: Any,
+    ):
+        super().__init__(initial_learning_rate, decay_steps, **kwargs)
+        self.start = start
 
     def __call__(self, step):
-        done = keras.ops.cast(step, "float32") + float(self.start)
-        share = keras.ops.minimum(done / float(self.steps), 1.0)
-        return self.peak * 0.5 * (1.0 + keras.ops.cos(math.pi * share))
+        return super().__call__(step + self.start)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments."""
-        return {"peak": self.peak, "start": self.start, "steps": self.steps}
+        return {**super().get_config(), "start": self.start}
 
 
 def learning_rate(
@@ -66,7 +71,7 @@ def learning_rate(
         return keras.optimizers.schedules.PiecewiseConstantDecay(
             [max(steps // 2, 1)], [peak, 0.1 * peak]
         )
-    return PartOfCosine(peak, before, max(before + steps + after, 1))
+    return PartOfCosine(peak, max(before + steps + after, 1), before)
 
 
 def make_optimizer(

@@ -118,21 +118,22 @@ class TaskRun:
 
     def _compile(self, phase: str) -> None:
         options = self.options
-        steps = self.data.steps
-        train = phase == "train"
-        peak = (
-            options.learning_rate if train else options.retrain_learning_rate
-        )
-        epochs = options.epochs_of("train"), options.epochs_of("retrain")
+        first = options.train_epochs * self.data.steps
+        second = options.epochs_to_retrain * self.data.steps
+        if phase == "train":
+            peak, before, steps, after = options.learning_rate, 0, first, second
+        else:
+            peak = options.retrain_learning_rate
+            before, steps, after = first, second, 0
         self.net.compile(
             make_optimizer(
                 options.optimizer,
                 options.schedule,
                 peak,
-                epochs[0 if train else 1] * steps,
+                steps,
                 options.weight_decay,
-                before=0 if train else epochs[0] * steps,
-                after=epochs[1] * steps if train else 0,
+                before=before,
+                after=after,
             ),
             # MixUp and CutMix give shares of the classes as labels.
             self.data.train.loss,
