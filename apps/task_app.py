@@ -41,7 +41,8 @@ def main(*, again: bool = False) -> None:
         serving_layout=flag.serving_layout,
     )
     data = open_task(
-        options.task,
+        # As it was given: `tfds:NAME` says where the data is.
+        flag.task,
         flag.data,
         data_dir=flag.data_dir,
         crop=flag.crop,
