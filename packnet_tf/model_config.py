@@ -64,7 +64,7 @@ def write_config(
         )
     if stable is None:
         stable = stable_version(folder)
-    if stable not in versions:
+    if stable is None or stable not in versions:
         stable = latest
     # The server wants an absolute path.
     path = os.path.abspath(folder).replace("\\", "\\\\").replace('"', '\\"')

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -17,8 +17,8 @@ from packnet_tf.model import PackNet
 from packnet_tf.stored import Array, Arrays
 from packnet_tf.task import Task
 
-_Place = tuple[keras.Layer, str]
-_Function = tf.types.experimental.PolymorphicFunction
+_Place: TypeAlias = tuple[keras.Layer, str]
+_Function: TypeAlias = tf.types.experimental.PolymorphicFunction
 
 
 class Program:

@@ -1,7 +1,7 @@
 """The signatures of a SavedModel: one a task, and those over all tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -9,7 +9,7 @@ from packnet_tf.data.images import Preprocessing
 from packnet_tf.encoded import pixels_of
 from packnet_tf.task import Task
 
-_Function = tf.types.experimental.PolymorphicFunction
+_Function: TypeAlias = tf.types.experimental.PolymorphicFunction
 _Outputs = dict[str, tf.Tensor]
 
 

@@ -8,6 +8,7 @@ SavedModel while it loads it, so that no client waits for that.
 import io
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 from PIL import Image
@@ -17,7 +18,7 @@ from packnet_tf.data.images import PERMUTED_SIDE
 # Where the server looks.
 PATH = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 
-_Function = tf.types.experimental.PolymorphicFunction
+_Function: TypeAlias = tf.types.experimental.PolymorphicFunction
 
 
 def write(
@@ -62,7 +63,7 @@ def write(
 
 def _example(spec: tf.TensorSpec, task: str):
     """Returns a value for an input; one row, and all open sizes are 1."""
-    value = 0
+    value: Any = 0
     if spec.dtype == tf.string:
         value = {"image_bytes": _png(), "task": task}.get(spec.name, "")
     proto = tf.make_tensor_proto(value, spec.dtype)
