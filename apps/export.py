@@ -10,6 +10,7 @@ A plain model is written by Keras, then loaded and compared with it.
 --stable moves a label of the served model, and writes no model.
 """
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -36,52 +37,70 @@ flags.DEFINE_integer(
 run_flags.define_serving_flags()
 
 
+# What each way of exporting has no use for.
+_USELESS = {
+    "stable": ("task", "state", "output", "format", "serving_layout"),
+    "task": ("model_name", "serving_layout"),
+    "output": ("model_name",),
+}
+
+
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
     from packnet_tf import export, report
-    from packnet_tf.errors import FlagError
     from packnet_tf.workdir import Workdir
 
+    _check()
     flag = flags.FLAGS
     workdir = Workdir(path)
     state = flag.state
     if state is not None and state.isdigit():
         state = int(state)
     output = None if flag.output is None else pathlib.Path(flag.output)
+    # Refused here, before the lock leaves its file in any folder.
+    workdir.state(state)
     if flag.stable is not None:
-        given = [n for n in ("task", "state", "output") if flag[n].present]
-        if given:
-            raise FlagError(
-                f"--stable does not go with --{given[0]}; it writes no model."
-            )
         with workdir.lock():
             print(export.set_stable(workdir, flag.stable, flag.model_name))
         return
-    if flag.task is None and flag.format != "saved_model":
-        raise FlagError(
-            f"--format={flag.format} is for one task; name it by --task."
-        )
     if flag.task is not None:
-        if output is None:
-            raise FlagError("--task needs --output, the file to write.")
         done = export.export_task(
             workdir, flag.task, output, form=flag.format, which=state
         )
     else:
-        run = workdir.run or {}
-        options = {
-            "output": output,
-            "model_name": flag.model_name,
-            "image_size": run.get("image_size"),
-            "layout": flag.serving_layout,
-        }
-        if output is None:
-            with workdir.lock():
-                done = export.export_state(workdir, state, **options)
-        else:
-            done = export.export_state(workdir, state, **options)
+        # Only the workdir itself has to be kept from other writers.
+        with workdir.lock() if output is None else contextlib.nullcontext():
+            done = export.export_state(
+                workdir,
+                state,
+                output=output,
+                model_name=flag.model_name,
+                image_size=(workdir.run or {}).get("image_size"),
+                layout=flag.serving_layout,
+            )
     print(report.of_export(done))
+
+
+def _check() -> None:
+    """Refuses flags that do not go together."""
+    from packnet_tf.errors import FlagError
+
+    flag = flags.FLAGS
+    for name, useless in _USELESS.items():
+        given = [other for other in useless if flag[other].present]
+        if flag[name].present and given:
+            raise FlagError(
+                f"--{given[0]} has no use beside --{name}; leave it out."
+            )
+    if flag.task is None and flag.format != "saved_model":
+        raise FlagError(
+            f"--format={flag.format} is for one task; name it by --task."
+        )
+    if flag.task is not None and not flag.output:
+        raise FlagError("--task needs --output, the file to write.")
+    if flag.output == "":
+        raise FlagError("--output=: expected a file or folder to write.")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from packnet_tf.conversion import extract
-from packnet_tf.export import save_plain
+from packnet_tf.formats import save_plain
 from packnet_tf.model import PackNet
 from packnet_tf.report import size_of
 from packnet_tf.serving import export_saved_model

@@ -49,6 +49,22 @@ def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
+def check_absent(path: pathlib.Path) -> None:
+    """Refuses a path that would be overwritten; call it before long work.
+
+    Args:
+        path: A file or folder to be made.
+
+    Raises:
+        StateError: If it exists.
+    """
+    if path.exists():
+        raise StateError(
+            f"{path} exists already and is never overwritten; remove it "
+            "first, or write elsewhere."
+        )
+
+
 @contextlib.contextmanager
 def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Writes a folder that appears at once, complete and on the disk.
@@ -65,11 +81,7 @@ def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     aside = _aside_of(path)
     with _named(path):
-        if path.exists():
-            raise StateError(
-                f"{path} exists already and is never overwritten; remove it "
-                "first, or write elsewhere."
-            )
+        check_absent(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()

@@ -2,17 +2,15 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from packnet_tf import disk, probe, states
 from packnet_tf.conversion import extract
 from packnet_tf.default_strategy import outside_strategy
-from packnet_tf.errors import NetworkError, StateError
+from packnet_tf.errors import NetworkError, StateError, TaskError
+from packnet_tf.formats import FORMS, check_form
 from packnet_tf.model_config import write_config
 from packnet_tf.publish import (
     check_model_name,
@@ -28,8 +26,6 @@ from packnet_tf.workdir import StateInfo, Workdir
 # a softmax: other programs sum in another order.
 TOLERANCE = 1e-4
 _ROWS = 4
-
-_Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +75,7 @@ def export_state(
             layout=layout,
         )
         return Exported(path)
+    disk.check_absent(output)
     net = _load(workdir, state)
     return Exported(
         export_saved_model(
@@ -140,17 +137,20 @@ def export_task(
             answers are the same in all.
 
     Raises:
-        StateError: If `output` exists.
+        StateError: If `output` exists, or there is no such state.
+        TaskError: If the state has no such task.
         NetworkError: If the packages for the form are missing, the network
             cannot be written so, or what was written answers otherwise.
     """
     check_form(form)
-    if output.exists():
-        raise StateError(
-            f"{output} exists already and is never overwritten; remove it "
-            "first, or write elsewhere."
-        )
+    disk.check_absent(output)
     state = workdir.state(which)
+    names = [record["name"] for record in state.tasks]
+    if task not in names:
+        raise TaskError(
+            f"Packed state {state.path.name} has no task {task!r}; the tasks "
+            f"are: {', '.join(names)}."
+        )
     net = _load(workdir, state)
     model = outside_strategy(lambda: extract(net, task))
     images = _images(state, model)
@@ -171,18 +171,6 @@ def export_task(
     return Exported(output, difference)
 
 
-def check_form(form: str) -> None:
-    """Refuses a form that there is not.
-
-    Raises:
-        NetworkError: If it is none of `FORMS`.
-    """
-    if form not in FORMS:
-        raise NetworkError(
-            f"--format={form}: expected one of {', '.join(FORMS)}."
-        )
-
-
 def _load(workdir: Workdir, state: StateInfo):
     return outside_strategy(
         lambda: states.load(workdir, state.number, origin=False)
@@ -199,123 +187,3 @@ def _images(state: StateInfo, model: keras.Model) -> np.ndarray | None:
     random = np.random.default_rng(0)
     shape = (_ROWS, *model.input_shape[1:])
     return random.uniform(0, 255, shape).astype(np.float32)
-
-
-def _missing(error: ImportError, extra: str) -> NetworkError:
-    return NetworkError(
-        f"The package {error.name!r} is not installed; "
-        f'pip install "packnet_tf[{extra}]".'
-    )
-
-
-def _keras(model: keras.Model, path: pathlib.Path) -> _Run:
-    # Keras looks at the name's end.
-    file = path.with_name(path.name + ".keras")
-    model.save(file)
-    copy = keras.saving.load_model(file)
-    file.rename(path)
-    return lambda images: np.asarray(copy.predict(images, verbose=0))
-
-
-def save_plain(model: keras.Model, path: pathlib.Path) -> None:
-    """Writes a plain model as a SavedModel with one signature.
-
-    Keras's own export stores each weight twice with this TensorFlow.
-
-    Args:
-        model: The model; it gives one tensor.
-        path: The folder to make.
-    """
-    taken = model.inputs
-    names = ["images"] if _takes_images(model) else [i.name for i in taken]
-    specs = [
-        tf.TensorSpec(i.shape, i.dtype, name=name)
-        for i, name in zip(taken, names, strict=True)
-    ]
-
-    @tf.function(input_signature=specs, autograph=False)
-    def serve(*given):
-        return {"scores": model(list(given), training=False)}
-
-    module = tf.Module(name="plain")
-    module.weights = [variable.value for variable in model.variables]
-    module.serve = serve
-    tf.saved_model.save(
-        module, str(path), signatures={"serving_default": serve}
-    )
-
-
-def _takes_images(model: keras.Model) -> bool:
-    return len(model.inputs) == 1 and len(model.inputs[0].shape) == 4
-
-
-def _saved_model(model: keras.Model, path: pathlib.Path) -> _Run:
-    save_plain(model, path)
-    # It has to live as long as its function.
-    served = tf.saved_model.load(str(path))
-
-    def run(images: np.ndarray) -> np.ndarray:
-        return np.asarray(served.serve(tf.constant(images))["scores"])
-
-    return run
-
-
-def _litert(model: keras.Model, path: pathlib.Path) -> _Run:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise _missing(error, "litert") from error
-    file = path.with_name(path.name + ".tflite")
-    model.export(str(file), format="litert", verbose=False)
-    file.rename(path)
-
-    def run(images: np.ndarray) -> np.ndarray:
-        interpreter = Interpreter(model_path=str(path))
-        (given,) = interpreter.get_input_details()
-        interpreter.resize_tensor_input(given["index"], images.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], images)
-        interpreter.invoke()
-        (made,) = interpreter.get_output_details()
-        return interpreter.get_tensor(made["index"])
-
-    return run
-
-
-def _onnx(model: keras.Model, path: pathlib.Path) -> _Run:
-    try:
-        import onnxruntime
-        import tf2onnx  # noqa: F401
-    except ImportError as error:
-        raise _missing(error, "onnx") from error
-    adapted = [
-        layer.name
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.Normalization)
-    ]
-    if adapted:
-        raise NetworkError(
-            f"Keras writes the statistics of layer {adapted[0]!r} "
-            "(Normalization) as inputs of the ONNX graph; use "
-            "--format=saved_model and tf2onnx's --saved-model."
-        )
-    file = path.with_name(path.name + ".onnx")
-    model.export(str(file), format="onnx", verbose=False)
-    file.rename(path)
-
-    def run(images: np.ndarray) -> np.ndarray:
-        session: Any = onnxruntime.InferenceSession(
-            str(path), providers=["CPUExecutionProvider"]
-        )
-        (given,) = session.get_inputs()
-        return session.run(None, {given.name: images})[0]
-
-    return run
-
-
-FORMS: dict[str, Callable[[keras.Model, pathlib.Path], _Run]] = {
-    "saved_model": _saved_model,
-    "keras": _keras,
-    "litert": _litert,
-    "onnx": _onnx,
-}

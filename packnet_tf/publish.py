@@ -69,6 +69,7 @@ def publish(
     """
     check_model_name(model_name)
     folder = workdir.serving_path / model_name
+    disk.check_absent(folder / str(state.number))
     net, _ = outside_strategy(
         lambda: load(workdir, state.number, origin=False)
     )

@@ -371,6 +371,57 @@ PACKED = [
     ("predict_state", "predict", ["--state=birds"], ["'birds'"]),
     ("inspect_state", "inspect", ["--state=9"], ["9", "001-colours"]),
     ("inspect_share", "inspect", ["--prune_fraction=1"], ["prune_fraction"]),
+    (
+        "export_task",
+        "export",
+        ["--task=birds", "--output={files}/new"],
+        ["'birds'", "colours"],
+    ),
+    ("export_output", "export", ["--task=colours"], ["--output"]),
+    ("export_state", "export", ["--state=9"], ["9", "001-colours"]),
+    ("export_version", "export", [], ["packnet/1", "exists already"]),
+    (
+        "export_over",
+        "export",
+        ["--output={files}/empty"],
+        ["{files}/empty", "exists already"],
+    ),
+    (
+        "export_over_task",
+        "export",
+        ["--task=colours", "--output={files}/file"],
+        ["{files}/file", "exists already"],
+    ),
+    ("export_all", "export", ["--format=keras"], ["--format=keras", "--task"]),
+    (
+        "export_format",
+        "export",
+        ["--task=colours", "--output={files}/new", "--format=jpg"],
+        ["--format=jpg", "litert"],
+    ),
+    (
+        "export_layout",
+        "export",
+        [
+            "--task=colours",
+            "--output={files}/new",
+            "--serving_layout=on_the_fly",
+        ],
+        ["--serving_layout", "--task"],
+    ),
+    ("export_stable", "export", ["--stable=7"], ["version 7", "are: 1"]),
+    (
+        "export_stable_state",
+        "export",
+        ["--stable=1", "--state=1"],
+        ["--state", "--stable"],
+    ),
+    (
+        "export_name",
+        "export",
+        ["--stable=1", "--model_name=other"],
+        ["other", "--model_name"],
+    ),
 ]
 
 
@@ -396,6 +447,7 @@ def test_a_workdir_stays_as_it_is(
         "evaluate": [],
         "predict": ["--task=colours", f"--images={colours}/test/red"],
         "inspect": [],
+        "export": [],
     }[app]
     before = contents(packed)
     ended = run_app(app, f"--workdir={packed}", *good, *map(fill, flags))
@@ -408,6 +460,7 @@ def test_a_workdir_stays_as_it_is(
     [
         ("evaluate", []),
         ("inspect", []),
+        ("export", []),
         ("predict", ["--task=colours", "--images=image.jpg"]),
     ],
 )
