@@ -49,6 +49,7 @@ def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
     from packnet_tf import export, report
+    from packnet_tf.errors import FlagError
     from packnet_tf.workdir import Workdir
 
     _check()
@@ -65,6 +66,8 @@ def main() -> None:
             print(export.set_stable(workdir, flag.stable, flag.model_name))
         return
     if flag.task is not None:
+        if output is None:
+            raise FlagError("--task needs --output, the file to write.")
         done = export.export_task(
             workdir, flag.task, output, form=flag.format, which=state
         )
@@ -97,8 +100,6 @@ def _check() -> None:
         raise FlagError(
             f"--format={flag.format} is for one task; name it by --task."
         )
-    if flag.task is not None and not flag.output:
-        raise FlagError("--task needs --output, the file to write.")
     if flag.output == "":
         raise FlagError("--output=: expected a file or folder to write.")
 
