@@ -71,7 +71,9 @@ def save_plain(model: keras.Model, path: pathlib.Path) -> None:
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(*given):
-        return {"scores": model(list(given), training=False)}
+        # In the structure that the model takes, or Keras warns.
+        inputs = keras.tree.pack_sequence_as(model.input, given)
+        return {"scores": model(inputs, training=False)}
 
     module = tf.Module(name="plain")
     module.weights = [variable.value for variable in model.variables]
@@ -131,7 +133,14 @@ def _onnx(model: keras.Model, path: pathlib.Path) -> Run:
             "--format=saved_model and tf2onnx's --saved-model."
         )
     file = path.with_name(path.name + ".onnx")
-    model.export(str(file), format="onnx", verbose=False)
+    # Of a model that was never called, Keras does not look for it.
+    signature = keras.tree.map_structure(
+        lambda given: tf.TensorSpec(given.shape, given.dtype, given.name),
+        model.input,
+    )
+    model.export(
+        str(file), format="onnx", verbose=False, input_signature=[signature]
+    )
     file.rename(path)
 
     def run(images: np.ndarray) -> np.ndarray:
