@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -84,6 +84,7 @@ def asked_auto(signature, source, size, how, task, names):
 
 
 def main(_):
+    logging.set_verbosity(logging.WARNING)
     workdir = Workdir(_WORKDIR.value)
     state = workdir.state(_VERSION.value)
     size = workdir.run["image_size"]

@@ -30,7 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -287,6 +287,7 @@ def apart(network, count, folder):
 
 
 def main(_):
+    logging.set_verbosity(logging.WARNING)
     rows = []
     wanted = list(itertools.product(_NETWORKS.value, map(int, _TASKS.value)))
     run = measure if len(wanted) == 1 else apart
