@@ -2,16 +2,26 @@
 
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from packnet_tf import seals
 from packnet_tf.errors import StateError
 
-SCHEMA = 1
+SCHEMA = 2
 _NAME = "manifest"
 # The files of a state besides the manifest and its digest.
 FILES = ("net.keras", "probe.npz")
 _HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def _from_1(record: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 kept a probe's logits of a program for a fixed batch."""
+    return {**record, "schema": 2, "probe": "fixed batch"}
+
+
+# How a record of an older schema becomes one of the next.
+_NEXT: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 
 def write(folder: pathlib.Path, record: dict[str, Any]) -> None:
@@ -36,7 +46,8 @@ def read(folder: pathlib.Path, number: int, name: str) -> dict[str, Any]:
 
     Returns:
         The record: `schema`, `number`, `name`, `tasks`, `files`, `machine`,
-        `versions`, `origin`.
+        `versions`, `origin`, and `probe`, the program of the probe's logits.
+        One of an older schema is brought to this release's as it is read.
 
     Raises:
         StateError: If it is missing, damaged, of another schema, or of
@@ -46,11 +57,14 @@ def read(folder: pathlib.Path, number: int, name: str) -> dict[str, Any]:
     path = folder / f"{_NAME}.json"
     if not isinstance(record, dict) or "schema" not in record:
         raise StateError(f"{path} is damaged: it has no schema.")
-    if record["schema"] != SCHEMA:
+    schema = record["schema"]
+    if type(schema) is not int or schema not in (*_NEXT, SCHEMA):
         raise StateError(
-            f"{path} has schema {record['schema']!r}, this release reads "
-            f"{SCHEMA}; use the release that wrote it."
+            f"{path} has schema {schema!r}, this release reads "
+            f"{min(_NEXT)} to {SCHEMA}; use the release that wrote it."
         )
+    while record["schema"] != SCHEMA:
+        record = _NEXT[record["schema"]](record)
     problem = _problem(record)
     if problem:
         raise StateError(f"{path} is damaged: {problem}.")
@@ -71,6 +85,7 @@ def _problem(record: dict[str, Any]) -> str | None:
         "files": dict,
         "machine": dict,
         "versions": dict,
+        "probe": str,
     }
     for key, kind in kinds.items():
         if not isinstance(record.get(key), kind):

@@ -18,6 +18,7 @@ from packnet_tf.workdir import StateInfo, Workdir
 
 _VERSION = re.compile(r"[1-9]\d*")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+CONFIG = "models.config"
 _CONFIG = """\
 model_config_list {{
   config {{
@@ -115,12 +116,9 @@ def recover(
         for name in disk.remove_leftovers(place):
             done.append(f"removed the unfinished {place / name}")
     states = {state.number: state for state in workdir.states()}
-    digests = {
-        number: [task["digest"] for task in state.tasks]
-        for number, state in states.items()
-    }
     for number, path in _versions(folder).items():
-        if number not in digests or digests[number] != _digests_of(path):
+        state = states.get(number)
+        if state is None or _tasks_in(path) != _tasks_of(state):
             disk.remove_folder(path)
             done.append(f"removed {path}, which is not of a packed state")
     missing = states.keys() - _versions(folder).keys()
@@ -149,10 +147,36 @@ def _versions(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     }
 
 
-def _digests_of(path: pathlib.Path) -> list[str] | None:
-    """Returns the digests of a version's tasks, or None if it is damaged."""
+def state_of(
+    workdir: Workdir, folder: pathlib.Path
+) -> StateInfo | None:
+    """Returns the packed state that a version is of, or None.
+
+    Args:
+        workdir: The workdir.
+        folder: The SavedModel's folder, sealed.
+
+    Raises:
+        StateError: If the state's manifest is damaged.
+    """
+    for path in workdir.state_folders():
+        if path.name.split("-")[0].lstrip("0") == folder.name:
+            state = workdir.read_state(path)
+            if _tasks_in(folder) == _tasks_of(state):
+                return state
+    return None
+
+
+def _tasks_of(state: StateInfo) -> list[list[str]]:
+    """Returns names and digests of a state's tasks, in order."""
+    return [[task["name"], task["digest"]] for task in state.tasks]
+
+
+def _tasks_in(path: pathlib.Path) -> list[list[str]] | None:
+    """Returns the same of a version's tasks, or None if it is damaged."""
     try:
-        return [task["digest"] for task in seals.read_seal(path)["tasks"]]
+        tasks = seals.read_seal(path)["tasks"]
+        return [[task["name"], task["digest"]] for task in tasks]
     except (StateError, KeyError, TypeError):
         return None
 
@@ -161,6 +185,6 @@ def _write_config(folder: pathlib.Path) -> None:
     # The server wants an absolute path.
     path = os.path.abspath(folder).replace("\\", "\\\\").replace('"', '\\"')
     content = _CONFIG.format(name=folder.name, path=path).encode()
-    file = folder / "models.config"
+    file = folder / CONFIG
     if not file.exists() or file.read_bytes() != content:
         disk.write_file(file, content)
