@@ -13,7 +13,6 @@ from packnet_tf.errors import StateError
 from packnet_tf.model import PackNet
 from packnet_tf.workdir import StateInfo
 
-
 # The program of the SavedModel: its batch size is open.
 OPEN = "open batch"
 # What the first schema of manifests stood for.

@@ -90,7 +90,8 @@ def recover(
     """Puts right what an interruption left; call it before any other work.
 
     Leftovers of interrupted writing are removed; a state without its version
-    is exported again; a version whose state is gone is removed. Folders that
+    is exported again; a version whose state is gone is removed, and one whose
+    tasks have other names now is exported again. Folders that
     this package did not write stay. Hold `workdir.lock()`.
 
     Args:
@@ -120,7 +121,7 @@ def recover(
         state = states.get(number)
         if state is None or _tasks_in(path) != _tasks_of(state):
             disk.remove_folder(path)
-            done.append(f"removed {path}, which is not of a packed state")
+            done.append(f"removed {path}, which is of no packed state")
     missing = states.keys() - _versions(folder).keys()
     for number in sorted(missing):
         if (folder / str(number)).exists():
@@ -147,6 +148,11 @@ def _versions(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     }
 
 
+def has_versions(folder: pathlib.Path) -> bool:
+    """Whether a folder holds versions that this package wrote."""
+    return (folder / CONFIG).is_file() or bool(_versions(folder))
+
+
 def state_of(
     workdir: Workdir, folder: pathlib.Path
 ) -> StateInfo | None:
@@ -160,7 +166,7 @@ def state_of(
         StateError: If the state's manifest is damaged.
     """
     for path in workdir.state_folders():
-        if path.name.split("-")[0].lstrip("0") == folder.name:
+        if str(workdir.number_of(path)) == folder.name:
             state = workdir.read_state(path)
             if _tasks_in(folder) == _tasks_of(state):
                 return state

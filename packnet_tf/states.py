@@ -128,7 +128,11 @@ def load(
     file = state.network_path
     _refuse_damaged(file, state.manifest["files"][file.name])
     net = read_network(file)
-    check_network(net, {t["name"]: t["digest"] for t in state.tasks}, file)
+    tasks = state.manifest["tasks"]
+    check_network(net, {t["name"]: t["digest"] for t in tasks}, file)
+    for task, record in zip(net.tasks, state.tasks, strict=True):
+        # Those that were renamed have their old names in the file.
+        task.name = record["name"]
     digest = state.manifest.get("origin")
     if origin and digest:
         _refuse_damaged(workdir.origin_path, digest)

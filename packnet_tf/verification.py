@@ -7,7 +7,7 @@ from packnet_tf import publish, replay, seals
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import PackNetError, StateError
 from packnet_tf.states import load
-from packnet_tf.workdir import StateInfo, Workdir
+from packnet_tf.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)

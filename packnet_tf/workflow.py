@@ -104,11 +104,19 @@ class TaskRun:
         if found is None:
             return
         admission.check_settings(found, options)
+        diverged = found.pop("diverged")
         self.record = found
         # The optimizer of the phase has to be there before its slots.
         if found["phase"] in ("train", "retrain"):
             self._compile(found["phase"])
         checkpoints.restore(self._folder, net)
+        if diverged and found["phase"]:
+            # It goes on at the learning rate that is asked for now.
+            found["settings"][found["phase"]] = options.settings(
+                found["phase"]
+            )
+            if options.schedule == "constant":
+                net.optimizer.learning_rate = self._peak(found["phase"])
         where = found["phase"] or ", ".join(found["done"])
         self._say(f"  going on after {where}, epoch {found['epoch']}")
 
@@ -116,14 +124,11 @@ class TaskRun:
         options = self.options
         train = phase == "train"
         epochs = options.train_epochs if train else options.retrain_epochs
-        peak = (
-            options.learning_rate if train else options.retrain_learning_rate
-        )
         self.net.compile(
             make_optimizer(
                 options.optimizer,
                 options.schedule,
-                peak,
+                self._peak(phase),
                 epochs * self.data.steps,
                 options.weight_decay,
             ),
@@ -131,6 +136,11 @@ class TaskRun:
             self.data.train.loss,
             metrics=["accuracy"],
         )
+
+    def _peak(self, phase: str) -> float:
+        if phase == "train":
+            return self.options.learning_rate
+        return self.options.retrain_learning_rate
 
     def _train(self) -> None:
         self._epochs("train", self.options.train_epochs)

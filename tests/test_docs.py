@@ -208,7 +208,7 @@ def test_table_of_flags_is_complete_and_right(app_flags):
     assert dict(rows) == {n: shown(v) for n, v in defaults.items()}
     # What other apps add is in the last table.
     text = README.read_text()
-    for app in ("evaluate.py", "predict.py", "inspect.py"):
+    for app in ("evaluate.py", "predict.py", "inspect.py", "undo.py"):
         for name in set(app_flags[app]) - set(defaults):
             assert f"`{app} --{name}`" in text
 
