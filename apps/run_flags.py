@@ -342,7 +342,9 @@ def workdir_path(*, writing: bool) -> pathlib.Path:
 def _stop_now(message: str, code: int) -> NoReturn:
     """Ends the process with a line; nothing is left to be finished."""
     sys.stdout.flush()
-    sys.stderr.write(f"\n{message}\n" if sys.stderr.isatty() else f"{message}\n")
+    # A terminal shows ^C where the progress bar was.
+    start = "\n" if sys.stderr.isatty() else ""
+    sys.stderr.write(f"{start}{message}\n")
     sys.stderr.flush()
     # Threads of an unfinished epoch would hold up the end, or spoil it.
     os._exit(code)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from packnet_tf import disk
+from packnet_tf.archives import check_array_archive
 from packnet_tf.errors import StateError
 from packnet_tf.model import PackNet
 from packnet_tf.origin import origin_arrays, set_origin
@@ -39,6 +40,11 @@ def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
         StateError: If the disk is full or read-only; the checkpoint before
             stays.
     """
+    if not folder.parent.is_dir():
+        raise StateError(
+            f"{folder.parent} is gone, which was there when the run began; "
+            "put it back and run again."
+        )
     net.equalize_replicas()
     net.verify_digests()
     arrays: dict[str, Any] = {
@@ -148,6 +154,7 @@ def _numbered(net):
 
 def _open(path):
     try:
+        check_array_archive(path)
         return np.load(path, allow_pickle=False)
     except Exception as error:
         raise _damaged(path, error) from error

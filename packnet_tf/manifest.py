@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from packnet_tf import seals
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, TaskError
+from packnet_tf.task import check_task_name
 
 SCHEMA = 2
 _NAME = "manifest"
@@ -102,12 +103,18 @@ def _problem(record: dict[str, Any]) -> str | None:
             return f"task {owner} is missing"
         names = task.get("class_names")
         if (
-            not isinstance(task.get("name"), str)
-            or not isinstance(task.get("classes"), int)
+            not isinstance(task.get("classes"), int)
             or not _is_digest(task.get("digest"))
             or not (names is None or isinstance(names, list))
+            or not all(isinstance(name, str) for name in names or ())
+            or not isinstance(task.get("metrics", {}), dict)
+            or not isinstance(task.get("facts", {}), dict)
         ):
             return f"the record of task {owner} is not complete"
+        try:
+            check_task_name(task.get("name"))
+        except TaskError as error:
+            return f"task {owner}: {error}"
     if len(tasks) != record["number"] or tasks[-1]["name"] != record["name"]:
         return "its tasks are not those of its number and name"
     return None

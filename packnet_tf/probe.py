@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from packnet_tf.archives import check_array_archive
 from packnet_tf.errors import StateError
 from packnet_tf.model import PackNet
 from packnet_tf.workdir import StateInfo
@@ -80,6 +81,7 @@ def read_probe(
     Raises:
         StateError: If the file is damaged.
     """
+    check_array_archive(state.probe_path)
     try:
         with np.load(state.probe_path, allow_pickle=False) as arrays:
             images = arrays["images"] if "images" in arrays else None

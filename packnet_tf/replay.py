@@ -10,6 +10,7 @@ import tensorflow as tf
 from packnet_tf import machine, probe
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import StateError
+from packnet_tf.foreign import check_programs
 from packnet_tf.model import PackNet
 from packnet_tf.workdir import StateInfo
 
@@ -90,6 +91,7 @@ def replay_saved_model(
     images, kept = probe.read_probe(state)
     if images is None:
         return []
+    check_programs(folder)
 
     def ask() -> dict[str, np.ndarray]:
         served = tf.saved_model.load(str(folder))

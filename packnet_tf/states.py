@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from packnet_tf import disk, manifest, probe, seals
+from packnet_tf.archives import check_array_archive
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import PhaseError, StateError
 from packnet_tf.machine import machine_facts
@@ -136,6 +137,7 @@ def load(
     digest = state.manifest.get("origin")
     if origin and digest:
         _refuse_damaged(workdir.origin_path, digest)
+        check_array_archive(workdir.origin_path)
         with np.load(workdir.origin_path, allow_pickle=False) as arrays:
             set_origin(net, arrays)
     return net, state

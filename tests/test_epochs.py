@@ -17,14 +17,16 @@ STEPS = 4
 
 
 def batches(broken):
-    """Returns epochs of 4 steps; in one of them, one image is broken."""
+    """Returns epochs of 4 steps; in one of them, one weight is broken."""
 
     def epoch(number):
         images = tiny_nets.images(2 * STEPS, seed=number)
+        weights = np.ones(2 * STEPS, np.float32)
         if number == broken[0]:
-            images[2 * broken[1] + 1, 0, 0, 0] = broken[2]
+            weights[2 * broken[1] + 1] = broken[2]
         labels = np.arange(2 * STEPS) % 3
-        return tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
+        rows = tf.data.Dataset.from_tensor_slices((images, labels, weights))
+        return rows.batch(2)
 
     return epoch
 
@@ -72,7 +74,7 @@ def test_the_step_and_the_rate_are_named_and_the_epoch_before_stays(tmp_path):
 
 
 def test_it_is_found_in_the_first_step_too_and_forgotten_later(tmp_path):
-    with pytest.raises(PackNetError, match="nan in step 1 of epoch 3"):
+    with pytest.raises(PackNetError, match="inf in step 1 of epoch 3"):
         train(tmp_path, (2, 0, np.inf))
     record = checkpoints.read_record(tmp_path)
     assert record["epoch"] == 2 and record["diverged"]

@@ -458,7 +458,7 @@ def no_memory():
     import tensorflow as tf
     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating x")
 
-run_flags.run({"interrupted": interrupted, "no_memory": no_memory}[sys.argv.pop()])
+run_flags.run(globals()[sys.argv.pop()])
 """
 
 
