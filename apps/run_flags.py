@@ -219,7 +219,8 @@ def define_task_flags(
         "schedule",
         _TASK.schedule,
         list(SCHEDULES),
-        "Learning rate over a phase.",
+        "Learning rate: cosine (one decay to 0 over both phases), constant, or "
+        "step (a tenth after half of each phase).",
     )
     flags.DEFINE_float(
         "weight_decay", None, "Decoupled weight decay; default: Keras's own."

@@ -35,7 +35,8 @@ def main(*, again: bool = False) -> None:
     strategy = make_strategy(flag.replicas)
     session = Session(workdir, network, flag.model_name, strategy)
     data = open_task(
-        options.task,
+        # As it was given: `tfds:NAME` says where the data is.
+        flag.task,
         flag.data,
         data_dir=flag.data_dir,
         crop=flag.crop,

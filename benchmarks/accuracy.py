@@ -13,21 +13,18 @@ import os
 import pathlib
 import sys
 import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import keras
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks.plain import train_plain
 from packnet_tf.data import open_task
-from packnet_tf.networks import build
 from packnet_tf.options import NetworkOptions, TaskOptions
 from packnet_tf.preparation import prepare, prepare_test
 from packnet_tf.replicas import make_strategy
-from packnet_tf.schedules import make_optimizer
 from packnet_tf.scoring import accuracy
 from packnet_tf.session import Session
 from packnet_tf.workdir import Workdir
@@ -54,7 +51,11 @@ _RECOVERY = flags.DEFINE_enum(
     "As in add_task.",
 )
 _TASKS = flags.DEFINE_list("tasks", ["birds", "cars", "flowers"], "Tasks.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Keeps PackNet's workdir.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Keeps PackNet's workdir; tasks that are packed there are not run again.",
+)
 _TABLE = flags.DEFINE_bool("table", False, "Print the means and stop.")
 
 _FILE = pathlib.Path(__file__).with_suffix(".jsonl")
@@ -98,26 +99,14 @@ def run_plain(task, frozen):
     options = _options(task)
     opened = _data(task)
     data = prepare(opened, _SIZE, options)
-    network = build(
-        "mobilenet",
-        image_size=_SIZE,
+    model = train_plain(
+        data,
+        options,
         weights=_weights(),
-        options={"alpha": 0.75},
+        image_size=_SIZE,
+        learning_rate=_RATE.value,
+        frozen=frozen,
     )
-    keras.utils.set_random_seed(_SEED.value)
-    network.backbone.trainable = not frozen
-    scores = keras.layers.Dense(len(data.class_names), activation="softmax")(
-        network.backbone.output
-    )
-    model = keras.Model(network.backbone.input, scores)
-    epochs = options.train_epochs + options.retrain_epochs
-    model.compile(
-        make_optimizer("adam", "cosine", _RATE.value, epochs * data.steps),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    for epoch in range(epochs):
-        model.fit(data.train.epoch(epoch), verbose=0, shuffle=False)
     validation = accuracy(model, data.validation)
     test = prepare_test(opened, _SIZE, options)
     return validation, accuracy(model, test)
@@ -151,7 +140,6 @@ def main(_):
     if _TABLE.value:
         table()
         return
-    start = time.monotonic()
     name = _METHOD.value
     if _METHOD.value == "packnet":
         name += f" (base {_BASE.value}, recovery {_RECOVERY.value})"
@@ -173,7 +161,6 @@ def main(_):
         "seed": _SEED.value,
         "test": test,
         "validation": validation,
-        "minutes": (time.monotonic() - start) / 60,
     }
     with open(_FILE, "a") as file:
         file.write(json.dumps(row) + "\n")

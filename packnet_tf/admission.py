@@ -5,6 +5,7 @@ is said at its start.
 """
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from packnet_tf import checkpoints
@@ -119,6 +120,50 @@ def check_settings(
                     "same, or remove the workdir's training folder to begin "
                     "the task again."
                 )
+
+
+# What of a task's images all its phases have to share; see `Prepared.facts`.
+_IMAGES = (
+    "train",
+    "validation",
+    "resize",
+    "crop",
+    "flip",
+    "box",
+    "permutation",
+)
+
+
+def facts_of_images(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a record keeps of the images a task was begun with.
+
+    Args:
+        facts: `Prepared.facts`.
+    """
+    return {name: facts.get(name) for name in _IMAGES}
+
+
+def check_images(record: dict[str, Any], facts: Mapping[str, Any]) -> None:
+    """Refuses to go on with a task on other images than it was begun with.
+
+    Images that were held out of one phase would be trained on in the next.
+
+    Args:
+        record: What the workdir's checkpoint says.
+        facts: `Prepared.facts` of the images that were given now.
+
+    Raises:
+        PhaseError: Naming the first fact that differs, and its value.
+    """
+    now = facts_of_images(facts)
+    for name, before in record.get("images", now).items():
+        if now.get(name) != before:
+            raise PhaseError(
+                f"Task {record['name']!r} was begun on other images: {name} "
+                f"was {before}, and is now {now.get(name)}; give the same "
+                "--data and --crop, or remove the workdir's training folder "
+                "to begin the task again."
+            )
 
 
 def begun_again(record: dict[str, Any]) -> dict[str, Any]:

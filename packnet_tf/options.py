@@ -126,8 +126,9 @@ class TaskOptions:
         optimizer: Name of a Keras optimizer.
         learning_rate: Peak learning rate of the train phase.
         retrain_learning_rate: Peak learning rate of the retrain phase.
-        schedule: `"cosine"` to 0, `"constant"`, or `"step"` (x 0.1 after
-            half the phase, as the paper's train phase).
+        schedule: `"cosine"` (one decay to 0 over both phases),
+            `"constant"`, or `"step"` (x 0.1 after half of each phase, as the
+            paper's train phase).
         weight_decay: Decoupled weight decay, or None.
         validation_share: Share of the training images kept for validation.
         augment: Augmentation beyond crops and flips; see
@@ -147,8 +148,8 @@ class TaskOptions:
     retrain_epochs: int = 18
     batch_size: int = 32
     optimizer: str = "adam"
-    learning_rate: float = 2e-3
-    retrain_learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
+    retrain_learning_rate: float = 4e-3
     schedule: str = "cosine"
     weight_decay: float | None = None
     validation_share: float = 0.1
@@ -221,15 +222,25 @@ class TaskOptions:
         names = ["seed", "validation_share", "batch_size", "optimizer"]
         names += ["schedule", "weight_decay", "augment"]
         if phase == "train":
-            names += ["origin", "train_epochs", "learning_rate"]
+            names += ["origin", "learning_rate"]
         else:
-            names += ["train_epochs", "retrain_epochs", "retrain_learning_rate"]
+            names += ["retrain_learning_rate"]
+        # The decay of the learning rate goes over both phases.
+        names += ["train_epochs", "retrain_epochs"]
         return {name: getattr(self, name) for name in names}
 
     @property
+    def epochs_to_retrain(self) -> int:
+        """Epochs of the retrain phase, 0 if pack comes without it."""
+        return 0 if self._packs_as_trained else self.retrain_epochs
+
+    @property
+    def _packs_as_trained(self) -> bool:
+        return "pack" in self.phases and "retrain" not in self.phases
+
+    @property
     def _skips_retraining(self) -> bool:
-        phases = {*self.phases}
-        return {"prune", "pack"} <= phases and "retrain" not in phases
+        return "prune" in self.phases and self._packs_as_trained
 
     @property
     def gradual_steps(self) -> int:

@@ -1,4 +1,6 @@
-"""Learning rates over a phase, and the optimizers made with them."""
+"""Learning rates over a task's phases, and optimizers made with them."""
+
+from typing import Any
 
 import keras
 
@@ -6,15 +8,59 @@ import keras
 _DEFAULTS = {"sgd": {"momentum": 0.9}}
 
 
-def learning_rate(schedule: str, peak: float, steps: int):
+@keras.saving.register_keras_serializable("packnet_tf")
+class PartOfCosine(keras.optimizers.schedules.CosineDecay):
+    """A part of a cosine decay: that of one phase among several.
+
+    Every phase has an optimizer of its own, which counts its steps from 0.
+
+    Args:
+        initial_learning_rate: The rate at the start of the whole decay.
+        decay_steps: Steps of the whole decay, at whose end the rate is 0.
+        start: Steps of it that were done before this part.
+        **kwargs: As for `keras.optimizers.schedules.CosineDecay`.
+
+    Example:
+
+    >>> round(float(PartOfCosine(0.002, 24, start=12)(0)), 6)
+    0.001
+    """
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        start: int = 0,
+        **kwargs: Any,
+    ):
+        super().__init__(initial_learning_rate, decay_steps, **kwargs)
+        self.start = start
+
+    def __call__(self, step):
+        return super().__call__(step + self.start)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments."""
+        return {**super().get_config(), "start": self.start}
+
+
+def learning_rate(
+    schedule: str,
+    peak: float,
+    steps: int,
+    before: int = 0,
+    after: int = 0,
+):
     """Returns the learning rate of a phase of `steps` training steps.
 
     Args:
-        schedule: `"cosine"` (to 0 at the end), `"constant"`, or `"step"`
-            (a tenth from half the phase on, as the train phase of the
-            paper's code).
-        peak: The rate at the start.
+        schedule: `"cosine"` (to 0, over this phase and those before and
+            after it), `"constant"`, or `"step"` (a tenth from half the phase
+            on, as the train phase of the paper's code).
+        peak: The highest rate.
         steps: Steps in the phase.
+        before: Steps of the task before this phase.
+        after: Steps of the task after it.
 
     Returns:
         A number or a `keras.optimizers.schedules.LearningRateSchedule`.
@@ -25,7 +71,7 @@ def learning_rate(schedule: str, peak: float, steps: int):
         return keras.optimizers.schedules.PiecewiseConstantDecay(
             [max(steps // 2, 1)], [peak, 0.1 * peak]
         )
-    return keras.optimizers.schedules.CosineDecay(peak, max(steps, 1))
+    return PartOfCosine(peak, max(before + steps + after, 1), before)
 
 
 def make_optimizer(
@@ -34,6 +80,9 @@ def make_optimizer(
     peak: float,
     steps: int,
     weight_decay: float | None = None,
+    *,
+    before: int = 0,
+    after: int = 0,
 ) -> keras.optimizers.Optimizer:
     """Returns a Keras optimizer for one phase.
 
@@ -44,9 +93,13 @@ def make_optimizer(
         steps: Steps in the phase.
         weight_decay: Decoupled weight decay; None leaves the optimizer's
             own default.
+        before: See `learning_rate`.
+        after: See `learning_rate`.
     """
     config = dict(_DEFAULTS.get(name, {}))
-    config["learning_rate"] = learning_rate(schedule, peak, steps)
+    config["learning_rate"] = learning_rate(
+        schedule, peak, steps, before, after
+    )
     if weight_decay is not None:
         config["weight_decay"] = weight_decay
     return _classes()[name](**config)

@@ -57,7 +57,10 @@ class TaskRun:
         self._log_folder = log_folder
         self._say = say
         self._number = number
-        self.record = new_record(options.task)
+        self.record = {
+            **new_record(options.task),
+            "images": admission.facts_of_images(data.facts),
+        }
 
     def run(self, *, again: bool = False) -> dict[str, Any]:
         """Runs the phases that are asked for and not yet done.
@@ -104,6 +107,7 @@ class TaskRun:
         if found is None:
             return
         admission.check_settings(found, options)
+        admission.check_images(found, self.data.facts)
         diverged = found.pop("diverged")
         self.record = found
         # The optimizer of the phase has to be there before its slots.
@@ -122,15 +126,21 @@ class TaskRun:
 
     def _compile(self, phase: str) -> None:
         options = self.options
-        train = phase == "train"
-        epochs = options.train_epochs if train else options.retrain_epochs
+        first = options.train_epochs * self.data.steps
+        second = options.epochs_to_retrain * self.data.steps
+        if phase == "train":
+            before, steps, after = 0, first, second
+        else:
+            before, steps, after = first, second, 0
         self.net.compile(
             make_optimizer(
                 options.optimizer,
                 options.schedule,
                 self._peak(phase),
-                epochs * self.data.steps,
+                steps,
                 options.weight_decay,
+                before=before,
+                after=after,
             ),
             # MixUp and CutMix give shares of the classes as labels.
             self.data.train.loss,

@@ -25,6 +25,20 @@ def test_cosine_falls_to_zero():
     assert found == sorted(found, reverse=True)
 
 
+def test_one_cosine_goes_over_both_phases():
+    whole = learning_rate("cosine", 0.1, 30)
+    parts = [
+        learning_rate("cosine", 0.1, 12, after=18),
+        learning_rate("cosine", 0.1, 18, before=12),
+    ]
+    found = [float(parts[0](s)) for s in range(12)]
+    found += [float(parts[1](s)) for s in range(18)]
+    assert found == [float(whole(s)) for s in range(30)]
+    config = keras.optimizers.schedules.serialize(parts[1])
+    again = keras.optimizers.schedules.deserialize(config)
+    assert float(again(3)) == float(parts[1](3))
+
+
 def test_steps_fall_to_a_tenth_after_half():
     found = rates("step")
     assert found[0] == found[5] == pytest.approx(0.1)

@@ -56,9 +56,7 @@ def open_builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
             f"be imported ({error}); run pip install tensorflow-datasets "
             "importlib_resources."
         ) from error
-    root = pathlib.Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+    root = _root(data_dir)
     folder = _prepared(name, root)
     if folder is None:
         return _download(tfds, name, root)
@@ -69,6 +67,35 @@ def open_builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
             f"The data set tfds:{name} in {folder} cannot be read "
             f"({_first_line(error)}); prepare it again."
         ) from error
+
+
+def data_set_of(
+    name: str, data_dir: str | pathlib.Path | None = None
+) -> str | None:
+    """Returns the data set of TFDS that has a task's name, or None.
+
+    Args:
+        name: The task's name.
+        data_dir: As in `open_builder`.
+
+    Returns:
+        `"tfds:NAME"`, if it is prepared or known to TFDS.
+    """
+    if _prepared(name, _root(data_dir)) is None:
+        try:
+            import tensorflow_datasets as tfds
+        except ImportError:
+            return None
+        if name not in tfds.list_builders(with_community_datasets=False):
+            return None
+    return f"tfds:{name}"
+
+
+def _root(data_dir: str | pathlib.Path | None) -> pathlib.Path:
+    """Returns the folder of prepared data sets."""
+    return pathlib.Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    ).expanduser()
 
 
 def _prepared(name: str, root: pathlib.Path) -> pathlib.Path | None:

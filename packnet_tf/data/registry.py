@@ -52,6 +52,9 @@ class TaskEntry:
     needs: str = ""
 
 
+# What a data set of TFDS begins with, where it is named in full.
+TFDS = "tfds:"
+
 # Section 4 of the paper: images of CUBS and Cars cut to the bounding box and
 # squashed; of the others a random resized crop. Both are mirrored.
 _BOX = images.Preprocessing(resize="squash", crop="none", box=True)
@@ -282,11 +285,14 @@ def task_name(name: str) -> str:
 
     Args:
         name: A task's name; that of a numbered task may have a slash, as in
-            `"split_mnist/0"`.
+            `"split_mnist/0"`. Or `"tfds:NAME[/CONFIG][:VERSION]"`.
 
     Returns:
         The same name, or that of a numbered task with a dot for the slash.
+        A data set of TFDS is known without `tfds:`, with dots.
     """
+    if name.startswith(TFDS):
+        return name.removeprefix(TFDS).replace("/", ".").replace(":", ".")
     head, slash, number = name.partition("/")
     if slash and head in (*_NUMBERED, _PERMUTED):
         return f"{head}.{number}"

@@ -5,7 +5,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from packnet_tf.data import bundled, classes, images, memory, registry
+from packnet_tf.data import (
+    bundled,
+    classes,
+    images,
+    memory,
+    prepared,
+    registry,
+)
 from packnet_tf.data.arrays import read_npz
 from packnet_tf.data.folder import read_folder
 from packnet_tf.data.registry import TaskEntry
@@ -62,6 +69,8 @@ def open_task(
         name: The task's name. If it is registered, its preprocessing is
             used (without its bounding boxes where the data has none; see
             `Preprocessing.unboxed`), and its data unless `data` is given.
+            Any other data set of TFDS is a task by its own name, or by
+            `tfds:NAME[/CONFIG][:VERSION]`.
         data: An image folder (`PATH/{train,test}/CLASS/*.jpg`), a `.npz`
             file in Keras's layout, `tfds:NAME[/CONFIG][:VERSION]` or
             `bundled:NAME`; or what `memory.read_python` takes. It brings its
@@ -90,8 +99,13 @@ def open_task(
     >>> birds.classes, len(birds.train), len(birds.test)
     (36, 1078, 1080)
     """
+    if data is None and name.startswith(registry.TFDS):
+        data = name
     name = registry.task_name(name)
     entry = registry.find(name)
+    if data is None and entry is None:
+        # Any data set of TFDS is a task by its own name.
+        data = prepared.data_set_of(name, data_dir)
     if data is None:
         if entry is None:
             raise DataError(

@@ -37,6 +37,15 @@ def test_unknown_name(data_dir, monkeypatch):
         tasks.open_task("own", "tfds:caltech_bird2011", data_dir=data_dir)
 
 
+def test_any_data_set_is_a_task_by_its_name(data_dir, monkeypatch):
+    monkeypatch.setattr(prepared, "_reachable", lambda: False)
+    for name in ("beans", "tfds:beans", "tfds:beans:0.1.0"):
+        with pytest.raises(DataError, match="tfds:beans.* is not prepared"):
+            tasks.open_task(name, data_dir=data_dir)
+    with pytest.raises(DataError, match="Unknown task 'bean'"):
+        tasks.open_task("bean", data_dir=data_dir)
+
+
 def test_failed_download_is_one_line(data_dir, monkeypatch):
     class Builder:
         def download_and_prepare(self):

@@ -220,6 +220,7 @@ def test_unknown_names(name, message):
 def test_other_slashes_are_left_alone():
     assert registry.task_name("a/b") == "a/b"
     assert registry.task_name("split_mnist/3") == "split_mnist.3"
+    assert registry.task_name("tfds:a/b:1.2.0") == "a.b.1.2.0"
 
 
 def test_data_without_the_classes_of_the_task():

@@ -436,11 +436,16 @@ def test_a_task_goes_on_with_the_settings_it_was_begun_with(
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, data)
     # The phase in progress keeps all its settings, down to the last.
-    with pytest.raises(PhaseError, match="--learning_rate=0.002, not 0.1;"):
+    with pytest.raises(PhaseError, match="--learning_rate=0.004, not 0.1;"):
         run(tmp_path, data, learning_rate=0.1)
     run(tmp_path, data, phases=("train",), retrain_learning_rate=0.001)
     # The next phase is free to choose, but not to train on other images.
     with pytest.raises(PhaseError, match="--validation_share=0.2, not 0.1;"):
         run(tmp_path, data, validation_share=0.1)
+    plain = dataclasses.replace(
+        data["first"], facts={**data["first"].facts, "crop": "resized"}
+    )
+    with pytest.raises(PhaseError, match="crop was random, and is now resized"):
+        run(tmp_path, {**data, "first": plain})
     run(tmp_path, data, phases=("prune", "retrain", "pack"), optimizer="sgd")
     assert [s.name for s in Workdir(tmp_path).states()] == ["first"]

@@ -1,0 +1,51 @@
+"""A network of a task's own, without PackNet: what it is compared with."""
+
+
+import keras
+
+from packnet_tf.networks import build
+from packnet_tf.options import TaskOptions
+from packnet_tf.preparation import Prepared
+from packnet_tf.schedules import make_optimizer
+
+
+def train_plain(
+    data: Prepared,
+    options: TaskOptions,
+    *,
+    weights: str,
+    image_size: int,
+    learning_rate: float,
+    frozen: bool = False,
+) -> keras.Model:
+    """Returns MobileNet 0.75 fine-tuned for as many epochs as PackNet.
+
+    Args:
+        data: The task's data.
+        options: Gives the epochs of both phases together, and the seed.
+        weights: Path of the pretrained weights.
+        image_size: Height and width in pixels.
+        learning_rate: Peak rate of Adam, with cosine decay.
+        frozen: Whether only the classifier is trained.
+    """
+    network = build(
+        "mobilenet",
+        image_size=image_size,
+        weights=weights,
+        options={"alpha": 0.75},
+    )
+    keras.utils.set_random_seed(options.seed)
+    network.backbone.trainable = not frozen
+    scores = keras.layers.Dense(len(data.class_names), activation="softmax")(
+        network.backbone.output
+    )
+    model = keras.Model(network.backbone.input, scores)
+    epochs = options.train_epochs + options.retrain_epochs
+    model.compile(
+        make_optimizer("adam", "cosine", learning_rate, epochs * data.steps),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    for epoch in range(epochs):
+        model.fit(data.train.epoch(epoch), verbose=0, shuffle=False)
+    return model
