@@ -223,6 +223,12 @@ def define_task_flags(
         "step (a tenth after half of each phase).",
     )
     flags.DEFINE_float(
+        "warmup_share",
+        _TASK.warmup_share,
+        "Share of both phases, at the start, in which the rate of cosine rises "
+        "from 0 to its peak.",
+    )
+    flags.DEFINE_float(
         "weight_decay", None, "Decoupled weight decay; default: Keras's own."
     )
     flags.DEFINE_float(

@@ -1,6 +1,5 @@
 """A network of a task's own, without PackNet: what it is compared with."""
 
-
 import keras
 
 from packnet_tf.networks import build
@@ -28,13 +27,14 @@ def train_plain(
         learning_rate: Peak rate of Adam, with cosine decay.
         frozen: Whether only the classifier is trained.
     """
+    # Dropout layers draw their seeds as they are made.
+    keras.utils.set_random_seed(options.seed)
     network = build(
         "mobilenet",
         image_size=image_size,
         weights=weights,
         options={"alpha": 0.75},
     )
-    keras.utils.set_random_seed(options.seed)
     network.backbone.trainable = not frozen
     scores = keras.layers.Dense(len(data.class_names), activation="softmax")(
         network.backbone.output

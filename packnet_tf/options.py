@@ -129,6 +129,8 @@ class TaskOptions:
         schedule: `"cosine"` (one decay to 0 over both phases),
             `"constant"`, or `"step"` (x 0.1 after half of each phase, as the
             paper's train phase).
+        warmup_share: Share of both phases' steps, at the start, in which the
+            rate of `"cosine"` rises from 0 to its peak.
         weight_decay: Decoupled weight decay, or None.
         validation_share: Share of the training images kept for validation.
         augment: Augmentation beyond crops and flips; see
@@ -151,6 +153,7 @@ class TaskOptions:
     learning_rate: float = 4e-3
     retrain_learning_rate: float = 4e-3
     schedule: str = "cosine"
+    warmup_share: float = 0.07
     weight_decay: float | None = None
     validation_share: float = 0.1
     augment: str = ""
@@ -174,6 +177,11 @@ class TaskOptions:
         _at_least("batch_size", self.batch_size, 1)
         _positive("learning_rate", self.learning_rate)
         _positive("retrain_learning_rate", self.retrain_learning_rate)
+        if not 0 <= self.warmup_share < 1:
+            raise FlagError(
+                f"--warmup_share={self.warmup_share}: expected at least 0 and "
+                "less than 1."
+            )
         if self.weight_decay is not None and self.weight_decay != 0:
             _positive("weight_decay", self.weight_decay, "0 or more")
         _between("seed", self.seed, 0, 2**32 - 1)
@@ -220,7 +228,7 @@ class TaskOptions:
             phase: `"train"` or `"retrain"`.
         """
         names = ["seed", "validation_share", "batch_size", "optimizer"]
-        names += ["schedule", "weight_decay", "augment"]
+        names += ["schedule", "warmup_share", "weight_decay", "augment"]
         if phase == "train":
             names += ["origin", "learning_rate"]
         else:

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 from keras.src.trainers.epoch_iterator import EpochIterator
 
+from packnet_tf.autotune import replicas_without_autotune, without_autotune
 from packnet_tf.errors import DataError, FlagError
 
 
@@ -69,6 +70,7 @@ def split_for_replicas(
     parts = _join_short_tail(dataset, replicas).flat_map(
         lambda *element: _cut(_one(element), replicas)
     )
+    parts = without_autotune(parts)
     return strategy.distribute_datasets_from_function(lambda _: parts)
 
 
@@ -167,7 +169,8 @@ def even_batches(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
     EpochIterator.__init__ = init
     try:
-        yield
+        with replicas_without_autotune():
+            yield
     finally:
         EpochIterator.__init__ = stock
 

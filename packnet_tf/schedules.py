@@ -15,9 +15,9 @@ class PartOfCosine(keras.optimizers.schedules.CosineDecay):
     Every phase has an optimizer of its own, which counts its steps from 0.
 
     Args:
-        initial_learning_rate: The rate at the start of the whole decay.
+        initial_learning_rate: The rate at the start of the whole schedule.
         decay_steps: Steps of the whole decay, at whose end the rate is 0.
-        start: Steps of it that were done before this part.
+        start: Steps of decay and warm-up that were done before this part.
         **kwargs: As for `keras.optimizers.schedules.CosineDecay`.
 
     Example:
@@ -50,6 +50,7 @@ def learning_rate(
     steps: int,
     before: int = 0,
     after: int = 0,
+    warmup_share: float = 0.0,
 ):
     """Returns the learning rate of a phase of `steps` training steps.
 
@@ -61,6 +62,10 @@ def learning_rate(
         steps: Steps in the phase.
         before: Steps of the task before this phase.
         after: Steps of the task after it.
+        warmup_share: Share of all these steps in which the rate of
+            `"cosine"` first rises from 0 to `peak`. Adam's first steps are
+            as large as the rate, whatever the gradient: at a high one they
+            would undo what the network was pretrained to.
 
     Returns:
         A number or a `keras.optimizers.schedules.LearningRateSchedule`.
@@ -71,7 +76,14 @@ def learning_rate(
         return keras.optimizers.schedules.PiecewiseConstantDecay(
             [max(steps // 2, 1)], [peak, 0.1 * peak]
         )
-    return PartOfCosine(peak, max(before + steps + after, 1), before)
+    whole = before + steps + after
+    warmup = int(warmup_share * whole)
+    decay = max(whole - warmup, 1)
+    if not warmup:
+        return PartOfCosine(peak, decay, before)
+    return PartOfCosine(
+        0.0, decay, before, warmup_target=peak, warmup_steps=warmup
+    )
 
 
 def make_optimizer(
@@ -83,6 +95,7 @@ def make_optimizer(
     *,
     before: int = 0,
     after: int = 0,
+    warmup_share: float = 0.0,
 ) -> keras.optimizers.Optimizer:
     """Returns a Keras optimizer for one phase.
 
@@ -95,10 +108,11 @@ def make_optimizer(
             own default.
         before: See `learning_rate`.
         after: See `learning_rate`.
+        warmup_share: See `learning_rate`.
     """
     config = dict(_DEFAULTS.get(name, {}))
     config["learning_rate"] = learning_rate(
-        schedule, peak, steps, before, after
+        schedule, peak, steps, before, after, warmup_share
     )
     if weight_decay is not None:
         config["weight_decay"] = weight_decay

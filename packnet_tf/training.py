@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras.src.trainers.data_adapters import data_adapter_utils
 
 from packnet_tf import replicas
+from packnet_tf.autotune import replicas_without_autotune
 from packnet_tf.errors import PhaseError
 from packnet_tf.protection import (
     OptimizerRecipe,
@@ -339,7 +340,8 @@ class ProtectedTraining(keras.Model):
     def predict(self, *args, **kwargs):
         """Scores of the active task; see `keras.Model.predict`."""
         self.equalize_replicas()
-        return super().predict(*args, **kwargs)
+        with replicas_without_autotune():
+            return super().predict(*args, **kwargs)
 
     def equalize_replicas(self) -> None:
         """Makes non-trainable statistics equal on all replicas."""

@@ -141,6 +141,7 @@ class TaskRun:
                 options.weight_decay,
                 before=before,
                 after=after,
+                warmup_share=options.warmup_share,
             ),
             # MixUp and CutMix give shares of the classes as labels.
             self.data.train.loss,

@@ -88,6 +88,8 @@ def test_the_base_task_has_a_legal_name():
         ("retrain_epochs", 0),
         ("batch_size", 0),
         ("optimizer", "adamm"),
+        ("warmup_share", 1.0),
+        ("warmup_share", -0.1),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("retrain_learning_rate", float("inf")),

@@ -39,6 +39,18 @@ def test_one_cosine_goes_over_both_phases():
     assert float(again(3)) == float(parts[1](3))
 
 
+def test_a_warm_up_rises_to_the_peak_and_is_of_the_train_phase():
+    train = learning_rate("cosine", 0.1, 12, after=18, warmup_share=0.2)
+    retrain = learning_rate("cosine", 0.1, 18, before=12, warmup_share=0.2)
+    found = [float(train(s)) for s in range(12)]
+    found += [float(retrain(s)) for s in range(19)]
+    rise, fall = found[:7], found[6:]
+    assert rise == pytest.approx([0.1 * s / 6 for s in range(7)])
+    assert fall == sorted(fall, reverse=True)
+    assert fall[12] == pytest.approx(0.05)
+    assert fall[24] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_steps_fall_to_a_tenth_after_half():
     found = rates("step")
     assert found[0] == found[5] == pytest.approx(0.1)

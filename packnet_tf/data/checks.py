@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from packnet_tf.autotune import without_autotune
 from packnet_tf.data import images, pipeline, remembered
 from packnet_tf.data.sources import (
     PARALLEL,
@@ -186,7 +187,7 @@ def _decode(
     )
     done = len(scanned.bad)
     with _no_errors_shown():
-        for indices, found in decoded:
+        for indices, found in without_autotune(decoded):
             sides[indices.numpy()] = found.numpy()
             done += len(indices)
             if progress is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from packnet_tf.autotune import without_autotune
 from packnet_tf.data import augment, images
 from packnet_tf.data.sources import Progress, Source
 from packnet_tf.data.squares import Cutter, Store
@@ -98,7 +99,8 @@ class Training:
 
         if self._store.complete:
             get = self._store.get
-            return tf.data.Dataset.range(self.steps).map(
+            steps = without_autotune(tf.data.Dataset.range(self.steps))
+            return steps.map(
                 self._calling(
                     lambda step: cut(
                         step, lambda places: [get(i) for i in places.tolist()]
@@ -168,7 +170,7 @@ class Training:
             # Python as in decoding, so they are padded to travel together.
             batches = self.source.decoded(order, resize_all_sizes)
             batches = batches.padded_batch(self.batch_size)
-        return batches.enumerate()
+        return without_autotune(batches.enumerate())
 
     def _calling(self, function):
         """Returns a function of tensors that calls one of arrays."""
@@ -286,7 +288,7 @@ def evaluation(
     dataset = tf.data.Dataset.zip(dataset, labels).batch(batch_size)
     if len(order) * image_size * image_size * 3 <= cache_bytes:
         dataset = dataset.cache()
-    return dataset.map(_as_it_is(_to_float)).prefetch(2)
+    return without_autotune(dataset.map(_as_it_is(_to_float)).prefetch(2))
 
 
 def evaluation_order(source: Source) -> np.ndarray:

@@ -1,0 +1,130 @@
+"""Validation accuracies under given options: how defaults are chosen.
+
+  python benchmarks/tuning.py --shared=PATH --tasks=birds,cars,flowers \
+      --options=learning_rate=4e-3,optimizer=adamw,weight_decay=0.05
+
+packs the tasks one after another, in memory alone, into MobileNet 0.75 with
+ImageNet weights, and prints the validation accuracies of each after each
+phase; `--method=separate` fine-tunes a network of its own for each instead.
+`--options` are fields of `TaskOptions`; `learning_rate` is that of both
+phases. 30 % of the training images are held out, so that there are enough to
+tell settings apart. The test split is never read.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import keras
+from absl import app, flags, logging
+
+from benchmarks.plain import train_plain
+from packnet_tf.base import BaseRun
+from packnet_tf.data import open_task
+from packnet_tf.networks import build, parse_options
+from packnet_tf.options import NetworkOptions, TaskOptions
+from packnet_tf.preparation import prepare
+from packnet_tf.replicas import make_strategy
+from packnet_tf.scoring import accuracy
+from packnet_tf.workflow import TaskRun
+
+_SHARED = flags.DEFINE_string(
+    "shared", None, "Folder with data/{birds,cars,flowers} and weights/."
+)
+_METHOD = flags.DEFINE_enum(
+    "method", "packnet", ["packnet", "separate"], "Method."
+)
+_TASKS = flags.DEFINE_list("tasks", ["cars"], "Tasks, in this order.")
+_OPTIONS = flags.DEFINE_string("options", "", "Fields of TaskOptions.")
+_BASE = flags.DEFINE_float(
+    "base_prune_fraction", NetworkOptions.base_prune_fraction, "As in add_task."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
+
+_HELD_OUT = 0.3
+_SIZE = 96
+_ALPHA = {"alpha": 0.75}
+
+
+def _weights():
+    return f"{_SHARED.value}/weights/mobilenet_0.75_224_imagenet.weights.h5"
+
+
+def _options(task):
+    given = parse_options(_OPTIONS.value)
+    if "learning_rate" in given:
+        given.setdefault("retrain_learning_rate", given["learning_rate"])
+    return TaskOptions(
+        task=task, validation_share=_HELD_OUT, seed=_SEED.value, **given
+    )
+
+
+def _prepared(options):
+    opened = open_task(options.task, f"{_SHARED.value}/data/{options.task}")
+    return prepare(opened, _SIZE, options)
+
+
+def packnet():
+    """Yields the validation accuracies of tasks packed into one network."""
+    facts = NetworkOptions(
+        network="mobilenet",
+        network_options=_ALPHA,
+        weights=_weights(),
+        image_size=_SIZE,
+        base_prune_fraction=_BASE.value,
+        # What the base task recovers changes no byte of the others.
+        base_recovery="none",
+    )
+    keras.utils.set_random_seed(_SEED.value)
+    network = build(
+        "mobilenet", image_size=_SIZE, weights=_weights(), options=_ALPHA
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        net = BaseRun(network, facts, None, folder).run(make_strategy(1))
+        for number, task in enumerate(_TASKS.value, start=1):
+            options = _options(task)
+            run = TaskRun(
+                net, _prepared(options), options, folder / task, number=number
+            )
+            yield task, run.run()["metrics"]
+
+
+def separate():
+    """Yields the validation accuracy of networks of the tasks' own."""
+    for task in _TASKS.value:
+        options = _options(task)
+        data = _prepared(options)
+        model = train_plain(
+            data,
+            options,
+            weights=_weights(),
+            image_size=_SIZE,
+            learning_rate=options.learning_rate,
+        )
+        yield task, {"accuracy": accuracy(model, data.validation)}
+
+
+def main(_):
+    logging.set_verbosity(logging.WARNING)
+    start = time.monotonic()
+    found = dict({"packnet": packnet, "separate": separate}[_METHOD.value]())
+    row = {
+        "method": _METHOD.value,
+        "options": _OPTIONS.value,
+        "base_prune_fraction": _BASE.value,
+        "seed": _SEED.value,
+        "validation": found,
+        "seconds": round(time.monotonic() - start),
+    }
+    print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    app.run(main)
