@@ -112,7 +112,7 @@ def _problem(record: dict[str, Any]) -> str | None:
         ):
             return f"the record of task {owner} is not complete"
         try:
-            check_task_name(task.get("name"))
+            check_task_name(task.get("name", ""))
         except TaskError as error:
             return f"task {owner}: {error}"
     if len(tasks) != record["number"] or tasks[-1]["name"] != record["name"]:
