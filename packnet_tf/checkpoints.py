@@ -92,7 +92,7 @@ def mark_diverged(folder: pathlib.Path, record: dict[str, Any]) -> None:
 
 
 def _where(record: dict[str, Any]) -> list[Any]:
-    return [record["name"], record["phase"], record["epoch"]]
+    return [record.get(key) for key in ("name", "phase", "epoch")]
 
 
 def _diverged(folder: pathlib.Path) -> list[Any] | None:
