@@ -32,6 +32,7 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "absl-py",
+        "h5py",
         # TensorFlow Datasets needs it and does not declare it.
         "importlib_resources",
         "keras>=3.15,<3.16",

@@ -3,11 +3,17 @@
 import contextlib
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
+
+# Ctrl-C during the imports ends them in silence: nothing has begun.
+_HANDLER = signal.getsignal(signal.SIGINT)
+if _HANDLER is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # TensorFlow's own remarks hide what the apps say; set it to 0 to see them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -45,6 +51,9 @@ from packnet_tf.options import (
 )
 from packnet_tf.pruning import GRANULARITIES, SCOPES
 from packnet_tf.stored import LAYOUTS
+
+if _HANDLER is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _HANDLER)
 
 _NETWORK = NetworkOptions()
 _TASK = TaskOptions(task="")
@@ -350,10 +359,23 @@ def workdir_path(*, writing: bool) -> pathlib.Path:
     return path
 
 
+def _stop_now(message: str, code: int) -> NoReturn:
+    """Ends the process with a line; nothing is left to be finished."""
+    sys.stdout.flush()
+    # A terminal shows ^C where the progress bar was.
+    start = "\n" if sys.stderr.isatty() else ""
+    sys.stderr.write(f"{start}{message}\n")
+    sys.stderr.flush()
+    # Threads of an unfinished epoch would hold up the end, or spoil it.
+    os._exit(code)
+
+
 def run(
     main: Callable[[], None], *required: str, unless: str | None = None
 ) -> None:
     """Runs an app: its errors are one line, and exit with code 1.
+
+    Ctrl-C exits with code 130, as shells have it.
 
     Args:
         main: The app, without arguments.
@@ -385,9 +407,18 @@ def run(
         except PackNetError as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
+            _stop_now(
+                "interrupted; what is finished is kept, the last epoch too. "
+                "Run the same command again to go on.",
+                130,
+            )
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            what = str(error).strip().splitlines() or ["no more to be had"]
             sys.exit(
-                "interrupted; the last finished epoch is kept, run the same "
-                "command again to go on."
+                f"error: out of memory ({what[0][:120]}); what is finished is "
+                "kept. Run the same command again with fewer other programs, "
+                "or begin the task anew (apps/undo.py) with a smaller "
+                "--batch_size."
             )
 
     app.run(guarded)

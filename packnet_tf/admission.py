@@ -13,6 +13,8 @@ from packnet_tf.errors import FlagError, PhaseError, StateError
 from packnet_tf.options import NetworkOptions, TaskOptions
 from packnet_tf.workdir import StateInfo, Workdir
 
+_RATES = ("learning_rate", "retrain_learning_rate")
+
 
 def check_run(
     workdir: Workdir,
@@ -93,7 +95,8 @@ def check_settings(
 
     A phase in progress goes on to the same bytes only with the same
     settings. The seed and the validation share hold for the whole task:
-    others would train on images that were held out.
+    others would train on images that were held out. A phase whose loss was
+    not finite may go on at another learning rate.
 
     Args:
         record: What the workdir's checkpoint says, or None.
@@ -102,10 +105,13 @@ def check_settings(
     Raises:
         PhaseError: Naming the first flag that differs, and its value.
     """
-    for phase, before in (record or {}).get("settings", {}).items():
-        in_progress = record is not None and record["phase"] == phase
+    record = record or {}
+    for phase, before in record.get("settings", {}).items():
+        in_progress = record["phase"] == phase
         for name, value in options.settings(phase).items():
             if not in_progress and name not in ("seed", "validation_share"):
+                continue
+            if name in _RATES and in_progress and record.get("diverged"):
                 continue
             if name in before and before[name] != value:
                 raise PhaseError(

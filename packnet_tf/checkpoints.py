@@ -7,7 +7,6 @@ break.
 """
 
 import json
-import os
 import pathlib
 import zipfile
 import zlib
@@ -15,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from packnet_tf import disk
+from packnet_tf.archives import check_array_archive
 from packnet_tf.errors import StateError
 from packnet_tf.model import PackNet
 from packnet_tf.origin import origin_arrays, set_origin
 
-_FILE = "checkpoint.npz"
+FILE = "checkpoint.npz"
+_DIVERGED = "diverged.json"
 
 
 def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
@@ -35,7 +37,14 @@ def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
 
     Raises:
         PromiseError: If a packed task has changed.
+        StateError: If the disk is full or read-only; the checkpoint before
+            stays.
     """
+    if not folder.parent.is_dir():
+        raise StateError(
+            f"{folder.parent} is gone, which was there when the run began; "
+            "put it back and run again."
+        )
     net.equalize_replicas()
     net.verify_digests()
     arrays: dict[str, Any] = {
@@ -50,13 +59,8 @@ def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
         arrays.update(origin_arrays(net))
     record = {**record, "task": None if task is None else task.to_dict()}
     arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{_FILE}.part"
-    with open(aside, "wb") as file:
+    with disk.whole_file(folder / FILE) as aside, open(aside, "wb") as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, folder / _FILE)
 
 
 def read_record(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -65,11 +69,37 @@ def read_record(folder: pathlib.Path) -> dict[str, Any] | None:
     Raises:
         StateError: If the file is damaged.
     """
-    path = folder / _FILE
+    path = folder / FILE
     if not path.exists():
         return None
     with _open(path) as arrays:
-        return _record_of(arrays, path)
+        record = _record_of(arrays, path)
+    return {**record, "diverged": _diverged(folder) == _where(record)}
+
+
+def mark_diverged(folder: pathlib.Path, record: dict[str, Any]) -> None:
+    """Remembers that training went wrong after the checkpoint.
+
+    `read_record` then gives `diverged`, until an epoch more is done: the
+    phase may go on at another learning rate.
+
+    Args:
+        folder: The folder given to `save`.
+        record: The record of the phase that went wrong.
+    """
+    content = json.dumps(_where(record)).encode()
+    disk.write_file(folder / _DIVERGED, content)
+
+
+def _where(record: dict[str, Any]) -> list[Any]:
+    return [record.get(key) for key in ("name", "phase", "epoch")]
+
+
+def _diverged(folder: pathlib.Path) -> list[Any] | None:
+    try:
+        return json.loads((folder / _DIVERGED).read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def restore(folder: pathlib.Path, net: PackNet) -> dict[str, Any]:
@@ -87,7 +117,7 @@ def restore(folder: pathlib.Path, net: PackNet) -> dict[str, Any]:
         StateError: If the file is damaged or of another network.
         PromiseError: If it would change a packed task.
     """
-    path = folder / _FILE
+    path = folder / FILE
     with _open(path) as arrays:
         record = _record_of(arrays, path)
         try:
@@ -114,7 +144,8 @@ def restore(folder: pathlib.Path, net: PackNet) -> dict[str, Any]:
 
 def remove(folder: pathlib.Path) -> None:
     """Removes the checkpoint, if there is one."""
-    (folder / _FILE).unlink(missing_ok=True)
+    for name in (FILE, _DIVERGED):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _numbered(net):
@@ -123,6 +154,7 @@ def _numbered(net):
 
 def _open(path):
     try:
+        check_array_archive(path)
         return np.load(path, allow_pickle=False)
     except Exception as error:
         raise _damaged(path, error) from error

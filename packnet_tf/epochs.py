@@ -1,11 +1,13 @@
 """The epochs of one phase: trained, scored, checkpointed, one by one."""
 
+import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import keras
 import numpy as np
 
 from packnet_tf import checkpoints
@@ -70,8 +72,8 @@ def run_epochs(
         score: Gives the validation accuracy after an epoch, or None.
 
     Raises:
-        PackNetError: If the loss is not finite; the checkpoint of the epoch
-            before stays.
+        PackNetError: If the loss is not finite, naming the step and the
+            learning rate; the checkpoint of the epoch before stays.
     """
     phase = record["phase"]
     progress = PhaseProgress(
@@ -88,10 +90,12 @@ def run_epochs(
         if epoch < len(gradual):
             net.prune_to(gradual[epoch], **how)
         history = net.fit(
-            batches(epoch), verbose=0, shuffle=False, callbacks=[progress]
+            batches(epoch),
+            verbose=0,
+            shuffle=False,
+            callbacks=[progress, _FiniteLoss(folder, record)],
         ).history
         figures = {name: values[-1] for name, values in history.items()}
-        _check_finite(figures, phase, epoch, net.optimizer)
         share = score()
         if share is not None:
             figures["val_accuracy"] = share
@@ -105,11 +109,35 @@ def run_epochs(
         progress.end_epoch(figures)
 
 
-def _check_finite(figures, phase, epoch, optimizer) -> None:
-    if not np.isfinite(figures.get("loss", 0.0)):
-        rate = float(np.asarray(optimizer.learning_rate))
+class _FiniteLoss(keras.callbacks.Callback):
+    """Stops at the first step whose loss is NaN or infinite.
+
+    Keras has turned the running mean of the loss into a number anyway, for
+    the progress bar; looking at it costs nothing.
+    """
+
+    def __init__(self, folder: pathlib.Path, record: dict[str, Any]):
+        super().__init__()
+        self._folder = folder
+        self._record = record
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if math.isfinite(loss):
+            return
+        phase, epoch = self._record["phase"], self._record["epoch"]
+        rate = float(np.asarray(self.model.optimizer.learning_rate))
+        checkpoints.mark_diverged(self._folder, self._record)
         raise PackNetError(
-            f"The loss became {figures['loss']} in epoch {epoch + 1} of the "
-            f"{phase} phase, at learning rate {rate:.2g}; run again with a "
-            "lower one. The last good epoch is kept."
+            f"The loss became {loss} in step {batch + 1} of epoch "
+            f"{epoch + 1} of the {phase} phase, at learning rate {rate:.2g}; "
+            f"what was trained before that epoch is kept. {_lower(phase)}"
         )
+
+
+def _lower(phase: str) -> str:
+    """Returns what to do with a learning rate that is too high."""
+    if phase == "recovery":
+        return "Begin another workdir with a lower --base_learning_rate."
+    flag = "learning_rate" if phase == "train" else "retrain_learning_rate"
+    return f"Run the same command again with a lower --{flag}."

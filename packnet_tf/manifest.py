@@ -2,16 +2,27 @@
 
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from packnet_tf import seals
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, TaskError
+from packnet_tf.task import check_task_name
 
-SCHEMA = 1
+SCHEMA = 2
 _NAME = "manifest"
 # The files of a state besides the manifest and its digest.
 FILES = ("net.keras", "probe.npz")
 _HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def _from_1(record: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 kept a probe's logits of a program for a fixed batch."""
+    return {**record, "schema": 2, "probe": "fixed batch"}
+
+
+# How a record of an older schema becomes one of the next.
+_NEXT: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 
 def write(folder: pathlib.Path, record: dict[str, Any]) -> None:
@@ -36,7 +47,8 @@ def read(folder: pathlib.Path, number: int, name: str) -> dict[str, Any]:
 
     Returns:
         The record: `schema`, `number`, `name`, `tasks`, `files`, `machine`,
-        `versions`, `origin`.
+        `versions`, `origin`, and `probe`, the program of the probe's logits.
+        One of an older schema is brought to this release's as it is read.
 
     Raises:
         StateError: If it is missing, damaged, of another schema, or of
@@ -46,11 +58,14 @@ def read(folder: pathlib.Path, number: int, name: str) -> dict[str, Any]:
     path = folder / f"{_NAME}.json"
     if not isinstance(record, dict) or "schema" not in record:
         raise StateError(f"{path} is damaged: it has no schema.")
-    if record["schema"] != SCHEMA:
+    schema = record["schema"]
+    if type(schema) is not int or schema not in (*_NEXT, SCHEMA):
         raise StateError(
-            f"{path} has schema {record['schema']!r}, this release reads "
-            f"{SCHEMA}; use the release that wrote it."
+            f"{path} has schema {schema!r}, this release reads "
+            f"{min(_NEXT)} to {SCHEMA}; use the release that wrote it."
         )
+    while record["schema"] != SCHEMA:
+        record = _NEXT[record["schema"]](record)
     problem = _problem(record)
     if problem:
         raise StateError(f"{path} is damaged: {problem}.")
@@ -71,6 +86,7 @@ def _problem(record: dict[str, Any]) -> str | None:
         "files": dict,
         "machine": dict,
         "versions": dict,
+        "probe": str,
     }
     for key, kind in kinds.items():
         if not isinstance(record.get(key), kind):
@@ -87,12 +103,18 @@ def _problem(record: dict[str, Any]) -> str | None:
             return f"task {owner} is missing"
         names = task.get("class_names")
         if (
-            not isinstance(task.get("name"), str)
-            or not isinstance(task.get("classes"), int)
+            not isinstance(task.get("classes"), int)
             or not _is_digest(task.get("digest"))
             or not (names is None or isinstance(names, list))
+            or not all(isinstance(name, str) for name in names or ())
+            or not isinstance(task.get("metrics", {}), dict)
+            or not isinstance(task.get("facts", {}), dict)
         ):
             return f"the record of task {owner} is not complete"
+        try:
+            check_task_name(task.get("name", ""))
+        except TaskError as error:
+            return f"task {owner}: {error}"
     if len(tasks) != record["number"] or tasks[-1]["name"] != record["name"]:
         return "its tasks are not those of its number and name"
     return None

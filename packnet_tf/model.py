@@ -9,13 +9,13 @@ import keras
 import numpy as np
 
 from packnet_tf import ownership
+from packnet_tf.amending import Amendable
 from packnet_tf.errors import PhaseError, TaskError
-from packnet_tf.phases import Phases
 from packnet_tf.task import Task
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
-class PackNet(Phases):
+class PackNet(Amendable):
     """Adds tasks to one network; packed tasks never change again.
 
     Each task is trained on the free weights (`add_task`, `fit`), gives most

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from packnet_tf import ownership, seals
+from packnet_tf.archives import check_network_archive
 from packnet_tf.errors import StateError
 from packnet_tf.model import PackNet
 
@@ -61,6 +62,7 @@ def read_network(file: pathlib.Path) -> PackNet:
     Raises:
         StateError: If it is damaged or holds something else.
     """
+    check_network_archive(file)
     try:
         net = keras.saving.load_model(str(file), compile=False, safe_mode=True)
     except Exception as error:

@@ -75,6 +75,10 @@ class PrivateBank:
             values = self._values[1]
         self._values[owner] = [v.copy() for v in values]
 
+    def forget(self, owner: int) -> None:
+        """Forgets the values of a task that is removed."""
+        self._values.pop(owner, None)
+
     def restore(self, owner: int) -> None:
         """Puts a task's values into the network."""
         for variable, value in zip(

@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from packnet_tf.archives import check_array_archive
 from packnet_tf.errors import StateError
 from packnet_tf.model import PackNet
 from packnet_tf.workdir import StateInfo
 
+# The program of the SavedModel: its batch size is open.
+OPEN = "open batch"
+# What the first schema of manifests stood for.
+FIXED = "fixed batch"
 
-def probe_logits(net: PackNet, images: np.ndarray) -> dict[str, np.ndarray]:
+
+def probe_logits(
+    net: PackNet, images: np.ndarray, program: str = OPEN
+) -> dict[str, np.ndarray]:
     """Returns the logits of every task with a head on a few images.
 
     They are computed in a `tf.function`, in one batch; the same call on
@@ -23,11 +31,16 @@ def probe_logits(net: PackNet, images: np.ndarray) -> dict[str, np.ndarray]:
     Args:
         net: The network; what is active stays so.
         images: Float32 [n, height, width, 3], pixels 0 to 255.
+        program: `OPEN`, whose logits are those of the SavedModel, or
+            `FIXED`, a program for just as many images.
 
     Returns:
         Logits, float32 [n, classes], by task name.
     """
     batch = tf.constant(images, tf.float32)
+    spec = tf.TensorSpec.from_tensor(batch)
+    if program == OPEN:
+        spec = tf.TensorSpec([None, *batch.shape[1:]], batch.dtype)
     active = net.active_task
     found = {}
     try:
@@ -36,10 +49,10 @@ def probe_logits(net: PackNet, images: np.ndarray) -> dict[str, np.ndarray]:
                 net.activate(task.name)
                 # A concrete function: a new program is wanted for each task,
                 # and no warning about that.
-                program = tf.function(
+                function = tf.function(
                     lambda x: net.logits(x, training=False), autograph=False
-                ).get_concrete_function(tf.TensorSpec.from_tensor(batch))
-                found[task.name] = program(batch).numpy()
+                ).get_concrete_function(spec)
+                found[task.name] = function(batch).numpy()
     finally:
         if active is not None:
             net.activate(active.name)
@@ -68,6 +81,7 @@ def read_probe(
     Raises:
         StateError: If the file is damaged.
     """
+    check_array_archive(state.probe_path)
     try:
         with np.load(state.probe_path, allow_pickle=False) as arrays:
             images = arrays["images"] if "images" in arrays else None

@@ -43,6 +43,12 @@ _STILL_AT_ZERO_GRADIENT = frozenset(
     }
 )
 
+# Adafactor divides by the product of two means of squares, raised by its
+# epsilon_1. Where a kernel's gradients are 0 in a whole row and a whole column,
+# as protection makes them, the product of two 1e-30 is 0 in float32, and every
+# weight of the kernel becomes NaN.
+_LEAST_EPSILON_1 = 1e-16
+
 _merge_call = tf.__internal__.distribute.interim.maybe_merge_call
 
 
@@ -113,6 +119,8 @@ class OptimizerRecipe:
             inner.exclude_from_weight_decay()
             inner._exclude_from_weight_decay = set(self._excluded)
             inner._exclude_from_weight_decay_pattern = self._pattern
+        if getattr(inner, "epsilon_1", 1.0) < _LEAST_EPSILON_1:
+            inner.epsilon_1 = _LEAST_EPSILON_1
         return optimizer
 
 

@@ -12,7 +12,7 @@ from packnet_tf import disk, seals
 from packnet_tf.data.images import Preprocessing
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import StateError
-from packnet_tf.model_config import write_config
+from packnet_tf.model_config import FILE, write_config
 from packnet_tf.serving import export_saved_model
 from packnet_tf.states import load
 from packnet_tf.stored import LAYOUTS
@@ -108,7 +108,8 @@ def recover(
     """Puts right what an interruption left; call it before any other work.
 
     Leftovers of interrupted writing are removed; a state without its version
-    is exported again; a version whose state is gone is removed. Folders that
+    is exported again; a version whose state is gone is removed, and one whose
+    tasks have other names now is exported again. Folders that
     this package did not write stay. Hold `workdir.lock()`.
 
     Args:
@@ -135,14 +136,11 @@ def recover(
         for name in disk.remove_leftovers(place):
             done.append(f"removed the unfinished {place / name}")
     states = {state.number: state for state in workdir.states()}
-    digests = {
-        number: [task["digest"] for task in state.tasks]
-        for number, state in states.items()
-    }
     for number, path in versions_of(folder).items():
-        if number not in digests or digests[number] != _digests_of(path):
+        state = states.get(number)
+        if state is None or _tasks_in(path) != _tasks_of(state):
             disk.remove_folder(path)
-            done.append(f"removed {path}, which is not of a packed state")
+            done.append(f"removed {path}, which is of no packed state")
     missing = states.keys() - versions_of(folder).keys()
     for number in sorted(missing):
         if (folder / str(number)).exists():
@@ -171,9 +169,40 @@ def versions_of(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     }
 
 
-def _digests_of(path: pathlib.Path) -> list[str] | None:
-    """Returns the digests of a version's tasks, or None if it is damaged."""
+def has_versions(folder: pathlib.Path) -> bool:
+    """Whether a folder holds versions that this package wrote."""
+    return (folder / FILE).is_file() or bool(versions_of(folder))
+
+
+def state_of(
+    workdir: Workdir, folder: pathlib.Path
+) -> StateInfo | None:
+    """Returns the packed state that a version is of, or None.
+
+    Args:
+        workdir: The workdir.
+        folder: The SavedModel's folder, sealed.
+
+    Raises:
+        StateError: If the state's manifest is damaged.
+    """
+    for path in workdir.state_folders():
+        if str(workdir.number_of(path)) == folder.name:
+            state = workdir.read_state(path)
+            if _tasks_in(folder) == _tasks_of(state):
+                return state
+    return None
+
+
+def _tasks_of(state: StateInfo) -> list[list[str]]:
+    """Returns names and digests of a state's tasks, in order."""
+    return [[task["name"], task["digest"]] for task in state.tasks]
+
+
+def _tasks_in(path: pathlib.Path) -> list[list[str]] | None:
+    """Returns the same of a version's tasks, or None if it is damaged."""
     try:
-        return [task["digest"] for task in seals.read_seal(path)["tasks"]]
+        tasks = seals.read_seal(path)["tasks"]
+        return [[task["name"], task["digest"]] for task in tasks]
     except (StateError, KeyError, TypeError):
         return None

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from packnet_tf import disk, manifest, seals
+from packnet_tf import disk, manifest, probe, seals
+from packnet_tf.archives import check_array_archive
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import PhaseError, StateError
 from packnet_tf.machine import machine_facts
 from packnet_tf.model import PackNet
 from packnet_tf.network_file import check_network, read_network, write_network
 from packnet_tf.origin import origin_arrays, set_origin
-from packnet_tf.probe import write_probe
 from packnet_tf.workdir import StateInfo, Workdir
 
 
@@ -75,7 +75,7 @@ def commit(
             check_network(copy, {t.name: t.digest for t in net.tasks}, file)
             # By what was written, under the default strategy, as readers
             # will replay it.
-            write_probe(copy, probe_images, aside / "probe.npz")
+            probe.write_probe(copy, probe_images, aside / "probe.npz")
 
         outside_strategy(read_back)
         origin = workdir.origin_path
@@ -87,6 +87,7 @@ def commit(
                 "tasks": _task_records(net, before, metrics, facts),
                 "machine": machine_facts(),
                 "versions": _versions(),
+                "probe": probe.OPEN,
                 "origin": (
                     seals.digest_of_file(origin) if origin.exists() else None
                 ),
@@ -128,10 +129,15 @@ def load(
     file = state.network_path
     _refuse_damaged(file, state.manifest["files"][file.name])
     net = read_network(file)
-    check_network(net, {t["name"]: t["digest"] for t in state.tasks}, file)
+    tasks = state.manifest["tasks"]
+    check_network(net, {t["name"]: t["digest"] for t in tasks}, file)
+    for task, record in zip(net.tasks, state.tasks, strict=True):
+        # Those that were renamed have their old names in the file.
+        task.name = record["name"]
     digest = state.manifest.get("origin")
     if origin and digest:
         _refuse_damaged(workdir.origin_path, digest)
+        check_array_archive(workdir.origin_path)
         with np.load(workdir.origin_path, allow_pickle=False) as arrays:
             set_origin(net, arrays)
     return net, state

@@ -3,15 +3,11 @@
 import dataclasses
 import pathlib
 
-import numpy as np
-
-from packnet_tf import machine, seals
+from packnet_tf import publish, replay, seals
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import PackNetError, StateError
-from packnet_tf.model import PackNet
-from packnet_tf.probe import probe_logits, read_probe
 from packnet_tf.states import load
-from packnet_tf.workdir import StateInfo, Workdir
+from packnet_tf.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,29 +51,51 @@ class Report:
 def verify(workdir: Workdir) -> Report:
     """Checks every packed state and SavedModel of a workdir.
 
-    File digests, digests of all tasks recomputed from the weights, masks
-    against weights, and the probe: the kept images through every task's
-    view, whose logits must be the same bytes where the machine's facts agree
-    with the manifest's. Elsewhere the largest difference is reported, and is
-    no failure. Readers need no lock.
+    The digest of every file; the digest of every task, recomputed from the
+    weights; masks against weights; heads against tasks; and the probe: the
+    kept images through every task's view, and through the SavedModel. Its
+    logits must be the same bytes where the machine's facts agree with the
+    manifest's. Elsewhere the largest difference is reported, and is no
+    failure. Readers need no lock: what a writer takes away meanwhile is left
+    out.
 
     Args:
         workdir: The workdir.
 
     Returns:
         The report; problems are findings in it, not exceptions.
+
+    Example:
+
+    >>> report = verify(Workdir("runs/m"))
+    >>> print(report)
+    >>> report.ok
+    True
     """
     findings: list[Finding] = []
+    findings += _still_there(workdir.run_path, _check_run(workdir))
     for folder in workdir.state_folders():
-        findings += _check_state(workdir, folder)
+        findings += _still_there(folder, _check_state(workdir, folder))
     if workdir.serving_path.is_dir():
         for folder in sorted(workdir.serving_path.glob("*/*")):
             if seals.is_sealed(folder) or folder.name.isdigit():
-                problems = seals.check_seal(folder)
-                findings += [Finding(str(folder), False, p) for p in problems]
-                if not problems:
-                    findings.append(Finding(str(folder), True, "files"))
+                found = _check_saved_model(workdir, folder)
+                findings += _still_there(folder, found)
     return Report(tuple(findings))
+
+
+def _still_there(path: pathlib.Path, found: list[Finding]) -> list[Finding]:
+    return found if path.exists() else []
+
+
+def _check_run(workdir: Workdir) -> list[Finding]:
+    subject = str(workdir.run_path)
+    try:
+        if workdir.run is None:
+            return []
+    except StateError as error:
+        return [Finding(subject, False, str(error))]
+    return [Finding(subject, True, "facts of the network")]
 
 
 def _check_state(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
@@ -99,34 +117,43 @@ def _check_state(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
     try:
         # Compares the digests of all tasks, and masks with weights.
         net, _ = outside_strategy(lambda: load(workdir, state.number))
+        findings.append(
+            Finding(subject, True, f"{len(net.tasks)} task digests, masks")
+        )
+        answers = replay.replay_network(state, net)
     except PackNetError as error:
         return [*findings, Finding(subject, False, str(error))]
-    findings.append(
-        Finding(subject, True, f"{len(net.tasks)} task digests, masks")
-    )
-    return findings + _replay(state, net)
+    return [*findings, *_findings_of(subject, answers)]
 
 
-def _replay(state: StateInfo, net: PackNet) -> list[Finding]:
+def _check_saved_model(
+    workdir: Workdir, folder: pathlib.Path
+) -> list[Finding]:
+    subject = str(folder)
+    problems = seals.check_seal(folder)
+    if problems:
+        return [Finding(subject, False, problem) for problem in problems]
+    findings = [Finding(subject, True, "files")]
     try:
-        images, kept = read_probe(state)
+        state = publish.state_of(workdir, folder)
+    except StateError:
+        # Reported where the states are.
+        return findings
+    if state is None:
+        text = f"{folder} is of no packed state; the next command that "
+        text += "writes to the workdir puts it right"
+        return [*findings, Finding(subject, False, text)]
+    try:
+        answers = replay.replay_saved_model(state, folder)
     except StateError as error:
-        return [Finding(str(state.path), False, str(error))]
-    if images is None:
-        return []
-    other = machine.differences(
-        machine.machine_facts(), state.manifest["machine"]
-    )
-    logits = outside_strategy(lambda: probe_logits(net, images))
-    findings = []
-    for name, expected in kept.items():
-        subject = f"{state.path} {name}"
-        if logits[name].tobytes() == expected.tobytes():
-            findings.append(Finding(subject, True, "probe, same bytes"))
-            continue
-        largest = float(np.abs(logits[name] - expected).max())
-        text = f"probe, largest difference of the logits {largest:.3g}"
-        if other:
-            text += f" (another machine: {', '.join(other)})"
-        findings.append(Finding(subject, bool(other), text))
-    return findings
+        return [*findings, Finding(subject, False, str(error))]
+    return [*findings, *_findings_of(subject, answers)]
+
+
+def _findings_of(
+    subject: str, answers: list[replay.Answered]
+) -> list[Finding]:
+    return [
+        Finding(f"{subject} {answer.task}", answer.ok, str(answer))
+        for answer in answers
+    ]

@@ -2,6 +2,7 @@
 
     workdir/
       run.json               facts of the network, written once
+      names.json             new names of tasks, if some were renamed
       origin.npz             its kernels before the base task was pruned
       states/002-birds/      one folder a packed state
       serving/NAME/2/        its SavedModel
@@ -22,6 +23,7 @@ from typing import Any
 
 from packnet_tf import disk, manifest, seals
 from packnet_tf.errors import StateError
+from packnet_tf.names import read_names, renamed
 
 _STATE = re.compile(r"(\d{3,})-(.+)")
 _RUN_SCHEMA = 1
@@ -33,15 +35,18 @@ class StateInfo:
 
     Attributes:
         number: How many tasks are packed in it.
-        name: Name of its newest task.
+        name: Name of its newest task, as it is called now.
         path: Its folder.
-        manifest: What `manifest.json` says.
+        manifest: What `manifest.json` says, which keeps the names that tasks
+            were packed with.
+        tasks: The records of its tasks, in order, as they are called now.
     """
 
     number: int
     name: str
     path: pathlib.Path
     manifest: dict[str, Any] = dataclasses.field(repr=False)
+    tasks: list[dict[str, Any]] = dataclasses.field(repr=False)
 
     @property
     def network_path(self) -> pathlib.Path:
@@ -52,11 +57,6 @@ class StateInfo:
     def probe_path(self) -> pathlib.Path:
         """A few images and every task's logits on them."""
         return self.path / "probe.npz"
-
-    @property
-    def tasks(self) -> list[dict[str, Any]]:
-        """The records of its tasks, in order."""
-        return self.manifest["tasks"]
 
     def task(self, name: str) -> dict[str, Any]:
         """Returns the record of one task.
@@ -90,6 +90,7 @@ class Workdir:
         self.path = pathlib.Path(path)
         self.run_path = self.path / "run.json"
         self.origin_path = self.path / "origin.npz"
+        self.names_path = self.path / "names.json"
         self.states_path = self.path / "states"
         self.serving_path = self.path / "serving"
         self.training_path = self.path / "training"
@@ -171,7 +172,10 @@ class Workdir:
         Raises:
             StateError: If a state's manifest is missing or damaged.
         """
-        found = [self.read_state(path) for path in self.state_folders()]
+        return self._read(self.state_folders())
+
+    def _read(self, folders: list[pathlib.Path]) -> list[StateInfo]:
+        found = [self.read_state(path) for path in folders]
         for one, next_one in itertools.pairwise(found):
             if one.number == next_one.number:
                 raise StateError(
@@ -201,7 +205,27 @@ class Workdir:
         """
         number, name = _parse(folder)
         record = manifest.read(folder, number, name)
-        return StateInfo(number, name, folder, record)
+        tasks = renamed(record["tasks"], self.names)
+        if len({task["name"] for task in tasks}) != len(tasks):
+            raise StateError(
+                f"{self.names_path} gives two tasks of {folder} one name; "
+                "remove it to go back to the names they were packed with."
+            )
+        return StateInfo(number, tasks[-1]["name"], folder, record, tasks)
+
+    @staticmethod
+    def number_of(folder: pathlib.Path) -> int:
+        """Returns the number of one of `state_folders`, unread."""
+        return _parse(folder)[0]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """New names of tasks that were renamed, by their digests.
+
+        Raises:
+            StateError: If `names.json` is damaged.
+        """
+        return read_names(self.names_path)
 
     def newest(self) -> StateInfo | None:
         """Returns the newest packed state, or None if there is none yet."""
@@ -212,12 +236,17 @@ class Workdir:
         """Returns one packed state.
 
         Args:
-            which: Its number, or its task's name; the newest if None.
+            which: Its number, or its task's name; the newest if None. By
+                its number it is found whatever is wrong with the others.
 
         Raises:
             StateError: If there is none; the message lists the states.
         """
-        states = self.states()
+        folders = self.state_folders()
+        if isinstance(which, int):
+            its = [path for path in folders if self.number_of(path) == which]
+            folders = its or folders
+        states = self._read(folders)
         for state in reversed(states):
             if which is None or which in (state.number, state.name):
                 return state

@@ -108,11 +108,19 @@ class TaskRun:
             return
         admission.check_settings(found, options)
         admission.check_images(found, self.data.facts)
+        diverged = found.pop("diverged")
         self.record = found
         # The optimizer of the phase has to be there before its slots.
         if found["phase"] in ("train", "retrain"):
             self._compile(found["phase"])
         checkpoints.restore(self._folder, net)
+        if diverged and found["phase"]:
+            # It goes on at the learning rate that is asked for now.
+            found["settings"][found["phase"]] = options.settings(
+                found["phase"]
+            )
+            if options.schedule == "constant":
+                net.optimizer.learning_rate = self._peak(found["phase"])
         where = found["phase"] or ", ".join(found["done"])
         self._say(f"  going on after {where}, epoch {found['epoch']}")
 
@@ -121,15 +129,14 @@ class TaskRun:
         first = options.train_epochs * self.data.steps
         second = options.epochs_to_retrain * self.data.steps
         if phase == "train":
-            peak, before, steps, after = options.learning_rate, 0, first, second
+            before, steps, after = 0, first, second
         else:
-            peak = options.retrain_learning_rate
             before, steps, after = first, second, 0
         self.net.compile(
             make_optimizer(
                 options.optimizer,
                 options.schedule,
-                peak,
+                self._peak(phase),
                 steps,
                 options.weight_decay,
                 before=before,
@@ -140,6 +147,11 @@ class TaskRun:
             self.data.train.loss,
             metrics=["accuracy"],
         )
+
+    def _peak(self, phase: str) -> float:
+        if phase == "train":
+            return self.options.learning_rate
+        return self.options.retrain_learning_rate
 
     def _train(self) -> None:
         self._epochs("train", self.options.train_epochs)

@@ -213,7 +213,8 @@ def test_table_of_flags_is_complete_and_right(app_flags):
     assert dict(rows) == {n: shown(v) for n, v in defaults.items()}
     # What other apps add is in the last table.
     text = README.read_text()
-    for app in ("evaluate.py", "predict.py", "inspect.py", "export.py"):
+    others = ("evaluate", "predict", "inspect", "export", "undo")
+    for app in (f"{name}.py" for name in others):
         for name in set(app_flags[app]) - set(defaults):
             assert f"`{app} --{name}`" in text
 

@@ -20,6 +20,7 @@ RECORD = {
     ],
     "machine": {},
     "versions": {},
+    "probe": "open batch",
     "origin": None,
 }
 
@@ -35,7 +36,7 @@ def test_round_trip_with_the_digests_of_the_files(folder):
     manifest.write(folder, RECORD)
     found = manifest.read(folder, 1, "a")
     assert {k: found[k] for k in RECORD} == RECORD
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert found["files"] == {
         name: seals.digest_of_file(folder / name) for name in manifest.FILES
     }
@@ -47,12 +48,22 @@ def test_another_folder_name_is_refused(folder):
         manifest.read(folder, 2, "a")
 
 
-def test_another_schema_is_refused(folder):
+@pytest.mark.parametrize("schema", [99, 0, True, 1.0, "2", None])
+def test_another_schema_is_refused(folder, schema):
     manifest.write(folder, RECORD)
-    record = {**seals.read_sealed_json(folder, "manifest"), "schema": 99}
+    record = {**seals.read_sealed_json(folder, "manifest"), "schema": schema}
     seals.write_sealed_json(folder, "manifest", record)
-    with pytest.raises(StateError, match="schema 99"):
+    with pytest.raises(StateError, match=f"schema {schema!r}, .* 1 to 2"):
         manifest.read(folder, 1, "a")
+
+
+def test_the_first_schema_is_migrated(folder):
+    manifest.write(folder, RECORD)
+    record = {**seals.read_sealed_json(folder, "manifest"), "schema": 1}
+    del record["probe"]
+    seals.write_sealed_json(folder, "manifest", record)
+    found = manifest.read(folder, 1, "a")
+    assert found["schema"] == 2 and found["probe"] == "fixed batch"
 
 
 def _paths(value, path=()):

@@ -1,10 +1,13 @@
+import os
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
 import tiny_nets
 
-from packnet_tf import machine, states, verification
+from packnet_tf import machine, manifest, seals, states, verification
+from packnet_tf.network_file import write_network
 from packnet_tf.publish import publish
 from packnet_tf.workdir import Workdir
 
@@ -36,35 +39,98 @@ def test_what_is_as_it_was_passes(workdir):
     report = verification.verify(workdir)
     assert report.ok, str(report)
     probes = [f for f in report.findings if f.text == "probe, same bytes"]
-    assert len(probes) == 3
-    assert any("serving" in f.subject for f in report.findings)
+    served = str(workdir.serving_path)
+    # Tasks a, then a and b, by their networks and by the SavedModel of both.
+    assert len(probes) == 5
+    assert sum(f.subject.startswith(served) for f in probes) == 2
 
 
-def test_a_flipped_byte_names_its_file(workdir):
+def test_a_flipped_byte_names_its_file(workdir, monkeypatch):
+    """200 seeded places; each archive member and header is among them."""
     random = np.random.default_rng(0)
-    files = [
-        path
-        for top in (workdir.states_path, workdir.serving_path)
-        for path in sorted(top.rglob("*"))
-        if path.is_file() and path.name != "models.config"
-    ]
-    for path in files:
+    places = []
+    for top in (workdir.states_path, workdir.serving_path):
+        for path in sorted(p for p in top.rglob("*") if p.is_file()):
+            if path.name == "models.config":
+                continue
+            places.append((path, 0))
+            places.append((path, path.stat().st_size - 1))
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    for member in archive.infolist():
+                        start = member.header_offset
+                        places.append((path, start + 5))
+                        places.append((path, start + 90))
+    files = sorted({path for path, _ in places})
+    while len(places) < 200:
+        path = files[random.integers(len(files))]
+        places.append((path, int(random.integers(path.stat().st_size))))
+    assert len(places) == 200
+
+    def stop(*_):
+        raise AssertionError("asked, although a file differs")
+
+    # Damage is found before anything is computed with the content.
+    monkeypatch.setattr(verification, "load", stop)
+    monkeypatch.setattr(verification.replay, "replay_saved_model", stop)
+    for path, place in places:
         good = path.read_bytes()
         bad = bytearray(good)
-        bad[random.integers(len(bad))] ^= 1 << random.integers(8)
+        bad[place] ^= 1 << int(random.integers(8))
         path.write_bytes(bytes(bad))
         if workdir.states_path in path.parents:
-            findings = verification._check_state(
-                workdir, workdir.states_path / path.parent.name
-            )
-            texts = [f.text for f in findings if not f.ok]
+            folder = workdir.states_path / path.parent.name
+            findings = verification._check_state(workdir, folder)
         else:
-            texts = verification.seals.check_seal(
-                workdir.serving_path / "net" / "2"
-            )
-        assert len(texts) == 1 and path.name in texts[0], path
+            folder = workdir.serving_path / "net" / "2"
+            findings = verification._check_saved_model(workdir, folder)
+        texts = [finding.text for finding in findings if not finding.ok]
+        assert len(texts) == 1 and path.name in texts[0], (path, place)
         path.write_bytes(good)
+    monkeypatch.undo()
     assert verification.verify(workdir).ok
+
+
+def test_the_origin_is_among_the_files(workdir):
+    content = bytearray(workdir.origin_path.read_bytes())
+    content[len(content) // 2] ^= 4
+    workdir.origin_path.write_bytes(bytes(content))
+    assert all("origin.npz" in text for text in _failed(workdir))
+
+
+def test_masks_and_heads_are_compared_behind_fitting_digests(workdir):
+    # All files fit their digests; a free weight of the network is not 0.
+    folder = workdir.states_path / "002-b"
+    net, _ = states.load(workdir)
+    kernel = net.masked_kernels()[0]
+    value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
+    changed = value.copy()
+    changed[tuple(np.argwhere(mask == 0)[0])] = -0.0
+    kernel.variable.assign(changed)
+    write_network(net, folder / "net.keras")
+    record = seals.read_sealed_json(folder, "manifest")
+    manifest.write(folder, record)
+    (text,) = _failed(workdir)
+    assert "net.keras is damaged: free weights of" in text
+
+
+def test_a_saved_model_that_answers_otherwise_is_found(workdir, monkeypatch):
+    real = verification.replay.probe.read_probe
+
+    def other(state):
+        images, kept = real(state)
+        return images, {name: v + np.float32(1) for name, v in kept.items()}
+
+    monkeypatch.setattr(verification.replay.probe, "read_probe", other)
+    texts = _failed(workdir)
+    assert len(texts) == 5
+    assert all("largest difference of the logits 1" in t for t in texts)
+
+
+def test_a_saved_model_of_no_state_is_named(workdir):
+    os.rename(workdir.states_path / "002-b", workdir.path / "away")
+    (text,) = _failed(workdir)
+    assert "net/2 is of no packed state" in text
 
 
 def test_one_bad_state_does_not_hide_the_others(workdir):
@@ -77,12 +143,13 @@ def test_one_bad_state_does_not_hide_the_others(workdir):
 def test_other_bytes_are_a_failure_on_the_same_machine_alone(
     workdir, monkeypatch
 ):
-    real = verification.probe_logits
+    real = verification.replay.probe.probe_logits
 
-    def off(net, images):
-        return {name: v + 1e-6 for name, v in real(net, images).items()}
+    def off(net, images, program):
+        found = real(net, images, program)
+        return {name: v + np.float32(1e-6) for name, v in found.items()}
 
-    monkeypatch.setattr(verification, "probe_logits", off)
+    monkeypatch.setattr(verification.replay.probe, "probe_logits", off)
     texts = _failed(workdir)
     assert all("largest difference" in text for text in texts)
     facts = machine.machine_facts()

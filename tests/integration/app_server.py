@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import runpy
+import signal
 import sys
 import time
 import traceback
@@ -16,13 +17,54 @@ import traceback
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def _run(app, arguments, stdout, stderr):
+# What Python does to files, as its audit hooks call it.
+_WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
+
+
+def _die_at(number, below):
+    """Ends this process by SIGKILL before it touches files so many times.
+
+    Returns:
+        A list that grows with every touch.
+    """
+    touches = []
+
+    def hook(event, arguments):
+        if event not in _WRITES or below not in str(arguments[0]):
+            return
+        if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            return
+        touches.append(event)
+        if len(touches) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    return touches
+
+
+def _wait(child, kill_after):
+    """Waits for a process, which is killed after so many seconds."""
+    if kill_after is not None:
+        end = time.monotonic() + kill_after
+        while time.monotonic() < end:
+            if os.waitid(
+                os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT
+            ):
+                break
+            time.sleep(0.002)
+        else:
+            os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+def _run(app, arguments, stdout, stderr, die_at=None, below=None):
     """Becomes the app; never returns."""
     for path, descriptor in ((stdout, 1), (stderr, 2)):
         file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(file, descriptor)
     sys.argv = [str(ROOT / "apps" / app), *arguments]
     code = 0
+    touches = _die_at(die_at, below) if below else []
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
@@ -33,6 +75,8 @@ def _run(app, arguments, stdout, stderr):
     except BaseException:
         traceback.print_exc()
         code = 1
+    count = len(touches)
+    pathlib.Path(f"{stdout}.touches").write_text(str(count))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -49,10 +93,12 @@ def main():
 
     for line in sys.stdin:
         start = time.monotonic()
+        task = json.loads(line)
+        kill_after = task.pop("kill_after", None)
         child = os.fork()
         if child == 0:
-            _run(**json.loads(line))
-        _, status = os.waitpid(child, 0)
+            _run(**task)
+        status = _wait(child, kill_after)
         seconds = time.monotonic() - start
         code = os.waitstatus_to_exitcode(status)
         answers.write(json.dumps({"code": code, "seconds": seconds}) + "\n")

@@ -14,17 +14,30 @@ _HERE = pathlib.Path(__file__).parent
 
 @dataclasses.dataclass
 class Ended:
-    """How a process ended."""
+    """How a process ended.
+
+    Attributes:
+        code: Its exit code; -9 if it was killed.
+        seconds: How long it took.
+        stdout: What it printed.
+        stderr: The same.
+        touches: How often it touched files below `below`.
+    """
 
     code: int
     seconds: float
     stdout: str
     stderr: str
+    touches: int = 0
 
 
 @pytest.fixture(scope="session")
 def run_app(tmp_path_factory):
-    """Returns a function that runs an app: `run_app("evaluate", "--top=1")`."""
+    """Returns a function that runs an app: `run_app("evaluate", "--top=1")`.
+
+    `kill_after=seconds` ends it by SIGKILL, and so does `die_at=number`,
+    before it touches files below the folder `below` for that time.
+    """
     folder = tmp_path_factory.mktemp("output")
     outputs = {n: folder / n for n in ("stdout", "stderr")}
     server = subprocess.Popen(
@@ -35,17 +48,21 @@ def run_app(tmp_path_factory):
         text=True,
     )
 
-    def run(app, *arguments):
+    touches = pathlib.Path(f"{outputs['stdout']}.touches")
+
+    def run(app, *arguments, **how):
+        touches.write_text("0")
         task = {
             "app": f"{app}.py",
             "arguments": [str(a) for a in arguments],
             **{name: str(path) for name, path in outputs.items()},
+            **how,
         }
         server.stdin.write(json.dumps(task) + "\n")
         server.stdin.flush()
         answer = json.loads(server.stdout.readline())
         texts = {name: path.read_text() for name, path in outputs.items()}
-        return Ended(**answer, **texts)
+        return Ended(**answer, **texts, touches=int(touches.read_text()))
 
     yield run
     server.stdin.close()

@@ -496,3 +496,40 @@ def test_a_process_of_its_own_says_so_in_time(tmp_path, flags, words):
     ended.code, ended.seconds = ended.returncode, 0
     check_refused(ended, *words)
     assert not (tmp_path / "w").exists()
+
+
+ENDS = """
+import os, signal, sys
+sys.path[0] = os.getcwd()
+from apps import run_flags
+
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+
+def no_memory():
+    import tensorflow as tf
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating x")
+
+run_flags.run(globals()[sys.argv.pop()])
+"""
+
+
+@pytest.mark.parametrize(
+    "how, code, words",
+    [
+        ("interrupted", 130, ["interrupted", "Run the same command again"]),
+        ("no_memory", 1, ["OOM when allocating x", "--batch_size"]),
+    ],
+)
+def test_it_ends_in_one_line_that_says_what_to_run_next(how, code, words):
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDS, how],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == code
+    (line,) = ended.stderr.strip().splitlines()
+    for word in [*words, "what is finished is kept"]:
+        assert word in line

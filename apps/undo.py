@@ -1,0 +1,66 @@
+"""Changes one's mind: removes the newest task, renames one, or goes back.
+
+  python apps/undo.py --workdir=runs/m --remove=flowers
+  python apps/undo.py --workdir=runs/m --rename=cars=vehicles
+  python apps/undo.py --workdir=runs/m --back_to=birds
+
+--remove takes the newest task, packed or in training; its weights are free
+again. --back_to goes back to an earlier packed state, by number or name, and
+removes all that came later. Nothing that an older task is made of is ever
+written to. The SavedModels follow; a running server is to be restarted.
+"""
+
+import os
+import sys
+
+# From the project's root: this folder has an inspect.py, as Python has.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from absl import flags
+
+from apps import run_flags
+
+flags.DEFINE_string(
+    "remove", None, "The newest task, which is removed, packed or in training."
+)
+flags.DEFINE_string("rename", None, "OLD=NEW: another name for a packed task.")
+flags.DEFINE_string(
+    "back_to", None, "Packed state, by number or name, to go back to."
+)
+
+
+def main() -> None:
+    flag = flags.FLAGS
+    path = run_flags.workdir_path(writing=False)
+
+    from packnet_tf import undo
+    from packnet_tf.errors import FlagError
+    from packnet_tf.workdir import Workdir
+
+    given = [
+        name
+        for name in ("remove", "rename", "back_to")
+        if flag[name].value is not None
+    ]
+    if len(given) != 1:
+        raise FlagError(
+            "Expected one of --remove, --rename and --back_to; got "
+            f"{' and '.join(f'--{name}' for name in given) or 'none'}."
+        )
+    workdir = Workdir(path)
+    if flag.remove is not None:
+        done = undo.remove_task(workdir, flag.remove)
+    elif flag.rename is not None:
+        old, equals, new = flag.rename.partition("=")
+        if not (old and equals and new):
+            raise FlagError(f"--rename={flag.rename}: expected OLD=NEW.")
+        done = undo.rename_task(workdir, old, new)
+    else:
+        which = flag.back_to
+        done = undo.roll_back(workdir, int(which) if which.isdigit() else which)
+    for line in done or ["nothing to do."]:
+        print(line)
+
+
+if __name__ == "__main__":
+    run_flags.run(main, "workdir")

@@ -1,0 +1,39 @@
+"""Checks that everything in a workdir is what it was when it was packed.
+
+  python apps/verify.py --workdir=runs/m
+
+recomputes the digest of every file and of every task, compares masks with
+weights and heads with tasks, and asks every task again about the images that
+each packed state keeps, by its network and by its SavedModel. It changes
+nothing, waits for nobody, and exits with code 1 if anything differs.
+"""
+
+import os
+import sys
+
+# From the project's root: this folder has an inspect.py, as Python has.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from apps import run_flags
+
+
+def main() -> None:
+    path = run_flags.workdir_path(writing=False)
+
+    from packnet_tf.errors import StateError
+    from packnet_tf.verification import verify
+    from packnet_tf.workdir import Workdir
+
+    report = verify(Workdir(path))
+    print(report, flush=True)
+    failed = [finding for finding in report.findings if not finding.ok]
+    if failed:
+        raise StateError(
+            f"{len(failed)} of {len(report.findings)} checks failed, first: "
+            f"{failed[0].text}"
+        )
+    print(f"{len(report.findings)} checks, all is as it was.")
+
+
+if __name__ == "__main__":
+    run_flags.run(main, "workdir")
