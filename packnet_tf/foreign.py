@@ -2,7 +2,8 @@
 
 A SavedModel is a program, and loading one runs parts of it. A workdir may
 come from a stranger, so the operations are read before: those of a packed
-state compute, and none of them touches files, other processes or Python.
+state compute, and none of them touches other processes or Python, or files
+but the SavedModel's own assets.
 """
 
 import pathlib
@@ -17,6 +18,18 @@ _OUTSIDE = re.compile(
     r".*(PyFunc|File|Reader|Dataset|Iterator|Summary|Print|Save|Restore"
     r"|Checkpoint|Rpc|Debug|Dump|Remote|Socket|Bigtable|Import|Library).*"
 )
+# Data sets made of tensors, by which encoded images are decoded.
+_IN_MEMORY = {
+    "BatchDatasetV2",
+    "DatasetToSingleElement",
+    "IgnoreErrorsDataset",
+    "ParallelMapDatasetV2",
+    "RangeDataset",
+    "RewriteDataset",
+    "TensorSliceDataset",
+    "ZipDataset",
+}
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # TensorFlow's own programs for writing and reading the variables. Nothing
 # calls them when a SavedModel is loaded for its signatures.
 _OWN = re.compile(r"__inference__traced_(save|restore)_\d+")
@@ -38,14 +51,26 @@ def check_programs(folder: pathlib.Path) -> None:
     except (OSError, DecodeError) as error:
         raise StateError(f"{file} is damaged: {error}.") from error
     for graph in message.meta_graphs:
+        for asset in graph.asset_file_def:
+            if pathlib.PurePath(asset.filename).name != asset.filename:
+                raise StateError(
+                    f"{file}: its asset {asset.filename!r} is not among its "
+                    "files; it is not loaded. Do not serve it; remove it, and "
+                    "the next command that writes exports it again."
+                )
         functions = graph.graph_def.library.function
         named = {*graph.object_graph_def.concrete_functions}
         named.update(_called(functions))
+        assets = _asset_arguments(graph)
         for function in functions:
             name = function.signature.name
             if _OWN.fullmatch(name) and name not in named:
                 continue
             for node in function.node_def:
+                if node.op in _IN_MEMORY or (
+                    node.op == "ReadFile" and {*node.input} <= assets[name]
+                ):
+                    continue
                 if _OUTSIDE.fullmatch(node.op):
                     raise StateError(
                         f"{file}: its program {name} has the operation "
@@ -55,13 +80,57 @@ def check_programs(folder: pathlib.Path) -> None:
                     )
 
 
+def _asset_arguments(graph) -> dict[str, set[str]]:
+    """Returns which arguments of programs are paths of assets, always."""
+    functions = graph.graph_def.library.function
+    arguments = {
+        f.signature.name: [argument.name for argument in f.signature.input_arg]
+        for f in functions
+    }
+    programs = graph.object_graph_def.concrete_functions
+    reached = _called(functions) | {*programs}
+    found = {
+        name: {*names} if name in reached else set()
+        for name, names in arguments.items()
+    }
+    nodes = graph.object_graph_def.nodes
+    for name, program in programs.items():
+        # What is bound comes after what is given in a call.
+        bound = list(program.bound_inputs)
+        given = len(arguments.get(name, ())) - len(bound)
+        for place, argument in enumerate(arguments.get(name, ())):
+            kind = "" if place < given else nodes[bound[place - given]]
+            if not kind or kind.WhichOneof("kind") != "asset":
+                found[name].discard(argument)
+    # What a program passes on, until nothing more falls away.
+    left = -1
+    while left != (left := sum(map(len, found.values()))):
+        for function in functions:
+            own = found[function.signature.name]
+            for node in function.node_def:
+                for name in _called_by(node) & found.keys():
+                    passed = list(node.input) if node.op in _CALLS else []
+                    passed += [""] * len(arguments[name])
+                    for argument, value in zip(arguments[name], passed):  # noqa: B905
+                        if value not in own:
+                            found[name].discard(argument)
+    return found
+
+
 def _called(functions) -> set[str]:
     """Returns the names of functions that other functions call."""
-    found = set()
-    for function in functions:
-        for node in function.node_def:
-            found.add(node.op)
-            for value in node.attr.values():
-                found.add(value.func.name)
-                found.update(f.name for f in value.list.func)
+    return {
+        name
+        for function in functions
+        for node in function.node_def
+        for name in _called_by(node)
+    }
+
+
+def _called_by(node) -> set[str]:
+    """Returns the names of functions that a node calls, among others."""
+    found = {node.op}
+    for value in node.attr.values():
+        found.add(value.func.name)
+        found.update(f.name for f in value.list.func)
     return found

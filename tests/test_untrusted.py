@@ -18,6 +18,7 @@ import tensorflow as tf
 import tiny_nets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow.core.protobuf import saved_model_pb2
 
 from packnet_tf import archives, foreign, manifest, mask_codec, seals, states
 from packnet_tf.errors import StateError
@@ -230,14 +231,50 @@ def test_saved_models_only_compute(made, tmp_path):
         def serve(self, x):
             return tf.io.read_file(x)
 
-    for module, op in ((Evil(), "WriteFile"), (Saver(), "ReadFile")):
-        folder = tmp_path / op
+    elsewhere = tf.constant("/etc/hostname")
+
+    class Captured(tf.Module):
+        @tf.function(input_signature=[])
+        def serve(self):
+            return tf.io.read_file(elsewhere)
+
+    for module, op in (
+        (Evil(), "WriteFile"),
+        (Saver(), "ReadFile"),
+        (Captured(), "ReadFile"),
+    ):
+        folder = tmp_path / type(module).__name__ / op
         tf.saved_model.save(module, str(folder))
         with pytest.raises(StateError, match=f"operation {op}, which does"):
             foreign.check_programs(folder)
-    (tmp_path / op / "saved_model.pb").write_bytes(b"\xff\xff\xff")
+    (folder / "saved_model.pb").write_bytes(b"\xff\xff\xff")
     with pytest.raises(StateError, match="saved_model.pb is damaged"):
-        foreign.check_programs(tmp_path / op)
+        foreign.check_programs(folder)
+
+
+def test_a_saved_model_reads_its_own_assets_alone(tmp_path):
+    (tmp_path / "words").write_text("one")
+
+    class Reader(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.asset = tf.saved_model.Asset(str(tmp_path / "words"))
+
+        @tf.function(input_signature=[])
+        def serve(self):
+            return tf.io.read_file(self.asset.asset_path)
+
+    folder = tmp_path / "model"
+    tf.saved_model.save(Reader(), str(folder))
+    foreign.check_programs(folder)
+    file = folder / "saved_model.pb"
+    message = saved_model_pb2.SavedModel()
+    message.ParseFromString(file.read_bytes())
+    for asset in message.meta_graphs[0].asset_file_def:
+        asset.filename = "../../../words"
+    file.write_bytes(message.SerializeToString())
+    with pytest.raises(StateError, match="is not among its files"):
+        foreign.check_programs(folder)
 
 
 # Fuzz. The manifest is fuzzed as a value, behind digests that fit.
