@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -63,11 +64,17 @@ def test_the_newest_task_goes_and_older_files_stay(workdir):
     before = contents(workdir.path)
     undo.remove_task(workdir, "c")
     gone = ("states/003", "serving/net/3/")
-    assert contents(workdir.path) == {
+    # Who holds the lock, and which versions are to be served.
+    written = ("lock", "serving/net/models.config")
+    after = contents(workdir.path)
+    assert after == {
         name: digest
         for name, digest in before.items()
         if not name.startswith(gone)
-    } | {"lock": contents(workdir.path)["lock"]}
+    } | {name: after[name] for name in written}
+    config = workdir.serving_path / "net" / "models.config"
+    assert "versions: 2\n" in config.read_text()
+    assert "3" not in re.sub('base_path.*', "", config.read_text())
     assert versions(workdir) == ["1", "2", "models.config"]
     assert verify(workdir).ok
     # The next task gets the weights and the number.
