@@ -99,8 +99,10 @@ def _asset_arguments(graph) -> dict[str, set[str]]:
         bound = list(program.bound_inputs)
         given = len(arguments.get(name, ())) - len(bound)
         for place, argument in enumerate(arguments.get(name, ())):
-            kind = "" if place < given else nodes[bound[place - given]]
-            if not kind or kind.WhichOneof("kind") != "asset":
+            if (
+                place < given
+                or nodes[bound[place - given]].WhichOneof("kind") != "asset"
+            ):
                 found[name].discard(argument)
     # What a program passes on, until nothing more falls away.
     left = -1
@@ -110,9 +112,8 @@ def _asset_arguments(graph) -> dict[str, set[str]]:
             for node in function.node_def:
                 for name in _called_by(node) & found.keys():
                     passed = list(node.input) if node.op in _CALLS else []
-                    passed += [""] * len(arguments[name])
-                    for argument, value in zip(arguments[name], passed):  # noqa: B905
-                        if value not in own:
+                    for place, argument in enumerate(arguments[name]):
+                        if place >= len(passed) or passed[place] not in own:
                             found[name].discard(argument)
     return found
 

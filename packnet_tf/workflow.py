@@ -154,6 +154,16 @@ class TaskRun:
         return self.options.retrain_learning_rate
 
     def _train(self) -> None:
+        layers = self.net.backbone._flatten_layers()
+        if self.options.learning_rate == TaskOptions.learning_rate and not any(
+            isinstance(layer, keras.layers.BatchNormalization)
+            for layer in layers
+        ):
+            self._say(
+                "  note: the default learning rate suits networks with batch "
+                "normalization, and this one has none; if it does not learn, "
+                "begin with --learning_rate=1e-4 --retrain_learning_rate=1e-4"
+            )
         self._epochs("train", self.options.train_epochs)
         self._note("accuracy_trained", self._validate())
         self._finish("train")

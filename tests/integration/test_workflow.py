@@ -183,6 +183,28 @@ def test_phases_by_themselves_give_the_same_bytes(tmp_path, whole, data):
     check_equal(tmp_path, whole, "first")
 
 
+@pytest.mark.parametrize(
+    "network, rate, noted",
+    [("mlp", None, True), ("mlp", 1e-3, False), ("cnn", None, False)],
+)
+def test_a_rate_for_other_networks_is_noted(
+    tmp_path, data, capsys, network, rate, noted
+):
+    changes = {} if rate is None else {"learning_rate": rate}
+    run(
+        tmp_path,
+        data,
+        network=dataclasses.replace(
+            CNN, network=network, network_options={"width": 4}
+        ),
+        phases=("train",),
+        train_epochs=1,
+        **changes,
+    )
+    found = "--learning_rate=1e-4" in capsys.readouterr().out
+    assert found == noted
+
+
 def test_phases_that_do_not_follow_are_refused(tmp_path, data):
     with pytest.raises(PhaseError, match="has not been trained"):
         run(tmp_path, data, phases=("retrain", "pack"))
