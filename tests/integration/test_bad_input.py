@@ -500,6 +500,8 @@ def test_a_process_of_its_own_says_so_in_time(tmp_path, flags, words):
 
 ENDS = """
 import os, signal, sys
+# A shell's background jobs are started to ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[0] = os.getcwd()
 from apps import run_flags
 
@@ -528,6 +530,7 @@ def test_it_ends_in_one_line_that_says_what_to_run_next(how, code, words):
         cwd=ROOT,
         capture_output=True,
         text=True,
+        timeout=SECONDS,
     )
     assert ended.returncode == code
     (line,) = ended.stderr.strip().splitlines()
