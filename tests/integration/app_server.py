@@ -5,6 +5,7 @@ every app that it is told to run: real processes, with exit codes and output,
 without the wait. No TensorFlow device is touched before a fork.
 """
 
+import errno
 import json
 import os
 import pathlib
@@ -18,11 +19,18 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 # What Python does to files, as its audit hooks call it.
-_WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
+_REMOVES = ("os.remove", "os.rmdir")
+_WRITES = ("open", "os.rename", "os.mkdir", *_REMOVES)
 
 
-def _die_at(number, below):
-    """Ends this process by SIGKILL before it touches files so many times.
+def _fault_at(below, die_at=None, full_at=None):
+    """Counts how often this process touches files, and makes that fail.
+
+    Args:
+        below: The folder of the files.
+        die_at: The touch before which the process ends by SIGKILL.
+        full_at: The touch from which on the disk is full: nothing can be
+            written any more, and what is there can be removed.
 
     Returns:
         A list that grows with every touch.
@@ -35,8 +43,13 @@ def _die_at(number, below):
         if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
             return
         touches.append(event)
-        if len(touches) == number:
+        if len(touches) == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if event in _REMOVES or full_at is None or len(touches) < full_at:
+            return
+        raise OSError(
+            errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0])
+        )
 
     sys.addaudithook(hook)
     return touches
@@ -57,14 +70,14 @@ def _wait(child, kill_after):
     return os.waitpid(child, 0)[1]
 
 
-def _run(app, arguments, stdout, stderr, die_at=None, below=None):
+def _run(app, arguments, stdout, stderr, below=None, **faults):
     """Becomes the app; never returns."""
     for path, descriptor in ((stdout, 1), (stderr, 2)):
         file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(file, descriptor)
     sys.argv = [str(ROOT / "apps" / app), *arguments]
     code = 0
-    touches = _die_at(die_at, below) if below else []
+    touches = _fault_at(below, **faults) if below else []
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:

@@ -36,7 +36,8 @@ def run_app(tmp_path_factory):
     """Returns a function that runs an app: `run_app("evaluate", "--top=1")`.
 
     `kill_after=seconds` ends it by SIGKILL, and so does `die_at=number`,
-    before it touches files below the folder `below` for that time.
+    before it touches files below the folder `below` for that time. With
+    `full_at=number` the disk is full from that touch on.
     """
     folder = tmp_path_factory.mktemp("output")
     outputs = {n: folder / n for n in ("stdout", "stderr")}
