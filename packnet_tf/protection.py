@@ -15,7 +15,7 @@ the task owns whole needs none of them, and most optimizers do not need the
 third.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -59,6 +59,17 @@ def innermost(optimizer: keras.optimizers.Optimizer):
     return optimizer
 
 
+def _parts(optimizer) -> Iterator[keras.optimizers.Optimizer]:
+    """Yields an optimizer and all that it is made of."""
+    yield optimizer
+    inner = innermost(optimizer)
+    if inner is not optimizer:
+        yield from _parts(inner)
+    for part in getattr(inner, "optimizers", ()):
+        if part is not inner:
+            yield from _parts(part)
+
+
 def check_optimizer(
     optimizer: keras.optimizers.Optimizer, replicas: int
 ) -> None:
@@ -72,7 +83,7 @@ def check_optimizer(
         ProtectionError: For `use_ema=True` anywhere, and for
             `gradient_accumulation_steps` on several replicas.
     """
-    for layer in {id(o): o for o in (optimizer, innermost(optimizer))}.values():
+    for layer in _parts(optimizer):
         if getattr(layer, "use_ema", False):
             raise ProtectionError(
                 f"{type(layer).__name__}(use_ema=True) overwrites whole "

@@ -18,7 +18,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from packnet_tf import disk, manifest, seals
@@ -172,7 +172,23 @@ class Workdir:
         Raises:
             StateError: If a state's manifest is missing or damaged.
         """
-        return self._read(self.state_folders())
+        return self._read_listed(lambda folders: folders)
+
+    def _read_listed(
+        self, choose: Callable[[list[pathlib.Path]], list[pathlib.Path]]
+    ) -> list[StateInfo]:
+        """Reads the states that `choose` takes of all folders.
+
+        Another process may remove a state (`undo`) between listing it and
+        reading it; then they are listed again.
+        """
+        while True:
+            folders = choose(self.state_folders())
+            try:
+                return self._read(folders)
+            except StateError:
+                if all(folder.is_dir() for folder in folders):
+                    raise
 
     def _read(self, folders: list[pathlib.Path]) -> list[StateInfo]:
         found = [self.read_state(path) for path in folders]
@@ -242,11 +258,11 @@ class Workdir:
         Raises:
             StateError: If there is none; the message lists the states.
         """
-        folders = self.state_folders()
-        if isinstance(which, int):
+        def chosen(folders: list[pathlib.Path]) -> list[pathlib.Path]:
             its = [path for path in folders if self.number_of(path) == which]
-            folders = its or folders
-        states = self._read(folders)
+            return its or folders
+
+        states = self._read_listed(chosen)
         for state in reversed(states):
             if which is None or which in (state.number, state.name):
                 return state

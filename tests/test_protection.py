@@ -244,3 +244,17 @@ def test_infinite_gradients_stay_out_of_protected_weights():
     gradients = [tf.fill(v.shape, np.float32(np.inf)) for v in variables]
     net.apply_gradients(gradients, variables)
     check_first_is_unchanged(net, before, first)
+
+
+@pytest.mark.parametrize("part", ["default", "mapped"])
+def test_ema_inside_a_multi_optimizer_is_refused(part):
+    net = PackNet(backbone())
+    net.add_task("first", 3)
+    optimizers = keras.optimizers
+    made = {"default": optimizers.Adam(), "mapped": optimizers.SGD()}
+    made[part] = optimizers.Adam(use_ema=True)
+    several = optimizers.MultiOptimizer(
+        optimizers.OptimizerMap(made["default"], {".*kernel": made["mapped"]})
+    )
+    with pytest.raises(ProtectionError, match="use_ema"):
+        net.compile(several, "mse")

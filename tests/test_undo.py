@@ -233,3 +233,16 @@ def test_damaged_names_are_named(workdir):
     with pytest.raises(StateError, match="two tasks of .*002-b one name"):
         workdir.states()
     assert json.loads(good)["names"] == {tasks[1]["digest"]: "bees"}
+
+
+def test_a_state_that_goes_while_it_is_read_is_no_error(workdir, monkeypatch):
+    """A reader lists the states; before it reads them, one is removed."""
+    read = Workdir.read_state
+
+    def remove_and_read(reader, folder):
+        monkeypatch.setattr(Workdir, "read_state", read)
+        undo.remove_task(Workdir(workdir.path), "c")
+        return read(reader, folder)
+
+    monkeypatch.setattr(Workdir, "read_state", remove_and_read)
+    assert [state.number for state in workdir.states()] == [1, 2]
