@@ -51,7 +51,7 @@ def test_plain_keras_reads_it(tmp_path):
 def test_what_is_no_network_is_refused(tmp_path):
     file = tmp_path / "net.keras"
     file.write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(StateError, match="net.keras is damaged: File is not a zip file"):
+    with pytest.raises(StateError, match="net.keras is damaged: File is not"):
         read_network(file)
     tiny_nets.backbone().save(file)
     with pytest.raises(StateError, match="net.keras holds a Functional"):
