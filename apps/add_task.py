@@ -19,7 +19,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from absl import flags
 
-from apps import run_flags, task_app
+from apps import process, run_flags, task_app
 
 run_flags.define_network_flags()
 run_flags.define_task_flags()
@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_flags.run(main, "workdir", "task", unless="list_tasks")
+    process.run(main, "workdir", "task", unless="list_tasks")

@@ -17,7 +17,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from absl import flags
 
-from apps import run_flags
+from apps import process, run_flags
 from packnet_tf.options import NetworkOptions, TaskOptions
 
 flags.FLAGS.set_default("workdir", "runs/demo")
@@ -65,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_flags.run(main)
+    process.run(main)

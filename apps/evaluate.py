@@ -15,7 +15,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from absl import flags
 
-from apps import run_flags
+from apps import process, run_flags
 
 run_flags.define_run_flags()
 flags.DEFINE_multi_string(
@@ -54,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_flags.run(main, "workdir")
+    process.run(main, "workdir")

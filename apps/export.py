@@ -20,7 +20,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from absl import flags
 
-from apps import run_flags
+from apps import process, run_flags
 
 flags.DEFINE_string("state", None, "Packed state to export; the newest.")
 flags.DEFINE_string("task", None, "One task alone, as a plain model.")
@@ -105,4 +105,4 @@ def _check() -> None:
 
 
 if __name__ == "__main__":
-    run_flags.run(main, "workdir")
+    process.run(main, "workdir")

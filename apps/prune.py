@@ -18,12 +18,12 @@ import sys
 # From the project's root: this folder has an inspect.py, as Python has.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from apps import run_flags, task_app
+from apps import process, run_flags, task_app
 
 run_flags.define_network_flags()
 run_flags.define_task_flags(phases=("prune",), gradual_epochs=0)
 
 if __name__ == "__main__":
-    run_flags.run(
+    process.run(
         functools.partial(task_app.main, again=True), "workdir", "task"
     )

@@ -10,10 +10,10 @@ import sys
 # From the project's root: this folder has an inspect.py, as Python has.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from apps import run_flags, task_app
+from apps import process, run_flags, task_app
 
 run_flags.define_network_flags()
 run_flags.define_task_flags(phases=("retrain",))
 
 if __name__ == "__main__":
-    run_flags.run(task_app.main, "workdir", "task")
+    process.run(task_app.main, "workdir", "task")

@@ -18,7 +18,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from absl import flags
 
-from apps import run_flags
+from apps import process, run_flags
 
 flags.DEFINE_string(
     "remove", None, "The newest task, which is removed, packed or in training."
@@ -63,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_flags.run(main, "workdir")
+    process.run(main, "workdir")

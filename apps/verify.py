@@ -14,7 +14,7 @@ import sys
 # From the project's root: this folder has an inspect.py, as Python has.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from apps import run_flags
+from apps import process, run_flags
 
 
 def main() -> None:
@@ -36,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_flags.run(main, "workdir")
+    process.run(main, "workdir")

@@ -9,7 +9,7 @@ import numpy as np
 from packnet_tf import disk, probe, states
 from packnet_tf.conversion import extract
 from packnet_tf.default_strategy import outside_strategy
-from packnet_tf.errors import NetworkError, StateError, TaskError
+from packnet_tf.errors import NetworkError, StateError
 from packnet_tf.formats import FORMS, check_form
 from packnet_tf.model_config import write_config
 from packnet_tf.publish import (
@@ -145,12 +145,7 @@ def export_task(
     check_form(form)
     disk.check_absent(output)
     state = workdir.state(which)
-    names = [record["name"] for record in state.tasks]
-    if task not in names:
-        raise TaskError(
-            f"Packed state {state.path.name} has no task {task!r}; the tasks "
-            f"are: {', '.join(names)}."
-        )
+    state.task(task)
     net = _load(workdir, state)
     model = outside_strategy(lambda: extract(net, task))
     images = _images(state, model)

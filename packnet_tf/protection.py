@@ -130,8 +130,9 @@ class OptimizerRecipe:
             inner.exclude_from_weight_decay()
             inner._exclude_from_weight_decay = set(self._excluded)
             inner._exclude_from_weight_decay_pattern = self._pattern
-        if getattr(inner, "epsilon_1", 1.0) < _LEAST_EPSILON_1:
-            inner.epsilon_1 = _LEAST_EPSILON_1
+        for part in _parts(optimizer):
+            if getattr(part, "epsilon_1", 1.0) < _LEAST_EPSILON_1:
+                part.epsilon_1 = _LEAST_EPSILON_1
         return optimizer
 
 

@@ -6,8 +6,6 @@ SavedModels follow, and whatever stops here is finished by the next command
 that writes to the workdir.
 """
 
-from typing import Any
-
 from packnet_tf import checkpoints, disk, publish, states
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import PhaseError, StateError, TaskError
@@ -81,7 +79,7 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
             )
         if newest is None:
             raise StateError(f"{workdir.path} holds no packed state.")
-        task = _task(newest, old)
+        task = newest.task(old)
         check_task_name(new)
         taken = [t["name"] for t in newest.tasks if t["name"] != old]
         if new in [*taken, training]:
@@ -134,7 +132,7 @@ def _before(
     """Returns the state before the newest task, which has to be `name`."""
     if newest is None:
         raise StateError(f"{workdir.path} holds no packed state.")
-    _task(newest, name)
+    newest.task(name)
     if newest.name != name:
         raise TaskError(
             f"Task {name!r} is not the newest, and later tasks use its "
@@ -147,14 +145,6 @@ def _before(
             f"{workdir.path} to begin again."
         )
     return states_before[-1]
-
-
-def _task(state: StateInfo, name: str) -> dict[str, Any]:
-    for task in state.tasks:
-        if task["name"] == name:
-            return task
-    known = ", ".join(task["name"] for task in state.tasks)
-    raise TaskError(f"Unknown task {name!r}; the tasks are: {known}.")
 
 
 def _find(workdir: Workdir, which: str | int) -> StateInfo:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from packnet_tf import disk, manifest, seals
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, TaskError
 from packnet_tf.names import read_names, renamed
 
 _STATE = re.compile(r"(\d{3,})-(.+)")
@@ -62,15 +62,13 @@ class StateInfo:
         """Returns the record of one task.
 
         Raises:
-            StateError: If the state has no such task.
+            TaskError: If the state has no such task; the message lists them.
         """
         for record in self.tasks:
             if record["name"] == name:
                 return record
         known = ", ".join(record["name"] for record in self.tasks)
-        raise StateError(
-            f"{self.path} has no task {name!r}; its tasks are: {known}."
-        )
+        raise TaskError(f"Unknown task {name!r}; the tasks are: {known}.")
 
 
 class Workdir:

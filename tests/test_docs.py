@@ -49,7 +49,7 @@ found = {}
 
 def look_at(folder, keep=()):
     for file in sorted(pathlib.Path(folder).glob("*.py")):
-        if file.stem in ("__init__", "run_flags", "task_app"):
+        if file.stem in ("__init__", "process", "run_flags", "task_app"):
             continue
         path = list(sys.path)
         runpy.run_path(str(file))

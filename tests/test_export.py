@@ -15,8 +15,6 @@ from test_docs import ROOT
 from packnet_tf import export, states
 from packnet_tf.errors import NetworkError, StateError, TaskError
 from packnet_tf.model import PackNet
-from packnet_tf.publish import publish
-from packnet_tf.workdir import Workdir
 
 SIZE = tiny_nets.SIZE
 
@@ -37,20 +35,18 @@ def backbone():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    workdir = Workdir(tmp_path_factory.mktemp("export") / "w")
     keras.utils.set_random_seed(0)
-    net = PackNet(backbone())
-    for name in ("a", "b"):
-        tiny_nets.add_packed(net, name)
-        state = states.commit(workdir, net, probe_images=tiny_nets.images())
-        publish(workdir, state, model_name="net")
-    return workdir
+    return tiny_nets.packed_workdir(
+        tmp_path_factory.mktemp("export") / "w",
+        ("a", "b"),
+        net=PackNet(backbone()),
+        probe_images=tiny_nets.images(),
+    )
 
 
 @pytest.fixture
 def workdir(made, tmp_path):
-    shutil.copytree(made.path, tmp_path / "w")
-    return Workdir(tmp_path / "w")
+    return tiny_nets.copy_of(made, tmp_path / "w")
 
 
 def logits(path, task):

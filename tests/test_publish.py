@@ -1,5 +1,4 @@
 import os
-import shutil
 
 import numpy as np
 import pytest
@@ -18,20 +17,15 @@ from packnet_tf.workdir import Workdir
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A workdir of two states, both published."""
-    workdir = Workdir(tmp_path_factory.mktemp("publish") / "w")
-    net = tiny_nets.packed_net(())
-    for name in ("a", "b"):
-        tiny_nets.add_packed(net, name)
-        state = states.commit(workdir, net)
-        publish(workdir, state, model_name="net")
-    return workdir
+    return tiny_nets.packed_workdir(
+        tmp_path_factory.mktemp("publish") / "w", ("a", "b")
+    )
 
 
 @pytest.fixture
 def workdir(made, tmp_path):
     """A copy of it, for the test to do with what it wants."""
-    shutil.copytree(made.path, tmp_path / "w")
-    return Workdir(tmp_path / "w")
+    return tiny_nets.copy_of(made, tmp_path / "w")
 
 
 def test_versions_are_numbers_with_a_config_beside(made):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 
 import pytest
 import tensorflow as tf
@@ -20,19 +19,16 @@ from packnet_tf.workdir import Workdir
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A workdir of three states, all published."""
-    workdir = Workdir(tmp_path_factory.mktemp("undo") / "w")
-    net = tiny_nets.packed_net(())
-    for name in ("a", "b", "c"):
-        tiny_nets.add_packed(net, name)
-        state = states.commit(workdir, net, probe_images=tiny_nets.images(2))
-        publish(workdir, state, model_name="net")
-    return workdir
+    return tiny_nets.packed_workdir(
+        tmp_path_factory.mktemp("undo") / "w",
+        ("a", "b", "c"),
+        probe_images=tiny_nets.images(2),
+    )
 
 
 @pytest.fixture
 def workdir(made, tmp_path):
-    shutil.copytree(made.path, tmp_path / "w")
-    return Workdir(tmp_path / "w")
+    return tiny_nets.copy_of(made, tmp_path / "w")
 
 
 def contents(folder):

@@ -1,5 +1,4 @@
 import os
-import shutil
 import zipfile
 
 import numpy as np
@@ -8,25 +7,21 @@ import tiny_nets
 
 from packnet_tf import machine, manifest, seals, states, verification
 from packnet_tf.network_file import write_network
-from packnet_tf.publish import publish
-from packnet_tf.workdir import Workdir
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    workdir = Workdir(tmp_path_factory.mktemp("verification") / "w")
-    net = tiny_nets.packed_net(())
-    for name in ("a", "b"):
-        tiny_nets.add_packed(net, name)
-        state = states.commit(workdir, net, probe_images=tiny_nets.images(2))
-    publish(workdir, state, model_name="net")
-    return workdir
+    return tiny_nets.packed_workdir(
+        tmp_path_factory.mktemp("verification") / "w",
+        ("a", "b"),
+        probe_images=tiny_nets.images(2),
+        serve=("b",),
+    )
 
 
 @pytest.fixture
 def workdir(made, tmp_path):
-    shutil.copytree(made.path, tmp_path / "w")
-    return Workdir(tmp_path / "w")
+    return tiny_nets.copy_of(made, tmp_path / "w")
 
 
 def _failed(workdir):

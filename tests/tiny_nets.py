@@ -1,10 +1,15 @@
 """Tiny packed networks for the tests of states and serving."""
 
+import shutil
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from packnet_tf import states
 from packnet_tf.model import PackNet
+from packnet_tf.publish import publish
+from packnet_tf.workdir import Workdir
 
 SIZE = 12
 FEATURES = 10
@@ -71,3 +76,29 @@ def graph_logits(net, task, batch):
     return program.get_concrete_function(
         tf.TensorSpec(batch.shape, tf.float32)
     )(tf.constant(batch)).numpy()
+
+
+def packed_workdir(folder, names, net=None, probe_images=None, serve=None):
+    """Returns a workdir with a packed state for each of some tasks.
+
+    Args:
+        folder: The workdir's folder.
+        names: The tasks' names, in order.
+        net: A network without tasks; a tiny one by default.
+        probe_images: Images that each state keeps.
+        serve: The states that are published, by name; all by default.
+    """
+    workdir = Workdir(folder)
+    net = packed_net(()) if net is None else net
+    for name in names:
+        add_packed(net, name)
+        state = states.commit(workdir, net, probe_images=probe_images)
+        if serve is None or name in serve:
+            publish(workdir, state, model_name="net")
+    return workdir
+
+
+def copy_of(workdir, folder):
+    """Returns a copy of a workdir, for a test to do with what it wants."""
+    shutil.copytree(workdir.path, folder)
+    return Workdir(folder)

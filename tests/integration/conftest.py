@@ -77,6 +77,15 @@ def colours(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """Image folders of two tasks, `first` and `second`."""
+    folder = tmp_path_factory.mktemp("images")
+    make_images(folder / "first", ("blue", "green", "red"))
+    make_images(folder / "second", ("dark", "light"), seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def packed(tmp_path_factory, run_app, colours):
     """A workdir with one packed task, colours, and its image folder."""
     workdir = tmp_path_factory.mktemp("packed") / "w"

@@ -503,7 +503,7 @@ import os, signal, sys
 # A shell's background jobs are started to ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[0] = os.getcwd()
-from apps import run_flags
+from apps import process
 
 def interrupted():
     os.kill(os.getpid(), signal.SIGINT)
@@ -513,7 +513,7 @@ def no_memory():
     import tensorflow as tf
     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating x")
 
-run_flags.run(globals()[sys.argv.pop()])
+process.run(globals()[sys.argv.pop()])
 """
 
 

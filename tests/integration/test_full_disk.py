@@ -4,12 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
-from test_kill import FLAGS, everything, images
+from whole_runs import FLAGS, everything
 
 from packnet_tf.verification import verify
 from packnet_tf.workdir import Workdir
-
-__all__ = ["images"]
 
 SEED = 3
 FEW = 3

@@ -14,25 +14,11 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from tiny_runs import make_images
+from whole_runs import FLAGS, everything
 
 from packnet_tf.verification import verify
 from packnet_tf.workdir import Workdir
 
-FLAGS = (
-    "--network=cnn",
-    "--network_options=width=4,dropout=0.2",
-    "--weights=none",
-    "--image_size=16",
-    "--augment=randaugment",
-    "--train_epochs=2",
-    "--retrain_epochs=2",
-    "--gradual_epochs=1",
-    "--prune_fraction=0.5",
-    "--validation_share=0.2",
-    "--batch_size=8",
-)
 # The first task phase by phase, the second in one command.
 COMMANDS = [
     ("first", "train"),
@@ -43,59 +29,6 @@ COMMANDS = [
 ]
 ORDER = ("train", "prune", "retrain", "pack")
 KILLS = 25
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    make_images(folder / "first", ("blue", "green", "red"))
-    make_images(folder / "second", ("dark", "light"), seed=1)
-    return folder
-
-
-def without_times(value):
-    """Returns JSON values without what a clock said."""
-    if isinstance(value, dict):
-        return {
-            key: without_times(part)
-            for key, part in value.items()
-            if key != "seconds"
-        }
-    if isinstance(value, list):
-        return [without_times(part) for part in value]
-    return value
-
-
-def everything(workdir):
-    """Returns all that a workdir holds, as values that can be compared."""
-    found = {}
-    checkpoint = workdir / "training" / "checkpoint.npz"
-    if checkpoint.exists():
-        with np.load(checkpoint) as arrays:
-            for name in arrays:
-                found[f"checkpoint {name}"] = arrays[name].tobytes()
-        record = json.loads(found.pop("checkpoint record"))
-        found["record"] = without_times(record)
-    for state in Workdir(workdir).states():
-        name = state.path.name
-        found[f"{name} network"] = state.network_path.read_bytes()
-        found[f"{name} manifest"] = without_times(
-            {k: v for k, v in state.manifest.items() if k != "files"}
-        )
-        with np.load(state.probe_path) as arrays:
-            for key in arrays:
-                found[f"{name} probe {key}"] = arrays[key].tobytes()
-            pixels = arrays["images"]
-        folder = workdir / "serving" / "packnet" / str(state.number)
-        served = tf.saved_model.load(str(folder))
-        for task in state.tasks:
-            answer = served.signatures[task["name"]](
-                images=tf.constant(pixels)
-            )
-            found[f"{name} served {task['name']}"] = (
-                answer["logits"].numpy().tobytes()
-            )
-    return found
 
 
 def progress(workdir, task):
