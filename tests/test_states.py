@@ -9,7 +9,7 @@ import tensorflow as tf
 import tiny_nets
 
 from packnet_tf import states
-from packnet_tf.errors import PhaseError, PromiseError, StateError
+from packnet_tf.errors import PhaseError, PromiseError, StateError, TaskError
 from packnet_tf.replicas import make_strategy
 from packnet_tf.workdir import Workdir
 
@@ -87,7 +87,7 @@ def test_the_manifest_says_how_each_task_was_made(made):
         assert task["digest"] == net.task(task["name"]).digest
         assert task["weights"] > 0
     assert state.task("a")["classes"] == 3
-    with pytest.raises(StateError, match="'x'; its tasks are: a, b"):
+    with pytest.raises(TaskError, match="'x'; the tasks are: a, b"):
         state.task("x")
     assert state.manifest["machine"] == states.machine_facts()
     assert state.manifest["versions"]["tensorflow"] == tf.__version__
