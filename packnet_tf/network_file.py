@@ -13,6 +13,7 @@ from packnet_tf import ownership, seals
 from packnet_tf.archives import check_network_archive
 from packnet_tf.errors import StateError
 from packnet_tf.model import PackNet
+from packnet_tf.variable_budget import variable_budget
 
 
 def write_network(net: PackNet, file: pathlib.Path) -> None:
@@ -64,7 +65,12 @@ def read_network(file: pathlib.Path) -> PackNet:
     """
     check_network_archive(file)
     try:
-        net = keras.saving.load_model(str(file), compile=False, safe_mode=True)
+        with variable_budget(_budget(file), file):
+            net = keras.saving.load_model(
+                str(file), compile=False, safe_mode=True
+            )
+    except StateError:
+        raise
     except Exception as error:
         # Keras raises whatever the damaged content leads to.
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -74,6 +80,16 @@ def read_network(file: pathlib.Path) -> PackNet:
             f"{file} holds a {type(net).__name__}; expected a PackNet."
         )
     return net
+
+
+def _budget(file: pathlib.Path) -> int:
+    """Returns how many bytes a network of the file can have in memory.
+
+    Its weights are in the file as they are, but for the masks, which are
+    compressed there: one byte for a weight of two or more.
+    """
+    with zipfile.ZipFile(file) as archive:
+        return 2 * archive.getinfo("model.weights.h5").file_size + (1 << 20)
 
 
 def check_network(

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from packnet_tf import admission, checkpoints, publish, states
-from packnet_tf.errors import StateError
 from packnet_tf.model import PackNet
 from packnet_tf.preparation import Prepared
 from packnet_tf.stored import LAYOUTS
@@ -58,11 +57,6 @@ class Packing:
         Raises:
             StateError: If the workdir has vanished, or cannot be written.
         """
-        if not self._workdir.run_path.exists():
-            raise StateError(
-                f"{self._workdir.path} is gone, which was there when the run "
-                "began; put it back and run again."
-            )
         images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
         state = states.commit(
             self._workdir,

@@ -80,10 +80,22 @@ def check_optimizer(
         replicas: Number of replicas in the model's strategy.
 
     Raises:
-        ProtectionError: For `use_ema=True` anywhere, and for
-            `gradient_accumulation_steps` on several replicas.
+        ProtectionError: For `use_ema=True` anywhere, for
+            `gradient_accumulation_steps` on several replicas, and for a
+            `MultiOptimizer` of a function.
     """
     for layer in _parts(optimizer):
+        # A function's optimizers are unknown before it is called, and each
+        # phase needs fresh ones.
+        if isinstance(
+            layer, keras.optimizers.MultiOptimizer
+        ) and not isinstance(
+            layer._optimizer_map, keras.optimizers.OptimizerMap
+        ):
+            raise ProtectionError(
+                "MultiOptimizer(function) cannot be made afresh for every "
+                "phase; give it a keras.optimizers.OptimizerMap."
+            )
         if getattr(layer, "use_ema", False):
             raise ProtectionError(
                 f"{type(layer).__name__}(use_ema=True) overwrites whole "
@@ -116,21 +128,24 @@ class OptimizerRecipe:
     def __init__(self, optimizer: keras.optimizers.Optimizer):
         self._class = type(optimizer)
         self._config = optimizer.get_config()
-        inner = innermost(optimizer)
-        self._excluded = set(getattr(inner, "_exclude_from_weight_decay", ()))
-        self._pattern = getattr(
-            inner, "_exclude_from_weight_decay_pattern", None
-        )
+        self._exclusions = [
+            (
+                set(getattr(part, "_exclude_from_weight_decay", ())),
+                getattr(part, "_exclude_from_weight_decay_pattern", None),
+            )
+            for part in _parts(optimizer)
+        ]
 
     def fresh(self) -> keras.optimizers.Optimizer:
         """Returns a new optimizer; call it in the model's strategy scope."""
         optimizer = self._class.from_config(dict(self._config))
-        inner = innermost(optimizer)
-        if self._excluded or self._pattern:
-            inner.exclude_from_weight_decay()
-            inner._exclude_from_weight_decay = set(self._excluded)
-            inner._exclude_from_weight_decay_pattern = self._pattern
-        for part in _parts(optimizer):
+        for part, (variables, pattern) in zip(
+            _parts(optimizer), self._exclusions, strict=True
+        ):
+            if variables or pattern:
+                part.exclude_from_weight_decay()
+                part._exclude_from_weight_decay = set(variables)
+                part._exclude_from_weight_decay_pattern = pattern
             if getattr(part, "epsilon_1", 1.0) < _LEAST_EPSILON_1:
                 part.epsilon_1 = _LEAST_EPSILON_1
         return optimizer

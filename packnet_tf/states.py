@@ -52,14 +52,15 @@ def commit(
     Raises:
         PhaseError: If the newest task is not packed.
         PromiseError: If an older task has changed.
-        StateError: If the state exists already, cannot be written, or is
-            not read back as it was.
+        StateError: If the state exists already, cannot be written, is not
+            read back as it was, or the workdir is gone whose lock is held.
     """
     newest = net.newest
     if newest is None or not newest.packed:
         raise PhaseError(
             "Only a packed network is committed; pack() its newest task first."
         )
+    workdir.check_there()
     net.verify_digests()
     before = workdir.newest()
     if before is not None:

@@ -94,6 +94,7 @@ class Workdir:
         self.training_path = self.path / "training"
         self.logs_path = self.path / "logs"
         self.lock_path = self.path / "lock"
+        self._lock_held: int | None = None  # its descriptor
 
     @property
     def run(self) -> dict[str, Any] | None:
@@ -309,10 +310,35 @@ class Workdir:
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
+            self._lock_held = file.fileno()
             try:
                 yield
             finally:
+                self._lock_held = None
                 file.truncate(0)
+
+    def check_there(self) -> None:
+        """Refuses a workdir that was taken away while its lock is held.
+
+        Writing would make a new one, with a part of what was in the old.
+        Without the lock nothing is known, and nothing is refused.
+
+        Raises:
+            StateError: If the workdir is gone, or another is in its place.
+        """
+        if self._lock_held is None:
+            return
+        try:
+            there = os.path.samestat(
+                os.fstat(self._lock_held), self.lock_path.stat()
+            )
+        except OSError:
+            there = False
+        if not there:
+            raise StateError(
+                f"{self.path} is gone, which was there when the run began; "
+                "put it back and run again."
+            )
 
 
 def _parse(folder: pathlib.Path) -> tuple[int, str]:

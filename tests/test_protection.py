@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from packnet_tf.errors import ProtectionError
 from packnet_tf.model import PackNet
+from packnet_tf.protection import OptimizerRecipe
 from packnet_tf.replicas import make_strategy
 
 RNG = np.random.default_rng(7)
@@ -258,3 +259,26 @@ def test_ema_inside_a_multi_optimizer_is_refused(part):
     )
     with pytest.raises(ProtectionError, match="use_ema"):
         net.compile(several, "mse")
+
+
+def test_a_multi_optimizer_of_a_function_is_refused():
+    net = PackNet(backbone())
+    net.add_task("first", 3)
+    chosen = keras.optimizers.Adam(use_ema=True)
+    several = keras.optimizers.MultiOptimizer(lambda variable: chosen)
+    with pytest.raises(ProtectionError, match="OptimizerMap"):
+        net.compile(several, "mse")
+
+
+def test_fresh_optimizers_inside_another_keep_what_is_not_decayed():
+    inner = keras.optimizers.SGD(weight_decay=0.1)
+    inner.exclude_from_weight_decay(var_names=["bias"])
+    several = keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(keras.optimizers.SGD(), {".*": inner})
+    )
+    fresh = OptimizerRecipe(several).fresh()
+    decayed = keras.Variable([1.0], name="w")
+    free = keras.Variable([1.0], name="bias")
+    fresh.build([decayed, free])
+    fresh.apply([tf.zeros([1]), tf.zeros([1])])
+    assert float(decayed[0]) < 1.0 and float(free[0]) == 1.0

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import resource
 import shutil
 import struct
 import tracemalloc
@@ -133,6 +134,23 @@ def test_no_code_of_the_file_is_run(network, monkeypatch, evil):
     with pytest.raises(StateError, match="cannot be read"):
         read_network(path)
     assert not keras.src.saving.serialization_lib.in_safe_mode()
+
+
+def test_a_config_asks_for_no_more_than_is_in_the_file(network):
+    with zipfile.ZipFile(network.path) as archive:
+        config = json.loads(archive.read("config.json"))
+    layers = backbone_of(config)["layers"]
+    dense = [x for x in layers if "units" in x["config"]]
+    assert dense
+    dense[-1]["config"]["units"] = 1 << 36
+    path = network("config.json", json.dumps(config).encode())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(StateError, match="68719476736.*not in it"):
+        read_network(path)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 1 << 18  # kilobytes
+    # Nothing of it stays.
+    keras.layers.Dense(4).build((1000, 1000))
 
 
 def test_a_network_of_another_kind_is_refused(tmp_path):

@@ -4,7 +4,9 @@ import sys
 import textwrap
 
 import pytest
+import tiny_nets
 
+from packnet_tf import states
 from packnet_tf.errors import StateError
 from packnet_tf.workdir import Workdir
 
@@ -100,3 +102,23 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path):
     child.communicate("\n")
     with Workdir(tmp_path).lock():
         pass
+
+
+def test_a_workdir_that_is_taken_away_is_not_made_again(tmp_path):
+    workdir = Workdir(tmp_path / "w")
+    net = tiny_nets.packed_net(("a",))
+    with workdir.lock():
+        (tmp_path / "w").rename(tmp_path / "taken")
+        with pytest.raises(StateError, match="w is gone.*put it back"):
+            states.commit(workdir, net)
+        assert not workdir.path.exists()
+        # Another one in its place is not it.
+        with Workdir(tmp_path / "w").lock():
+            pass
+        with pytest.raises(StateError, match="w is gone"):
+            states.commit(workdir, net)
+        (tmp_path / "w" / "lock").unlink()
+        (tmp_path / "w").rmdir()
+        (tmp_path / "taken").rename(tmp_path / "w")
+        states.commit(workdir, net)
+    assert workdir.newest().name == "a"

@@ -23,7 +23,9 @@ _REMOVES = ("os.remove", "os.rmdir")
 _WRITES = ("open", "os.rename", "os.mkdir", *_REMOVES)
 
 
-def _fault_at(below, die_at=None, full_at=None):
+def _fault_at(
+    below, die_at=None, full_at=None, read_only_at=None, gone_at=None
+):
     """Counts how often this process touches files, and makes that fail.
 
     Args:
@@ -31,6 +33,9 @@ def _fault_at(below, die_at=None, full_at=None):
         die_at: The touch before which the process ends by SIGKILL.
         full_at: The touch from which on the disk is full: nothing can be
             written any more, and what is there can be removed.
+        read_only_at: The touch from which on nothing can be changed.
+        gone_at: The touch before which the folder is taken away: it is
+            called `taken` then, beside where it was.
 
     Returns:
         A list that grows with every touch.
@@ -43,16 +48,23 @@ def _fault_at(below, die_at=None, full_at=None):
         if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
             return
         touches.append(event)
-        if len(touches) == die_at:
+        now = len(touches)
+        if now == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        if event in _REMOVES or full_at is None or len(touches) < full_at:
-            return
-        raise OSError(
-            errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0])
-        )
+        if now == gone_at:
+            # This calls the hook again, which finds nothing to do.
+            os.rename(below, pathlib.Path(below).with_name("taken"))
+        if read_only_at is not None and now >= read_only_at:
+            _fail(errno.EROFS, arguments[0])
+        if full_at is not None and now >= full_at and event not in _REMOVES:
+            _fail(errno.ENOSPC, arguments[0])
 
     sys.addaudithook(hook)
     return touches
+
+
+def _fail(number, path):
+    raise OSError(number, os.strerror(number), str(path))
 
 
 def _wait(child, kill_after):

@@ -37,7 +37,8 @@ def run_app(tmp_path_factory):
 
     `kill_after=seconds` ends it by SIGKILL, and so does `die_at=number`,
     before it touches files below the folder `below` for that time. With
-    `full_at=number` the disk is full from that touch on.
+    `full_at=number` the disk is full from that touch on, with `read_only_at`
+    it is read-only, and before `gone_at` the folder is taken away.
     """
     folder = tmp_path_factory.mktemp("output")
     outputs = {n: folder / n for n in ("stdout", "stderr")}

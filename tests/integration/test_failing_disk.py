@@ -1,0 +1,104 @@
+"""A disk that fails from any write on: one line, and nothing is lost.
+
+It is full, or read-only, or the workdir is taken away.
+"""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+from whole_runs import FLAGS, everything
+
+from packnet_tf.verification import verify
+from packnet_tf.workdir import Workdir
+
+SEED = 3
+# What happens, and what the error's line says of it.
+FAULTS = {
+    "full_at": "No space left",
+    "read_only_at": "Read-only file system",
+    "gone_at": "gone|No such file",
+}
+
+
+@pytest.fixture(scope="module")
+def commands(run_app, images, tmp_path_factory):
+    """Returns what adds the second task to a copy of a workdir of the first.
+
+    It is called with a folder, and faults as for `run_app`.
+    """
+    first = tmp_path_factory.mktemp("first") / "w"
+
+    def run(workdir, task, **how):
+        return run_app(
+            "add_task",
+            f"--workdir={workdir}",
+            f"--task={task}",
+            f"--data={images / task}",
+            *FLAGS,
+            "--train_epochs=1",
+            below=str(workdir),
+            **how,
+        )
+
+    ended = run(first, "first")
+    assert ended.code == 0, ended.stderr
+
+    def add(workdir, **how):
+        if not workdir.exists():
+            shutil.copytree(first, workdir)
+        return run(workdir, "second", **how)
+
+    return add
+
+
+@pytest.fixture(scope="module")
+def whole(commands, tmp_path_factory):
+    """A run without faults: how it ended, and all that it left."""
+    workdir = tmp_path_factory.mktemp("whole") / "w"
+    ended = commands(workdir)
+    assert ended.code == 0, ended.stderr
+    return ended, everything(workdir)
+
+
+def check(commands, whole, workdir, fault, touch):
+    """Lets the disk fail at one write, looks, mends it and goes on."""
+    where = (fault, touch)
+    ended = commands(workdir, **{fault: touch})
+    assert ended.code == 1, (where, ended.stdout)
+    lines = [x for x in ended.stderr.splitlines() if x.startswith("error: ")]
+    assert len(lines) == 1, (where, ended.stderr)
+    assert "Traceback" not in ended.stderr, (where, ended.stderr)
+    assert re.search(FAULTS[fault], lines[0]), (where, lines)
+    if fault == "gone_at":
+        # Nobody made another one.
+        assert not workdir.exists(), (where, everything(workdir).keys())
+        workdir.with_name("taken").rename(workdir)
+    # What was packed before is whole.
+    report = verify(Workdir(workdir))
+    assert report.ok, (where, str(report))
+    ended = commands(workdir)
+    assert ended.code == 0, (where, ended.stderr)
+    found, expected = everything(workdir), whole[1]
+    assert [n for n in expected if found.get(n) != expected[n]] == [], where
+    assert found.keys() == expected.keys(), where
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_fails_at_some_write(commands, whole, tmp_path, fault):
+    random = np.random.default_rng([SEED, list(FAULTS).index(fault)])
+    touches = whole[0].touches
+    assert touches > 20
+    touch = int(random.integers(3, touches - 3))
+    check(commands, whole, tmp_path / "w", fault, touch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_fails_at_every_write(commands, whole, tmp_path, fault):
+    # Before it is locked, a workdir that is not there is a new one.
+    first = 3 if fault == "gone_at" else 1
+    for touch in range(first, whole[0].touches + 1):
+        check(commands, whole, tmp_path / "w", fault, touch)
+        shutil.rmtree(tmp_path / "w")
