@@ -5,10 +5,11 @@ import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from packnet_tf import checkpoints
 from packnet_tf.errors import PackNetError
@@ -72,8 +73,8 @@ def run_epochs(
         score: Gives the validation accuracy after an epoch, or None.
 
     Raises:
-        PackNetError: If the loss is not finite, naming the step and the
-            learning rate; the checkpoint of the epoch before stays.
+        PackNetError: If the loss or a weight is not finite, naming the step
+            and the learning rate; the checkpoint of the epoch before stays.
     """
     phase = record["phase"]
     progress = PhaseProgress(
@@ -95,6 +96,7 @@ def run_epochs(
             shuffle=False,
             callbacks=[progress, _FiniteLoss(folder, record)],
         ).history
+        _check_weights(net, folder, record)
         figures = {name: values[-1] for name, values in history.items()}
         share = score()
         if share is not None:
@@ -125,14 +127,33 @@ class _FiniteLoss(keras.callbacks.Callback):
         loss = (logs or {}).get("loss", 0.0)
         if math.isfinite(loss):
             return
-        phase, epoch = self._record["phase"], self._record["epoch"]
-        rate = float(np.asarray(self.model.optimizer.learning_rate))
-        checkpoints.mark_diverged(self._folder, self._record)
-        raise PackNetError(
-            f"The loss became {loss} in step {batch + 1} of epoch "
-            f"{epoch + 1} of the {phase} phase, at learning rate {rate:.2g}; "
-            f"what was trained before that epoch is kept. {_lower(phase)}"
+        _stop(
+            self.model,
+            self._folder,
+            self._record,
+            f"The loss became {loss} in step {batch + 1} of",
         )
+
+
+def _check_weights(net: PackNet, folder: pathlib.Path, record) -> None:
+    """Refuses weights that the last step, whose loss was finite, broke."""
+    for variable in net.variables:
+        if keras.backend.is_float_dtype(variable.dtype) and not (
+            tf.reduce_all(tf.math.is_finite(variable.value))
+        ):
+            what = f"{variable.path} holds what is no number after"
+            _stop(net, folder, record, what)
+
+
+def _stop(net: PackNet, folder: pathlib.Path, record, what: str) -> NoReturn:
+    phase, epoch = record["phase"], record["epoch"]
+    rate = float(np.asarray(net.optimizer.learning_rate))
+    checkpoints.mark_diverged(folder, record)
+    raise PackNetError(
+        f"{what} epoch {epoch + 1} of the {phase} phase, at learning rate "
+        f"{rate:.2g}; what was trained before that epoch is kept. "
+        f"{_lower(phase)}"
+    )
 
 
 def _lower(phase: str) -> str:

@@ -24,6 +24,7 @@ MOST_LINES = 400
 
 # Flags of other programs that the documents name.
 FOREIGN_FLAGS = {
+    "dist",  # pytest-xdist
     "all",
     "allow_version_labels_for_unavailable_models",
     "dir",
