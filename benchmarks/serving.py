@@ -45,6 +45,9 @@ _TASKS = flags.DEFINE_list("tasks", ["1", "4", "10"], "Numbers of tasks.")
 _PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved pairs a latency.")
 _NETWORKS = flags.DEFINE_list("networks", ["mobilenet", "vgg16"], "Networks.")
 _LAYOUTS = flags.DEFINE_list("layouts", list(LAYOUTS), "Layouts.")
+_PRIVATE = flags.DEFINE_enum(
+    "private", "per_task", ["per_task", "frozen"], "As in add_task."
+)
 _FOLDER = flags.DEFINE_string("folder", None, "Where SavedModels are written.")
 _JSON = flags.DEFINE_string(
     "json",
@@ -111,7 +114,7 @@ def packed(network, count):
     """Returns a network with `count` packed tasks that differ."""
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
-    net = PackNet(NETWORKS[network]())
+    net = PackNet(NETWORKS[network](), private=_PRIVATE.value)
     for number in range(count):
         # With a head that is given, a task counts as trained.
         head = keras.layers.Dense(CLASSES)
@@ -124,6 +127,20 @@ def packed(network, count):
         net.prune(0.75)
         net.pack()
     return net
+
+
+def own_bytes(net):
+    """Returns the bytes that are a task's own, added up over all tasks.
+
+    Heads, and private variables: what no other task can share.
+    """
+    total = 0
+    for task in net.tasks:
+        arrays = [np.asarray(w) for w in net.head_of(task.name).weights]
+        if _PRIVATE.value == "per_task" or task.owner == 1:
+            arrays += net.private_values(task.name)
+        total += sum(array.nbytes for array in arrays)
+    return total
 
 
 def loaded(paths):
@@ -193,7 +210,7 @@ def measure(network, count, folder):
         path = folder / f"plain_{task.name}"
         save_plain(extract(net, task.name), path)
         separate.append(path)
-    one = size_of(separate[0])
+    one, own = size_of(separate[0]), own_bytes(net)
     seconds, memory = loaded(separate)
     rows = []
     asked = [task.name for task in net.tasks]
@@ -209,6 +226,8 @@ def measure(network, count, folder):
                 "layout": layout,
                 "disk": size_of(path),
                 "disk_of_one": one,
+                "own_bytes": own,
+                "private": _PRIVATE.value,
                 "disk_of_separate": sum(map(size_of, separate)),
                 "load_seconds": own_seconds,
                 "load_seconds_of_separate": seconds,
@@ -243,7 +262,8 @@ def show(row):
         f"  disk     {row['disk'] / mega:9.1f} MB; one plain SavedModel "
         f"{row['disk_of_one'] / mega:.1f} MB, separate ones "
         f"{row['disk_of_separate'] / mega:.1f} MB; ratio to one "
-        f"{verdict(disk, DISK_BAR)}"
+        f"{verdict(disk, DISK_BAR)}; the tasks' own "
+        f"{row['own_bytes'] / mega:.1f} MB"
     )
     print(
         f"  load     {row['load_seconds']:9.2f} s;  separate ones "
@@ -277,6 +297,7 @@ def apart(network, count, folder):
             f"--networks={network}",
             f"--tasks={count}",
             f"--pairs={_PAIRS.value}",
+            f"--private={_PRIVATE.value}",
             f"--layouts={','.join(_LAYOUTS.value)}",
             f"--folder={folder}",
             f"--json={path}",
