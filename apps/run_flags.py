@@ -75,7 +75,10 @@ def define_network_flags() -> None:
         "Arithmetic of the network.",
     )
     flags.DEFINE_string(
-        "base_task", _NETWORK.base_task, "Name of the pretrained weights' task."
+        "base_task",
+        _NETWORK.base_task,
+        "Name of the pretrained weights' task; name it yourself for a network "
+        "file that was not trained on ImageNet.",
     )
     flags.DEFINE_float(
         "base_prune_fraction",
@@ -145,7 +148,8 @@ def define_task_flags(
         _TASK.granularity,
         list(GRANULARITIES),
         "Free single weights, or whole output channels (filters) by their "
-        "mean magnitude; the fraction is then one of channels.",
+        "mean magnitude; the fraction is then one of channels. The base task "
+        "is always pruned by single weights.",
     )
     flags.DEFINE_integer(
         "gradual_epochs",
