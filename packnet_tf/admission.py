@@ -117,8 +117,8 @@ def check_settings(
                 raise PhaseError(
                     f"Task {options.task!r} began its {phase} phase with "
                     f"--{name}={before[name]}, not {value}; go on with the "
-                    "same, or remove the workdir's training folder to begin "
-                    "the task again."
+                    "same, or remove the task with apps/undo.py "
+                    f"--remove={options.task} to begin it again."
                 )
 
 
@@ -161,8 +161,8 @@ def check_images(record: dict[str, Any], facts: Mapping[str, Any]) -> None:
             raise PhaseError(
                 f"Task {record['name']!r} was begun on other images: {name} "
                 f"was {before}, and is now {now.get(name)}; give the same "
-                "--data and --crop, or remove the workdir's training folder "
-                "to begin the task again."
+                "--data and --crop, or remove the task with apps/undo.py "
+                f"--remove={record['name']} to begin it again."
             )
 
 

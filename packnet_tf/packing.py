@@ -57,6 +57,8 @@ class Packing:
         Raises:
             StateError: If the workdir has vanished, or cannot be written.
         """
+        # Cropped and mirrored, but the same in every run: an epoch's images
+        # follow from its number, the seed and the files alone.
         images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
         state = states.commit(
             self._workdir,

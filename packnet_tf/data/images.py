@@ -182,7 +182,8 @@ def working_image(
         image = _permuted(image, preprocessing.permutation)
     short = preprocessing.working_size(image_size)
     sides = tf.shape(image)[:2]
-    if preprocessing.resize == "squash":
+    squash = preprocessing.resize == "squash"
+    if squash:
         size = tf.constant([short, short])
     else:
         least = tf.reduce_min(sides)
@@ -190,20 +191,20 @@ def working_image(
         size = (sides * short + least // 2) // least
     # What tf.image.resize(image, size, "bilinear", antialias=True) comes to,
     # without the dozen small ops around it, a twentieth of all the time.
-    scale = tf.cast(size, tf.float32) / tf.cast(sides, tf.float32)
     resized = tf.raw_ops.ScaleAndTranslate(
-        images=image[None],
+        images=tf.expand_dims(image, 0),
         size=size,
-        scale=scale,
+        scale=tf.cast(size, tf.float32) / tf.cast(sides, tf.float32),
         translation=[0.0, 0.0],
         kernel_type="triangle",
         antialias=True,
-    )[0]
+    )
     # Whole levels, so that images can be kept as bytes and stay the same.
     # Means of levels with weights from 0 to 1: none is out of range.
-    return tf.ensure_shape(
-        tf.cast(tf.round(resized), tf.uint8), [None, None, 3]
-    )
+    working = tf.cast(tf.round(tf.squeeze(resized, [0])), tf.uint8)
+    side = short if squash else None
+    working.set_shape([side, side, 3])
+    return working
 
 
 def _permuted(image: tf.Tensor, seed: int) -> tf.Tensor:

@@ -170,7 +170,9 @@ class Training:
             # Python as in decoding, so they are padded to travel together.
             batches = self.source.decoded(order, resize_all_sizes)
             batches = batches.padded_batch(self.batch_size)
-        return without_autotune(batches.enumerate())
+        # What enumerate() does, in half the time.
+        steps = tf.data.Dataset.range(-(-len(order) // self.batch_size))
+        return without_autotune(tf.data.Dataset.zip(steps, batches))
 
     def _calling(self, function):
         """Returns a function of tensors that calls one of arrays."""

@@ -5,6 +5,7 @@ exist, a download that is gone, a missing network.
 """
 
 import difflib
+import functools
 import os
 import pathlib
 import threading
@@ -86,9 +87,15 @@ def data_set_of(
             import tensorflow_datasets as tfds
         except ImportError:
             return None
-        if name not in tfds.list_builders(with_community_datasets=False):
+        if name not in _known(tfds):
             return None
     return f"tfds:{name}"
+
+
+@functools.cache
+def _known(tfds: Any) -> frozenset[str]:
+    """Returns the names that TFDS knows; finding them takes it a while."""
+    return frozenset(tfds.list_builders(with_community_datasets=False))
 
 
 def _root(data_dir: str | pathlib.Path | None) -> pathlib.Path:
@@ -141,9 +148,9 @@ def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
             f"The data set tfds:{name} is not prepared in {root} and cannot "
             f"be downloaded: {_NO_DOWNLOAD[base]}; {_FOLDER_ROUTE}"
         )
-    known = tfds.list_builders(with_community_datasets=False)
+    known = _known(tfds)
     if base not in known:
-        close = difflib.get_close_matches(base, known, n=3)
+        close = difflib.get_close_matches(base, sorted(known), n=3)
         hint = f" did you mean {' or '.join(close)}?" if close else ""
         raise DataError(
             f"Unknown data set tfds:{name}, and none of that name is "

@@ -50,15 +50,7 @@ class TfdsSource(EncodedSource):
         count = len(self._records)
         if not count:
             raise DataError(f"The data set {self.origin} has no examples.")
-        labels = np.zeros(count, np.int64)
-        boxes = np.zeros((count, 4), np.float32)
-        for i in range(count):
-            example = self._example(i)
-            labels[i] = example[keys["label"]]
-            if "box" in keys:
-                boxes[i] = example[keys["box"]]
-            if progress is not None and (i + 1) % 256 == 0:
-                progress(i + 1, count)
+        labels, boxes = self._annotations(keys, progress)
         names = features[keys["label"]].names
         if labels.min() < 0:
             raise DataError(
@@ -71,9 +63,7 @@ class TfdsSource(EncodedSource):
                 f"{labels.max()}, but there are {len(names)} classes; "
                 "prepare the data set again."
             )
-        super().__init__(
-            labels, names, preprocessing, boxes if "box" in keys else None
-        )
+        super().__init__(labels, names, preprocessing, boxes)
 
     def describe(self, index: int) -> str:
         return f"{self.origin}, example {index}"
@@ -83,6 +73,36 @@ class TfdsSource(EncodedSource):
 
     def fingerprint(self):
         return remembered.fingerprint(self._files, self.origin)
+
+    def _annotations(
+        self, keys: Mapping[str, str], progress: Progress | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns labels and, where there are such, bounding boxes.
+
+        They lie beside the images in the records: all of them are read once
+        for it, and what was found is remembered.
+        """
+        wanted = {r: k for r, k in keys.items() if r != "image"}
+        # Read again where another feature is asked for.
+        what = [f"{role}={key}" for role, key in sorted(wanted.items())]
+        memory = remembered.fingerprint(self._files, self.origin, *what)
+        count = len(self._records)
+        known = remembered.recall(memory) or {}
+        if set(known) != set(wanted) or any(
+            len(array) != count for array in known.values()
+        ):
+            known = {"label": np.zeros(count, np.int64)}
+            if "box" in wanted:
+                known["box"] = np.zeros((count, 4), np.float32)
+            for i in range(count):
+                example = self._example(i)
+                for role, key in wanted.items():
+                    known[role][i] = example[key]
+                done = i + 1
+                if progress is not None and (not done % 256 or done == count):
+                    progress(done, count)
+            remembered.remember(memory, known)
+        return known["label"], known.get("box")
 
     def _example(self, index: int) -> Mapping[str, Any]:
         return self._features.deserialize_example_np(

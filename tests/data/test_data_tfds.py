@@ -15,6 +15,7 @@ from packnet_tf.data import (
     splits,
     tasks,
 )
+from packnet_tf.data.tfds import TfdsSource
 from packnet_tf.errors import DataError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -291,6 +292,33 @@ def test_several_configurations(image_folder, data_dir):
     shutil.rmtree(version)
     with pytest.raises(DataError, match="tfds:multi/a, tfds:multi/b"):
         tasks.open_task("own", "tfds:multi", data_dir=data_dir)
+
+
+def test_labels_and_boxes_are_read_once(image_folder, data_dir, monkeypatch):
+    prepare("Known", image_folder(), data_dir, boxes=True)
+
+    def opened(**keys):
+        return tasks.open_task(
+            "cubs", "tfds:known", data_dir=data_dir, **keys
+        ).train
+
+    seen, read = [], []
+    whole = TfdsSource._example
+    monkeypatch.setattr(
+        TfdsSource, "_example", lambda *a: read.append(a[1]) or whole(*a)
+    )
+    first = opened(progress=lambda *report: seen.append(report))
+    # The test part is opened too.
+    assert len(read) == 24 and seen == [(12, 12), (12, 12)]
+    again = opened()
+    assert len(read) == 24
+    assert again.labels.tobytes() == first.labels.tobytes()
+    assert again.boxes.tobytes() == first.boxes.tobytes()
+    # Files that changed are read again, a part of them alone.
+    (record,) = (data_dir / "known" / "1.2.0").glob("*train.tfrecord*")
+    os.utime(record, (1, 1))
+    assert opened().labels.tobytes() == first.labels.tobytes()
+    assert len(read) == 36
 
 
 def test_damaged_files(image_folder, data_dir):
