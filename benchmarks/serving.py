@@ -121,7 +121,11 @@ def packed(network, count):
         head.build((None, net.feature_count()))
         name = f"task_{number + 1}"
         net.add_task(name, CLASSES, head=head, origin="random", seed=7)
-        for variable in net.private_variables:
+        # Frozen ones are those of the first task.
+        own = net.private_variables
+        if _PRIVATE.value == "frozen" and number:
+            own = []
+        for variable in own:
             noise = np.abs(random.normal(size=variable.shape)) * 0.01
             variable.assign(np.asarray(variable) + noise)
         net.prune(0.75)
