@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from packnet_tf.autotune import without_autotune
 from packnet_tf.data import augment, images
-from packnet_tf.data.sources import Progress, Source
+from packnet_tf.data.sources import CORES, Progress, Source
 from packnet_tf.data.squares import Cutter, Store
 from packnet_tf.data.strong import Augmentation
 from packnet_tf.errors import DataError
@@ -172,7 +172,12 @@ class Training:
             batches = batches.padded_batch(self.batch_size)
         # What enumerate() does, in half the time.
         steps = tf.data.Dataset.range(-(-len(order) // self.batch_size))
-        return without_autotune(tf.data.Dataset.zip(steps, batches))
+        options = tf.data.Options()
+        # A batch that waits for Python's lock keeps no core from decoding.
+        options.threading.private_threadpool_size = CORES + 1
+        return without_autotune(
+            tf.data.Dataset.zip(steps, batches).with_options(options)
+        )
 
     def _calling(self, function):
         """Returns a function of tensors that calls one of arrays."""
@@ -185,8 +190,9 @@ class Training:
             pixels, labels = tf.numpy_function(
                 function, tf.nest.flatten(arguments), kinds
             )
-            pixels = tf.ensure_shape(pixels, [None, size, size, 3])
-            return tf.cast(pixels, tf.float32), tf.ensure_shape(labels, shape)
+            pixels.set_shape([None, size, size, 3])
+            labels.set_shape(shape)
+            return tf.cast(pixels, tf.float32), labels
 
         return call
 

@@ -27,9 +27,13 @@ Then = Callable[[tf.Tensor], Any]
 
 _SCAN_CHUNK = 64
 
-# Images decoded at the same time. tf.data.AUTOTUNE begins with one and takes
-# longer than an epoch of a small set to find out that there are more cores.
-PARALLEL = max(2, os.cpu_count() or 1)
+CORES = os.cpu_count() or 1
+
+# Images asked for at the same time. More than there are cores: they come in
+# order, and while a large one is decoded the other cores go on with the next
+# ones. tf.data.AUTOTUNE begins with one, takes longer than an epoch of a small
+# set to find out that there are more cores, and stops at their number.
+PARALLEL = 2 * max(2, CORES)
 
 
 def digest(content: bytes) -> int:
