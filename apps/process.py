@@ -1,6 +1,7 @@
 """How an app starts and ends: quietly, and in one line if not well."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -66,6 +67,9 @@ def run(
         *required: Flags that have to be given.
         unless: A flag with which nothing else is needed.
     """
+    # Names of files and classes need not be text that a terminal can show.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     for name in required:
         flags.register_multi_flags_validator(
             [name, unless] if unless else [name],

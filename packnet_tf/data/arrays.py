@@ -11,6 +11,12 @@ from packnet_tf.data import images
 from packnet_tf.data.sources import PARALLEL, Source, digest
 from packnet_tf.errors import DataError
 
+# Whatever is above is no number of a class.
+MOST_LABEL = np.iinfo(np.int32).max - 1
+
+# How many class names a message shows.
+_NAMES = 5
+
 _LAYOUT = "x_train, y_train, x_test, y_test"
 
 
@@ -98,7 +104,10 @@ def read_npz(
     if not path.is_file():
         raise DataError(f"The data file {path} does not exist.")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise ValueError("it is one array alone, as of np.save")
+        with stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
@@ -164,11 +173,14 @@ def _pixels(x: np.ndarray, part: str, name: str) -> np.ndarray:
         )
     if x.dtype == np.uint8:
         return x
-    if x.dtype.kind in "iu" and 0 <= x.min() and x.max() <= 255:
-        return x.astype(np.uint8)
+    if x.dtype.kind in "iuf" and 0 <= x.min() and x.max() <= 255:
+        if x.dtype.kind != "f":
+            return x.astype(np.uint8)
+        if x.max() > 1:
+            return np.rint(x).astype(np.uint8)
     raise DataError(
         f"x_{part} of the data {name} is {x.dtype} from {x.min():g} to "
-        f"{x.max():g}; expected uint8 pixels from 0 to 255."
+        f"{x.max():g}; expected pixels from 0 to 255, as uint8 or not scaled."
     )
 
 
@@ -185,11 +197,12 @@ def _labels(y: np.ndarray, count: int, part: str, name: str) -> np.ndarray:
             f"x_{part} of the data {name} holds {count} images but y_{part} "
             f"{len(y)} labels; expected as many."
         )
-    if y.min() < 0:
-        raise DataError(
-            f"y_{part} of the data {name} has the label {y.min()}; expected "
-            "labels from 0 on."
-        )
+    for extreme in (y.min(), y.max()):
+        if not 0 <= extreme <= MOST_LABEL:
+            raise DataError(
+                f"y_{part} of the data {name} has the label {extreme}; "
+                "expected labels from 0 on, as many as there are classes."
+            )
     return y.astype(np.int32)
 
 
@@ -209,6 +222,11 @@ def class_names_of(
     """
     first = next(iter(labels))
     names = [str(n) for n in given]
+    if "" in names or len(set(names)) < len(names):
+        raise DataError(
+            f"The class names of the data {name} are {_shown(names)}; expected "
+            "a different one for each class."
+        )
     classes = len(names) or int(labels[first].max()) + 1
     if classes < 2:
         raise DataError(
@@ -221,11 +239,18 @@ def class_names_of(
                 f"there are {classes} classes: expected 0 to {classes - 1}."
             )
         # A test part may lack a class; training would never learn it.
-        empty = np.flatnonzero(np.bincount(y, minlength=classes) == 0)
-        if len(empty) and part == first:
+        found = np.unique(y)
+        if len(found) < classes and part == first:
+            gaps = np.flatnonzero(found != np.arange(len(found)))
+            empty = int(gaps[0]) if len(gaps) else len(found)
             raise DataError(
-                f"Class {names[empty[0]] if names else empty[0]} of the data "
+                f"Class {names[empty] if names else empty} of the data "
                 f"{name} has no images in x_{part}; number the classes from "
                 "0 on without gaps."
             )
     return names or [str(i) for i in range(classes)]
+
+
+def _shown(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:_NAMES]))
+    return shown + ", ..." if len(names) > _NAMES else shown

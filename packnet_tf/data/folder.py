@@ -1,5 +1,6 @@
 """Image folders: `PATH/{train,test}/CLASS/FILE.jpg`."""
 
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -36,10 +37,11 @@ class FolderSource(EncodedSource):
         super().__init__(labels, class_names, preprocessing)
         self.origin = origin
         self._paths = [str(path) for path in paths]
-        self._path_tensor = tf.constant(self._paths)
+        # As bytes: a file's name need not be text.
+        self._path_tensor = tf.constant([os.fsencode(p) for p in self._paths])
 
     def describe(self, index: int) -> str:
-        return self._paths[index]
+        return _shown(self._paths[index])
 
     def encoded(self, index: int) -> bytes:
         with open(self._paths[index], "rb") as file:
@@ -120,6 +122,12 @@ def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             f"The data folder {folder} holds no class folders; expected "
             f"{_LAYOUT}."
         )
+    for name in names:
+        if _shown(name) != name:
+            raise DataError(
+                f"The class folder {_shown(name)!r} of {_shown(str(folder))} "
+                "has a name that is not UTF-8 text; rename it."
+            )
     if len(names) == 1:
         raise DataError(
             f"The data folder {folder} holds one class only ({names[0]!r}); "
@@ -186,6 +194,11 @@ def _check_same(
             f"The data folder {root} has different class folders in train "
             f"and test: {'; '.join(missing)}. Make them the same."
         )
+
+
+def _shown(path: str) -> str:
+    """Returns a path as text that can be printed anywhere."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _named(names: Sequence[str]) -> str:

@@ -190,10 +190,11 @@ def _pairs(data: Any, name: str) -> Iterator[tuple[np.ndarray, int]]:
         dim &= x.max() <= 1
         pixels = np.rint(x).astype(np.uint8)
         for image, label in zip(pixels, y.tolist(), strict=True):
-            if label < 0:
+            if not 0 <= label <= arrays.MOST_LABEL:
                 raise DataError(
                     f"Image {number} of the data {name} has the label "
-                    f"{label}; expected labels from 0 on."
+                    f"{label}; expected labels from 0 on, as many as there "
+                    "are classes."
                 )
             yield np.broadcast_to(image, (*image.shape[:2], 3)), label
             number += 1

@@ -323,12 +323,16 @@ def find(name: str) -> TaskEntry | None:
 def unknown(name: str) -> str:
     """Returns what to say of a name that is not registered."""
     name = task_name(name)
-    head, dot, _ = name.partition(".")
-    if dot and head in _NUMBERED:
-        return f"Unknown task {name!r}: the last is {_NUMBERED[head] - 1}."
-    if dot and head == _PERMUTED:
-        return f"Unknown task {name!r}: expected a seed from 0 to 2**32 - 1."
+    head = name.partition(".")[0]
+    if head in _NUMBERED:
+        return f"Unknown task {name!r}: expected {_numbers(head)}."
+    if head == _PERMUTED:
+        return (
+            f"Unknown task {name!r}: expected {_PERMUTED}/SEED, a seed from 0 "
+            "to 2**32 - 1."
+        )
     known = [n for n in sorted(_REGISTRY) if "." not in n]
+    known += [*map(_numbers, _NUMBERED), f"{_PERMUTED}/SEED"]
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"Unknown task {name!r}: did you mean {' or '.join(close)}?"
@@ -356,7 +360,7 @@ def table() -> str:
         name = entry.name
         if head in _NUMBERED:
             shown.add(head)
-            name = f"{head}/0..{_NUMBERED[head] - 1}"
+            name = _numbers(head)
         rows.append(_row(name, entry))
     mnist = _REGISTRY["mnist"]
     rows.append(_row(f"{_PERMUTED}/SEED", mnist))
@@ -372,6 +376,11 @@ def table() -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def _numbers(head: str) -> str:
+    """Returns how the numbered tasks of a name are written."""
+    return f"{head}/0..{_NUMBERED[head] - 1}"
 
 
 def _row(name: str, entry: TaskEntry) -> tuple[str, ...]:

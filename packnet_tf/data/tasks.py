@@ -115,6 +115,15 @@ def open_task(
         if not entry.data:
             raise registry.no_data(entry)
         data = entry.data
+    keys = {"image_key": image_key, "label_key": label_key}
+    keys = {key: value for key, value in keys.items() if value}
+    of_tfds = isinstance(data, str) and data.startswith(registry.TFDS)
+    if keys and not of_tfds:
+        key, value = next(iter(keys.items()))
+        raise DataError(
+            f"--{key}={value}: only data of TFDS has features to choose from; "
+            "leave the flag out."
+        )
     given = entry if entry is not None and data == entry.data else None
     if preprocessing is None:
         wanted = entry.preprocessing if entry is not None else None
@@ -142,7 +151,6 @@ def open_task(
             f"--crop=bbox: {first.origin} has no bounding boxes; leave the "
             "flag out, or give data that has them."
         )
-    keys = {"image_key": image_key, "label_key": label_key}
     return TaskData(
         name,
         first.class_names,
@@ -153,7 +161,7 @@ def open_task(
             "data": where,
             "kind": kind,
             **{f"{part}_from": s.origin for part, s in parts.items()},
-            **{key: value for key, value in keys.items() if value},
+            **keys,
             **chosen.to_facts(),
             **images.PIXEL_FACTS,
         },
@@ -239,6 +247,6 @@ def _parts(
             ),
         )
     where = str(pathlib.Path(where).expanduser().resolve())
-    if where.endswith(".npz"):
+    if where.lower().endswith(".npz") and not pathlib.Path(where).is_dir():
         return where, "npz", read_npz(where, preprocessing)
     return where, "folder", read_folder(where, preprocessing)

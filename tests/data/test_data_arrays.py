@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from packnet_tf.data import tasks
 from packnet_tf.data.arrays import from_arrays, read_npz
 from packnet_tf.errors import DataError
 
@@ -59,6 +60,14 @@ def test_other_integers_are_taken():
     assert np.array_equal(a.ids, b.ids)
 
 
+def test_floats_are_rounded():
+    given = arrays()
+    x = given["x_train"]
+    wide = {**given, "x_train": x + np.float32(0.4) * (x < 255)}
+    a, b = (from_arrays(g)["train"] for g in (given, wide))
+    assert np.array_equal(a.ids, b.ids)
+
+
 def with_(name, value):
     return lambda given: {**given, name: value(given[name])}
 
@@ -84,6 +93,16 @@ def with_(name, value):
         (with_("y_train", lambda y: y * 0), "one class only"),
         (with_("y_train", lambda y: y * 2), "Class 1 .* no images"),
         (with_("y_test", lambda y: y + 1), "y_test .* label 3"),
+        (with_("y_train", lambda y: y * 10**9), "Class 1 .* no images"),
+        (
+            with_("y_train", lambda y: y.astype(np.uint64) + 2**63),
+            f"label {2**63}; expected labels from 0 on",
+        ),
+        (
+            lambda g: {**g, "class_names": ["a", "b", "a"]},
+            "class names .* are 'a', 'b', 'a'; expected a different",
+        ),
+        (lambda g: {**g, "class_names": ["a", "", "b"]}, "'a', '', 'b'"),
     ],
 )
 def test_what_cannot_be_used_is_said(change, message):
@@ -110,6 +129,13 @@ def test_pickled_objects_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=np.array([{}, []], dtype=object))
     with pytest.raises(DataError, match="without pickled"):
         read_npz(tmp_path / "a.npz")
+
+
+def test_a_single_array_is_no_npz_file(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    (tmp_path / "a.npy").rename(tmp_path / "a.NPZ")
+    with pytest.raises(DataError, match="a.NPZ cannot .* one array alone"):
+        tasks.open_task("own", tmp_path / "a.NPZ")
 
 
 def test_real_file(shared):

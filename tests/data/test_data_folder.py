@@ -1,5 +1,6 @@
 """Tests of packnet_tf/data/folder.py."""
 
+import os
 import shutil
 
 import numpy as np
@@ -115,6 +116,31 @@ def test_nested_class_names(image_folder):
     shutil.rmtree(root / "train" / "dogs" / "husky")
     (root / "train" / "dogs" / "husky").mkdir()
     with pytest.raises(DataError, match="'dogs/husky' of .* hold no images"):
+        read_folder(root)
+
+
+def test_names_of_files_need_not_be_text(image_folder):
+    root = image_folder()
+    plain = read_folder(root)["train"]
+    (pixels,) = plain.decoded(np.array([0]))
+    first = root / "train" / "ant" / "000.jpg"
+    odd = first.with_name(os.fsdecode(b"caf\xe9\n.jpg"))
+    first.rename(odd)
+    source = read_folder(root)["train"]
+    place = source.ids.tolist().index(plain.ids[0])
+    (image,) = source.decoded(np.array([place]))
+    assert image.numpy().tobytes() == pixels.numpy().tobytes()
+    assert source.describe(place).endswith("caf\\xe9\n.jpg")
+    odd.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"ant/caf\\xe9 .jpg: The file is"):
+        len(read_folder(root)["train"].ids)
+
+
+def test_names_of_classes_are_text(image_folder):
+    root = image_folder()
+    folder = root / "train" / "bee"
+    folder.rename(folder.with_name(os.fsdecode(b"abeille\xe9")))
+    with pytest.raises(DataError, match=r"abeille.*xe9' of .* rename it"):
         read_folder(root)
 
 

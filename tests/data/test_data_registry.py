@@ -205,9 +205,12 @@ def test_tasks_that_are_not_in_tfds_say_where_they_are(name, image_folder):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("split_mnist/5", "the last is 4"),
-        ("permuted_mnist/x", "expected a seed"),
-        ("cifar100_superclass/20", "the last is 19"),
+        ("split_mnist/5", "expected split_mnist/0..4"),
+        ("split_mnist", "expected split_mnist/0..4"),
+        ("permuted_mnist/x", "expected permuted_mnist/SEED, a seed"),
+        ("permuted_mnist", "expected permuted_mnist/SEED, a seed"),
+        ("cifar100_superclass/20", "expected cifar100_superclass/0..19"),
+        ("superclass", "did you mean cifar100_superclass/0..19"),
         ("flower", "did you mean flowers"),
         ("zzz", "known are cars, cifar10"),
     ],

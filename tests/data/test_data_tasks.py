@@ -93,3 +93,9 @@ def test_unknown_task(name, hint):
 def test_unusable_data(data, message):
     with pytest.raises(DataError, match=message):
         tasks.open_task("own", data)
+
+
+@pytest.mark.parametrize("key", ["image_key", "label_key"])
+def test_only_tfds_has_features(image_folder, key):
+    with pytest.raises(DataError, match=f"--{key}=x: .* leave the flag out"):
+        tasks.open_task("own", str(image_folder()), **{key: "x"})

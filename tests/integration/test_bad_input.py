@@ -1,6 +1,7 @@
 """Bad input ends in one line that names the thing, and changes nothing."""
 
 import hashlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -513,6 +514,9 @@ def no_memory():
     import tensorflow as tf
     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating x")
 
+def odd_name():
+    print(os.fsdecode(b"caf\\xe9.jpg"))
+
 process.run(globals()[sys.argv.pop()])
 """
 
@@ -536,3 +540,15 @@ def test_it_ends_in_one_line_that_says_what_to_run_next(how, code, words):
     (line,) = ended.stderr.strip().splitlines()
     for word in [*words, "what is finished is kept"]:
         assert word in line
+
+
+def test_names_that_are_no_text_are_printed_all_the_same():
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDS, "odd_name"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert (ended.returncode, ended.stdout) == (0, "caf\\udce9.jpg\n")
