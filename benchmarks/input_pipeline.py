@@ -42,7 +42,7 @@ _TASK = flags.DEFINE_string(
 )
 _SIZE = flags.DEFINE_integer("image_size", 96, "Height and width in pixels.")
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images of a batch.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds of the three.")
+_ROUNDS = flags.DEFINE_integer("rounds", 31, "Rounds of all of them.")
 _JSON = flags.DEFINE_string(
     "json",
     str(pathlib.Path(__file__).with_suffix(".json")),

@@ -150,6 +150,14 @@ def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
         )
     known = _known(tfds)
     if base not in known:
+        path, _, version = name.partition(":")
+        have = sorted(_versions(root / path), key=_version_key)
+        if have:
+            raise DataError(
+                f"The data set tfds:{path} is prepared in {root} as version "
+                f"{', '.join(have)}, not {version}; name one of these, or "
+                "none."
+            )
         close = difflib.get_close_matches(base, sorted(known), n=3)
         hint = f" did you mean {' or '.join(close)}?" if close else ""
         raise DataError(

@@ -274,7 +274,7 @@ def test_versions(image_folder, data_dir):
     prepare("Aged", image_folder(), data_dir)
     data = tasks.open_task("own", "tfds:aged:1.2.0", data_dir=data_dir)
     assert data.facts["train_from"] == "aged/1.2.0[train]"
-    with pytest.raises(DataError, match="aged:9.9.9"):
+    with pytest.raises(DataError, match="as version 1.2.0, not 9.9.9"):
         tasks.open_task("own", "tfds:aged:9.9.9", data_dir=data_dir)
 
 
