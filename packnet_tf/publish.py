@@ -69,19 +69,31 @@ def publish(
     """
     check_model_name(model_name)
     folder = workdir.serving_path / model_name
-    disk.check_absent(folder / str(state.number))
+    path = _export(workdir, state, folder, image_size, layout)
+    write_config(folder, versions_of(folder))
+    return path
+
+
+def _export(
+    workdir: Workdir,
+    state: StateInfo,
+    folder: pathlib.Path,
+    image_size: int | None,
+    layout: str,
+) -> pathlib.Path:
+    """Writes a state's version; `models.config` is left as it is."""
+    path = folder / str(state.number)
+    disk.check_absent(path)
     net, _ = outside_strategy(
         lambda: load(workdir, state.number, origin=False)
     )
-    path = export_saved_model(
+    return export_saved_model(
         net,
-        folder / str(state.number),
+        path,
         image_size=image_size,
         preprocessing=preprocessing_of(state),
         layout=layout,
     )
-    write_config(folder, versions_of(folder))
-    return path
 
 
 def preprocessing_of(state: StateInfo) -> dict[str, Preprocessing]:
@@ -103,20 +115,22 @@ def recover(
     *,
     model_name: str,
     image_size: int | None = None,
-    layout: str = LAYOUTS[0],
+    layout: str | None = None,
 ) -> list[str]:
     """Puts right what an interruption left; call it before any other work.
 
     Leftovers of interrupted writing are removed; a state without its version
     is exported again; a version whose state is gone is removed, and one whose
-    tasks have other names now is exported again. Folders that
-    this package did not write stay. Hold `workdir.lock()`.
+    tasks have other names now is exported again, in the layout that it has.
+    The label `stable` stays, if its version does. Folders that this package
+    did not write stay. Hold `workdir.lock()`.
 
     Args:
         workdir: The workdir.
         model_name: Name of the served model.
         image_size: Height and width, where the backbone leaves them open.
-        layout: One of `stored.LAYOUTS`, of versions to be written.
+        layout: One of `stored.LAYOUTS`, of versions that are not there; by
+            default that of the newest which is.
 
     Returns:
         One line for each thing done; empty if all was right.
@@ -136,24 +150,26 @@ def recover(
         for name in disk.remove_leftovers(place):
             done.append(f"removed the unfinished {place / name}")
     states = {state.number: state for state in workdir.states()}
-    for number, path in versions_of(folder).items():
+    found = versions_of(folder)
+    layouts = {number: _layout_of(path) for number, path in found.items()}
+    if layout is None:
+        known = [layouts[n] for n in sorted(layouts) if layouts[n]]
+        layout = known[-1] if known else LAYOUTS[0]
+    for number, path in found.items():
         state = states.get(number)
         if state is None or _tasks_in(path) != _tasks_of(state):
             disk.remove_folder(path)
             done.append(f"removed {path}, which is of no packed state")
     missing = states.keys() - versions_of(folder).keys()
     for number in sorted(missing):
-        if (folder / str(number)).exists():
-            done.append(f"left {folder / str(number)}, which is not ours")
+        path = folder / str(number)
+        if path.exists():
+            done.append(f"left {path}, which is not ours")
             continue
-        path = publish(
-            workdir,
-            states[number],
-            model_name=model_name,
-            image_size=image_size,
-            layout=layout,
-        )
+        made_in = layouts.get(number) or layout
+        _export(workdir, states[number], folder, image_size, made_in)
         done.append(f"exported {path} again")
+    # Once, at the end: a label would not stay at a version that is away.
     write_config(folder, versions_of(folder))
     return done
 
@@ -192,6 +208,15 @@ def state_of(
             if _tasks_in(folder) == _tasks_of(state):
                 return state
     return None
+
+
+def _layout_of(path: pathlib.Path) -> str | None:
+    """Returns a version's layout, or None if its record tells none."""
+    try:
+        layout = seals.read_seal(path).get("layout")
+    except StateError:
+        return None
+    return layout if layout in LAYOUTS else None
 
 
 def _tasks_of(state: StateInfo) -> list[list[str]]:

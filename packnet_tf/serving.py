@@ -162,6 +162,7 @@ def _write(
                 aside,
                 {
                     "state": digest,
+                    "layout": layout,
                     "tasks": [
                         {
                             "name": task.name,

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tiny_nets
 
-from packnet_tf import seals, states
+from packnet_tf import disk, seals, states
 from packnet_tf.data import images
 from packnet_tf.errors import StateError
 from packnet_tf.model_config import stable_version
@@ -109,6 +109,20 @@ def test_a_state_without_its_version_is_exported_again(workdir):
     (done,) = recover(workdir, model_name="net")
     assert "exported" in done and str(folder / "2") in done
     assert seals.check_seal(folder / "2") == []
+
+
+def test_a_version_that_is_gone_gets_the_layout_of_the_newest(workdir):
+    folder = workdir.serving_path / "net"
+    for version in ("1", "2"):
+        disk.remove_folder(folder / version)
+    publish(
+        workdir, workdir.state(2), model_name="net", layout="on_the_fly"
+    )
+    recover(workdir, model_name="net")
+    assert seals.read_seal(folder / "1")["layout"] == "on_the_fly"
+    disk.remove_folder(folder / "1")
+    recover(workdir, model_name="net", layout="folded")
+    assert seals.read_seal(folder / "1")["layout"] == "folded"
 
 
 def test_a_version_without_its_state_is_removed(workdir):

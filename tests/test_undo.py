@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 import tiny_nets
 
-from packnet_tf import checkpoints, disk, states, undo
+from packnet_tf import checkpoints, disk, seals, states, undo
 from packnet_tf.errors import PhaseError, StateError, TaskError
-from packnet_tf.publish import publish
+from packnet_tf.model_config import stable_version, write_config
+from packnet_tf.publish import publish, versions_of
 from packnet_tf.verification import verify
 from packnet_tf.workdir import Workdir
 
@@ -198,6 +199,19 @@ def test_renaming_touches_no_state(workdir):
     tiny_nets.add_packed(net, "a")
     states.commit(workdir, net)
     assert names_of(workdir)[-1] == ["b", "bees", "c", "a"]
+
+
+def test_renaming_keeps_layouts_and_the_label_stable(workdir):
+    folder = workdir.serving_path / "net"
+    disk.remove_folder(folder / "2")
+    publish(
+        workdir, workdir.state(2), model_name="net", layout="on_the_fly"
+    )
+    write_config(folder, versions_of(folder), stable=2)
+    undo.rename_task(workdir, "a", "ants")
+    layouts = [seals.read_seal(folder / v)["layout"] for v in "123"]
+    assert layouts == ["folded", "on_the_fly", "folded"]
+    assert stable_version(folder) == 2
 
 
 def test_names_that_cannot_be(workdir):
