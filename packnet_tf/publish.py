@@ -153,7 +153,7 @@ def recover(
     found = versions_of(folder)
     layouts = {number: _layout_of(path) for number, path in found.items()}
     if layout is None:
-        known = [layouts[n] for n in sorted(layouts) if layouts[n]]
+        known = [made for _, made in sorted(layouts.items()) if made]
         layout = known[-1] if known else LAYOUTS[0]
     for number, path in found.items():
         state = states.get(number)
