@@ -22,7 +22,11 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
     Args:
         net: The network; it may be compiled and live in a strategy.
         file: Where to; a file of a similar name beside it comes and goes.
+
+    Raises:
+        StateError: If it has layers that could not be read again.
     """
+    _refuse_code(net)
     raw = file.with_suffix(".raw.keras")
     with _uncompiled(net):
         net.save(raw)
@@ -41,6 +45,25 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
                 else:
                     shutil.copyfileobj(source, target, 1 << 20)
     raw.unlink()
+
+
+def _refuse_code(net: PackNet) -> None:
+    """Raises a StateError if a `Lambda` holds code, which is never read."""
+    with_code = [
+        layer.name
+        for layer in net._flatten_layers()
+        if isinstance(layer, keras.layers.Lambda)
+        and any(
+            getattr(part, "__name__", None) == "<lambda>"
+            for part in (layer.function, layer._output_shape, layer.mask)
+        )
+    ]
+    if with_code:
+        raise StateError(
+            f"The Lambda layer(s) {', '.join(with_code)} hold Python code, "
+            "which is not read from a file again; give them a function with "
+            "@keras.saving.register_keras_serializable(), or use keras.ops."
+        )
 
 
 @contextlib.contextmanager

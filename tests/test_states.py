@@ -3,11 +3,13 @@ import json
 import os
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_nets
 
+import packnet_tf as pn
 from packnet_tf import states
 from packnet_tf.errors import PhaseError, PromiseError, StateError, TaskError
 from packnet_tf.replicas import make_strategy
@@ -233,3 +235,30 @@ def test_commit_and_load_under_two_replicas(empty):
             for n in (net, mirrored, plain)
         }
         assert len(logits) == 1
+
+
+def test_code_in_a_layer_is_refused_by_name(empty):
+    twice = keras.layers.Lambda(lambda x: x * 2.0, name="twice")
+    net = pn.PackNet(keras.Sequential([tiny_nets.backbone(), twice]))
+    tiny_nets.add_packed(net, "a")
+    with pytest.raises(StateError, match=r"Lambda layer\(s\) twice hold"):
+        states.commit(empty, net)
+    assert not empty.states()
+
+
+@keras.saving.register_keras_serializable("packnet_tf_tests")
+def double(x):
+    return x * 2.0
+
+
+def test_a_registered_function_in_a_layer_is_kept(empty):
+    twice = keras.layers.Lambda(double, name="twice")
+    net = pn.PackNet(keras.Sequential([tiny_nets.backbone(), twice]))
+    tiny_nets.add_packed(net, "a")
+    states.commit(empty, net)
+    loaded, _ = states.load(empty)
+    images = tiny_nets.images(2)
+    assert (
+        loaded.logits(images).numpy().tobytes()
+        == net.logits(images).numpy().tobytes()
+    )
