@@ -104,3 +104,41 @@ def test_networks_that_do_it_themselves_are_asked_to(name):
                 weights="none",
                 options={"include_preprocessing": False},
             )
+
+
+@pytest.mark.parametrize(
+    "mode, module",
+    [
+        ("tf", keras.applications.mobilenet),
+        ("caffe", keras.applications.vgg16),
+        ("torch", keras.applications.densenet),
+        ("inside", keras.applications.efficientnet),
+    ],
+)
+def test_preprocessing_is_that_of_keras(mode, module):
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(images, apply(mode, images))
+    found = np.asarray(model(pixels()))
+    expected = np.asarray(module.preprocess_input(pixels()))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["tf", "caffe", "torch", "efficientnet"])
+def test_preprocessing_is_stock_keras_and_float32(mode, tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        images = keras.Input((8, 8, 3))
+        model = keras.Model(images, apply(mode, images))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.output.dtype == "float32"
+    for operation in model.operations:
+        assert type(operation).__module__.startswith("keras.")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert np.array_equal(loaded(pixels()), model(pixels()))
+
+
+def test_preprocessing_of_an_unknown_family_is_refused():
+    with pytest.raises(NetworkError, match="of NewNet's weights is not known"):
+        mode_of("NewNet")
