@@ -30,7 +30,7 @@ flags.DEFINE_bool(
 
 def main() -> None:
     if flags.FLAGS.list_tasks:
-        from packnet_tf.data.registry import table
+        from packnet_tf.data.task_table import table
 
         print(table())
     else:

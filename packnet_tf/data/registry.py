@@ -1,269 +1,20 @@
-"""The tasks that are known by name: one small entry each.
+"""Tasks by name: registered, found, and what to say of one that is not."""
 
-The paper's experiments and those that followed it. An entry says where the
-data is, which splits are used, and how the images become the network's; what
-follows from the data itself (classes, their names) is not repeated here. The
-numbers of classes and images are for `--list_tasks` alone.
-"""
-
-import dataclasses
 import difflib
 from collections.abc import Mapping
 
-from packnet_tf.data import images
+from packnet_tf.data.entries import (
+    BUILTIN,
+    NUMBERED,
+    PERMUTED,
+    TFDS,
+    TaskEntry,
+    numbers,
+    permuted,
+)
 from packnet_tf.errors import DataError
 
-
-@dataclasses.dataclass(frozen=True)
-class TaskEntry:
-    """A task that is known by name.
-
-    Attributes:
-        name: The task's name.
-        data: Where its data is, in the words of `open_task`; empty if it has
-            to be given as an image folder.
-        train: TFDS split to train on, e.g. `"train+validation"`.
-        test: TFDS split to evaluate on.
-        preprocessing: How its images become the network's.
-        image_key: TFDS feature of the image, where it is not `"image"`.
-        label_key: TFDS feature of the label, where it is not `"label"`.
-        labels: The labels of the data that make up the task, in order; all
-            if empty.
-        classes: Number of classes, if known.
-        counts: Numbers of training and test images, if known.
-        needs: What has to be done before it can be used.
-
-    Example:
-
-    >>> register(TaskEntry(
-    ...     "pets", "tfds:oxford_iiit_pet", train="train", test="test"))
-    """
-
-    name: str
-    data: str
-    train: str = "train"
-    test: str = "test"
-    preprocessing: images.Preprocessing = images.Preprocessing()
-    image_key: str | None = None
-    label_key: str | None = None
-    labels: tuple[int, ...] = ()
-    classes: int | None = None
-    counts: tuple[int, int] | None = None
-    needs: str = ""
-
-
-# What a data set of TFDS begins with, where it is named in full.
-TFDS = "tfds:"
-
-# Section 4 of the paper: images of CUBS and Cars cut to the bounding box and
-# squashed; of the others a random resized crop. Both are mirrored.
-_BOX = images.Preprocessing(resize="squash", crop="none", box=True)
-_CROP = images.Preprocessing(crop="resized")
-# Photographs of a few pixels: small shifts, as is usual for them.
-_SMALL = images.Preprocessing(crop="random")
-# Digits must not be mirrored.
-_DIGITS = images.Preprocessing(crop="random", flip=False)
-
-_FOLDER = "--data=PATH with PATH/{train,test}/CLASS/*.jpg"
-
-_ENTRIES = (
-    TaskEntry(
-        "imagenet",
-        "tfds:imagenet2012",
-        test="validation",
-        preprocessing=_CROP,
-        classes=1000,
-        counts=(1_281_167, 50_000),
-        needs="asked for at image-net.org, 144 GB; prepared with TFDS",
-    ),
-    TaskEntry(
-        "places365",
-        "tfds:places365_small",
-        # The test split has no labels.
-        test="validation",
-        preprocessing=_CROP,
-        classes=365,
-        counts=(1_803_460, 36_500),
-        needs="download, 29 GB",
-    ),
-    TaskEntry(
-        "cubs",
-        "tfds:caltech_birds2011",
-        preprocessing=_BOX,
-        classes=200,
-        counts=(5_994, 5_794),
-        needs="download, 1.1 GB",
-    ),
-    TaskEntry(
-        "cars",
-        "tfds:cars196",
-        preprocessing=_BOX,
-        classes=196,
-        counts=(8_144, 8_041),
-        needs=f"its download is gone: prepared TFDS files, or {_FOLDER}",
-    ),
-    TaskEntry(
-        "flowers",
-        "tfds:oxford_flowers102",
-        train="train+validation",
-        preprocessing=_CROP,
-        classes=102,
-        counts=(2_040, 6_149),
-        needs="download, 330 MB",
-    ),
-    TaskEntry(
-        "wikiart",
-        "",
-        preprocessing=_CROP,
-        classes=195,
-        counts=(42_129, 10_628),
-        needs=f"paintings of wikiart.org by 195 artists, as {_FOLDER}",
-    ),
-    TaskEntry(
-        "sketches",
-        "",
-        preprocessing=_CROP,
-        classes=250,
-        counts=(16_000, 4_000),
-        needs="TU-Berlin's sketches (Eitz, Hays and Alexa 2012, 'How do "
-        f"humans sketch objects?'), as {_FOLDER}",
-    ),
-    TaskEntry(
-        "dogs",
-        "tfds:stanford_dogs",
-        preprocessing=_CROP,
-        classes=120,
-        counts=(12_000, 8_580),
-        needs="download, 780 MB",
-    ),
-    TaskEntry(
-        "food101",
-        "tfds:food101",
-        test="validation",
-        preprocessing=_CROP,
-        classes=101,
-        counts=(75_750, 25_250),
-        needs="download, 4.7 GB",
-    ),
-    TaskEntry(
-        "dtd",
-        "tfds:dtd",
-        train="train+validation",
-        preprocessing=_CROP,
-        classes=47,
-        counts=(3_760, 1_880),
-        needs="download, 600 MB",
-    ),
-    TaskEntry(
-        "cifar10",
-        "tfds:cifar10",
-        preprocessing=_SMALL,
-        classes=10,
-        counts=(50_000, 10_000),
-        needs="download, 162 MB",
-    ),
-    TaskEntry(
-        "cifar100",
-        "tfds:cifar100",
-        preprocessing=_SMALL,
-        classes=100,
-        counts=(50_000, 10_000),
-        needs="download, 161 MB",
-    ),
-    TaskEntry(
-        "mnist",
-        "tfds:mnist",
-        preprocessing=_DIGITS,
-        classes=10,
-        counts=(60_000, 10_000),
-        needs="download, 11 MB",
-    ),
-    TaskEntry(
-        "fashion_mnist",
-        "tfds:fashion_mnist",
-        preprocessing=_SMALL,
-        classes=10,
-        counts=(60_000, 10_000),
-        needs="download, 29 MB",
-    ),
-    TaskEntry(
-        "svhn",
-        "tfds:svhn_cropped",
-        preprocessing=_DIGITS,
-        classes=10,
-        counts=(73_257, 26_032),
-        needs="download, 1.5 GB",
-    ),
-)
-
-# CIFAR-100's fine labels, in alphabetical order, by superclass.
-_SUPERCLASSES = (
-    (4, 30, 55, 72, 95),
-    (1, 32, 67, 73, 91),
-    (54, 62, 70, 82, 92),
-    (9, 10, 16, 28, 61),
-    (0, 51, 53, 57, 83),
-    (22, 39, 40, 86, 87),
-    (5, 20, 25, 84, 94),
-    (6, 7, 14, 18, 24),
-    (3, 42, 43, 88, 97),
-    (12, 17, 37, 68, 76),
-    (23, 33, 49, 60, 71),
-    (15, 19, 21, 31, 38),
-    (34, 63, 64, 66, 75),
-    (26, 45, 77, 79, 99),
-    (2, 11, 35, 46, 98),
-    (27, 29, 44, 78, 93),
-    (36, 50, 65, 74, 80),
-    (47, 52, 56, 59, 96),
-    (8, 13, 48, 58, 90),
-    (41, 69, 81, 85, 89),
-)
-
-# Images of the digits 0 and 1, 2 and 3, ... in MNIST's two parts.
-_PAIRS = (
-    (12_665, 2_115),
-    (12_089, 2_042),
-    (11_263, 1_874),
-    (12_183, 1_986),
-    (11_800, 1_983),
-)
-
-# Tasks with a number: the network knows split_mnist/0 as split_mnist.0, for
-# a task's name is also that of a folder.
-_NUMBERED = {"split_mnist": 5, "cifar100_superclass": 20}
-_PERMUTED = "permuted_mnist"
-
-
-def _numbered(name: str, number: int, mnist: TaskEntry, cifar: TaskEntry):
-    if name == "split_mnist":
-        return dataclasses.replace(
-            mnist,
-            name=f"{name}.{number}",
-            labels=(2 * number, 2 * number + 1),
-            classes=2,
-            counts=_PAIRS[number],
-        )
-    return dataclasses.replace(
-        cifar,
-        name=f"{name}.{number}",
-        labels=_SUPERCLASSES[number],
-        classes=5,
-        counts=(2_500, 500),
-    )
-
-
-_BUILTIN = {entry.name: entry for entry in _ENTRIES}
-_REGISTRY: dict[str, TaskEntry] = {
-    **_BUILTIN,
-    **{
-        f"{name}.{number}": _numbered(
-            name, number, _BUILTIN["mnist"], _BUILTIN["cifar100"]
-        )
-        for name, count in _NUMBERED.items()
-        for number in range(count)
-    },
-}
+_REGISTRY: dict[str, TaskEntry] = dict(BUILTIN)
 
 
 def register(entry: TaskEntry) -> None:
@@ -294,7 +45,7 @@ def task_name(name: str) -> str:
     if name.startswith(TFDS):
         return name.removeprefix(TFDS).replace("/", ".").replace(":", ".")
     head, slash, number = name.partition("/")
-    if slash and head in (*_NUMBERED, _PERMUTED):
+    if slash and head in (*NUMBERED, PERMUTED):
         return f"{head}.{number}"
     return name
 
@@ -309,30 +60,24 @@ def find(name: str) -> TaskEntry | None:
     if name in _REGISTRY:
         return _REGISTRY[name]
     head, _, seed = name.partition(".")
-    if head != _PERMUTED or not seed.isdigit() or int(seed) >= 2**32:
+    if head != PERMUTED or not seed.isdigit() or int(seed) >= 2**32:
         return None
-    return dataclasses.replace(
-        _REGISTRY["mnist"],
-        name=name,
-        preprocessing=images.Preprocessing(
-            resize="squash", crop="none", flip=False, permutation=int(seed)
-        ),
-    )
+    return permuted(_REGISTRY["mnist"], name, int(seed))
 
 
 def unknown(name: str) -> str:
     """Returns what to say of a name that is not registered."""
     name = task_name(name)
     head = name.partition(".")[0]
-    if head in _NUMBERED:
-        return f"Unknown task {name!r}: expected {_numbers(head)}."
-    if head == _PERMUTED:
+    if head in NUMBERED:
+        return f"Unknown task {name!r}: expected {numbers(head)}."
+    if head == PERMUTED:
         return (
-            f"Unknown task {name!r}: expected {_PERMUTED}/SEED, a seed from 0 "
+            f"Unknown task {name!r}: expected {PERMUTED}/SEED, a seed from 0 "
             "to 2**32 - 1."
         )
     known = [n for n in sorted(_REGISTRY) if "." not in n]
-    known += [*map(_numbers, _NUMBERED), f"{_PERMUTED}/SEED"]
+    known += [*map(numbers, NUMBERED), f"{PERMUTED}/SEED"]
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"Unknown task {name!r}: did you mean {' or '.join(close)}?"
@@ -344,52 +89,4 @@ def no_data(entry: TaskEntry) -> DataError:
     return DataError(
         f"The data of task {entry.name!r} is not in TFDS. It needs "
         f"{entry.needs}."
-    )
-
-
-def table() -> str:
-    """Returns all known tasks as a table of text, a line each."""
-    rows: list[tuple[str, ...]] = [
-        ("task", "classes", "train", "test", "data", "needs")
-    ]
-    shown: set[str] = set()
-    for entry in _REGISTRY.values():
-        head = entry.name.partition(".")[0]
-        if head in shown:
-            continue
-        name = entry.name
-        if head in _NUMBERED:
-            shown.add(head)
-            name = _numbers(head)
-        rows.append(_row(name, entry))
-    mnist = _REGISTRY["mnist"]
-    rows.append(_row(f"{_PERMUTED}/SEED", mnist))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    return "\n".join(
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(row[i].rjust(widths[i]) for i in (1, 2, 3)),
-                row[4].ljust(widths[4]),
-                row[5],
-            ]
-        ).rstrip()
-        for row in rows
-    )
-
-
-def _numbers(head: str) -> str:
-    """Returns how the numbered tasks of a name are written."""
-    return f"{head}/0..{_NUMBERED[head] - 1}"
-
-
-def _row(name: str, entry: TaskEntry) -> tuple[str, ...]:
-    train, test = entry.counts or ("", "")
-    return (
-        name,
-        str(entry.classes or ""),
-        f"{train:,}" if train else "",
-        f"{test:,}" if test else "",
-        entry.data or "folder",
-        entry.needs,
     )

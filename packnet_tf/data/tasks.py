@@ -14,8 +14,8 @@ from packnet_tf.data import (
     registry,
 )
 from packnet_tf.data.arrays import read_npz
+from packnet_tf.data.entries import TFDS, TaskEntry
 from packnet_tf.data.folder import read_folder
-from packnet_tf.data.registry import TaskEntry
 from packnet_tf.data.sources import Progress, Source
 from packnet_tf.errors import DataError
 
@@ -99,7 +99,7 @@ def open_task(
     >>> birds.classes, len(birds.train), len(birds.test)
     (36, 1078, 1080)
     """
-    if data is None and name.startswith(registry.TFDS):
+    if data is None and name.startswith(TFDS):
         data = name
     name = registry.task_name(name)
     entry = registry.find(name)
@@ -117,7 +117,7 @@ def open_task(
         data = entry.data
     keys = {"image_key": image_key, "label_key": label_key}
     keys = {key: value for key, value in keys.items() if value}
-    of_tfds = isinstance(data, str) and data.startswith(registry.TFDS)
+    of_tfds = isinstance(data, str) and data.startswith(TFDS)
     if keys and not of_tfds:
         key, value = next(iter(keys.items()))
         raise DataError(

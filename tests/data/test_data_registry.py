@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from packnet_tf.data import checks, images, pipeline, registry, tasks
+from packnet_tf.data import (
+    checks,
+    images,
+    pipeline,
+    registry,
+    task_table,
+    tasks,
+)
 from packnet_tf.errors import DataError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -233,7 +240,7 @@ def test_data_without_the_classes_of_the_task():
 
 
 def test_table_names_every_task():
-    table = registry.table()
+    table = task_table.table()
     for name in ("imagenet", "wikiart", "split_mnist/0..4", "permuted_mnist/"):
         assert name in table
     assert "1,281,167" in table and "2,040" in table
