@@ -133,10 +133,13 @@ class Program:
 
         @tf.function(input_signature=tf.nest.flatten(inputs), autograph=False)
         def answer(*given):
-            found, masks = backbone(
-                tf.nest.pack_sequence_as(inputs, given),
-                tf.constant([array.place for array in arrays], tf.int32),
-            )
+            # As what the backbone waits for, not in what it reads: with
+            # another node there, TensorFlow may sum in another order.
+            with tf.control_dependencies([_check(part) for part in given]):
+                found, masks = backbone(
+                    tf.nest.pack_sequence_as(inputs, given),
+                    tf.constant([array.place for array in arrays], tf.int32),
+                )
             keras.tree.map_structure(set_keras_mask, found, masks)
             with head.instead():
                 logits = self._net.head_outputs(task, found, training=False)
@@ -162,6 +165,30 @@ class Program:
                     "is neither kernel nor private variable (a random layer "
                     "that is active in inference?); remove it to export."
                 )
+
+
+def _check(given: tf.Tensor) -> tf.Operation:
+    """Refuses an input without rows, or of another shape than it has.
+
+    A signature that is called eagerly takes any shape, and convolutions
+    answer images of any size; of no image they make what the layers after
+    them cannot use.
+    """
+    rows, shape = tf.shape(given)[0], given.shape[1:]
+    name = given.op.name
+    some = tf.debugging.Assert(rows > 0, [f"{name}: a batch without rows."])
+    if not shape.is_fully_defined():
+        return some
+    # By its size: whatever is known of the shape when this is traced would
+    # be computed then, and say what is expected.
+    with tf.control_dependencies([some]):
+        return tf.debugging.Assert(
+            tf.equal(tf.size(given), rows * shape.num_elements()),
+            [
+                f"{name}: expected the shape [batch, "
+                f"{', '.join(map(str, shape))}]."
+            ],
+        )
 
 
 class _Head:

@@ -133,6 +133,36 @@ def test_an_empty_batch_is_no_error():
     assert pixels(tf.constant([], tf.string)).shape == (0, SIZE, SIZE, 3)
 
 
+@pytest.mark.parametrize("signature", [*CLASSES, "all_tasks", "auto"])
+def test_a_batch_without_rows_is_refused(served, signature):
+    images = tf.zeros([0, SIZE, SIZE, 3])
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="images: a batch without rows"
+    ):
+        served.signatures[signature](images=images)
+
+
+def test_files_of_no_image_are_refused(served):
+    nothing = tf.zeros([0], tf.string)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="a batch without rows"
+    ):
+        served.signatures["a_bytes"](image_bytes=nothing)
+
+
+@pytest.mark.parametrize("signature", ["a", "all_tasks", "auto", "by_task"])
+@pytest.mark.parametrize("side", [SIZE - 1, 2 * SIZE])
+def test_images_of_another_size_are_refused(served, signature, side):
+    given = {"images": tf.zeros([2, side, side, 3])}
+    if signature == "by_task":
+        given["task"] = tf.constant(["a", "b"])
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=rf"images: expected the shape \[batch, {SIZE}, {SIZE}, 3\]",
+    ):
+        served.signatures[signature](**given)
+
+
 def test_permuted_pixels(tmp_path):
     net = tiny_nets.packed_net(())
     tiny_nets.add_packed(net, "a")
