@@ -29,6 +29,7 @@ COMMANDS = [
 ]
 ORDER = ("train", "prune", "retrain", "pack")
 KILLS = 25
+MOST_LIVES = 8
 
 
 def progress(workdir, task):
@@ -111,30 +112,35 @@ def check(run_app, tmp_path, images, replicas, count, seed):
     whole = tmp_path / "whole"
     expected, ends, _ = run_all(run_app, whole, images, replicas)
     assert all(end.touches > 5 for end in ends)
-    kills = plan(np.random.default_rng(seed), ends, count)
-    found, _, killed = run_all(
-        run_app, tmp_path / "killed", images, replicas, kills
-    )
-    # By the clock, a faster run may be over.
-    assert killed >= count // 2
-    for number, command in enumerate(COMMANDS):
-        ours, theirs = found[number], expected[number]
-        different = [
-            name
-            for name in {**ours, **theirs}
-            if ours.get(name) != theirs.get(name)
-        ]
-        assert not different, (command, kills[number])
-    report = verify(Workdir(tmp_path / "killed"))
-    assert report.ok, str(report)
-    return killed
+    random = np.random.default_rng(seed)
+    killed, lives = 0, 0
+    # A moment may come after the end of what is left to do: whatever was
+    # missed falls into another life.
+    while killed < count:
+        lives += 1
+        assert lives <= MOST_LIVES, killed
+        workdir = tmp_path / f"killed{lives}"
+        kills = plan(random, ends, count - killed)
+        found, _, times = run_all(run_app, workdir, images, replicas, kills)
+        killed += times
+        for number, command in enumerate(COMMANDS):
+            ours, theirs = found[number], expected[number]
+            different = [
+                name
+                for name in {**ours, **theirs}
+                if ours.get(name) != theirs.get(name)
+            ]
+            assert not different, (command, kills[number])
+        report = verify(Workdir(workdir))
+        assert report.ok, str(report)
+    return lives
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_end_is_the_same_bytes(run_app, tmp_path, images, replicas):
-    killed = check(run_app, tmp_path, images, replicas, KILLS, seed=replicas)
-    print(f"{killed} kills of {KILLS}, {replicas} replicas")
+    lives = check(run_app, tmp_path, images, replicas, KILLS, seed=replicas)
+    print(f"{KILLS} kills in {lives} lives, {replicas} replicas")
 
 
 def test_a_killed_command_is_finished_by_the_same_one(
