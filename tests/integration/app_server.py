@@ -24,13 +24,19 @@ _WRITES = ("open", "os.rename", "os.mkdir", *_REMOVES)
 
 
 def _fault_at(
-    below, die_at=None, full_at=None, read_only_at=None, gone_at=None
+    below,
+    die_at=None,
+    interrupt_at=None,
+    full_at=None,
+    read_only_at=None,
+    gone_at=None,
 ):
     """Counts how often this process touches files, and makes that fail.
 
     Args:
         below: The folder of the files.
         die_at: The touch before which the process ends by SIGKILL.
+        interrupt_at: The touch before which Ctrl-C is pressed.
         full_at: The touch from which on the disk is full: nothing can be
             written any more, and what is there can be removed.
         read_only_at: The touch from which on nothing can be changed.
@@ -51,6 +57,8 @@ def _fault_at(
         now = len(touches)
         if now == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if now == interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
         if now == gone_at:
             # This calls the hook again, which finds nothing to do.
             os.rename(below, pathlib.Path(below).with_name("taken"))
@@ -67,10 +75,10 @@ def _fail(number, path):
     raise OSError(number, os.strerror(number), str(path))
 
 
-def _wait(child, kill_after):
-    """Waits for a process, which is killed after so many seconds."""
-    if kill_after is not None:
-        end = time.monotonic() + kill_after
+def _wait(child, number, seconds):
+    """Waits for a process, which gets a signal after so many seconds."""
+    if seconds is not None:
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             if os.waitid(
                 os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -78,7 +86,7 @@ def _wait(child, kill_after):
                 break
             time.sleep(0.002)
         else:
-            os.kill(child, signal.SIGKILL)
+            os.kill(child, number)
     return os.waitpid(child, 0)[1]
 
 
@@ -87,6 +95,8 @@ def _run(app, arguments, stdout, stderr, below=None, **faults):
     for path, descriptor in ((stdout, 1), (stderr, 2)):
         file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(file, descriptor)
+    # A shell's background jobs ignore Ctrl-C, and hand that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [str(ROOT / "apps" / app), *arguments]
     code = 0
     touches = _fault_at(below, **faults) if below else []
@@ -120,10 +130,11 @@ def main():
         start = time.monotonic()
         task = json.loads(line)
         kill_after = task.pop("kill_after", None)
+        sent = task.pop("signal_after", [signal.SIGKILL, kill_after])
         child = os.fork()
         if child == 0:
             _run(**task)
-        status = _wait(child, kill_after)
+        status = _wait(child, *sent)
         seconds = time.monotonic() - start
         code = os.waitstatus_to_exitcode(status)
         answers.write(json.dumps({"code": code, "seconds": seconds}) + "\n")

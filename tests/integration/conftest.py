@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 from tiny_runs import TINY, make_images
+from whole_runs import FLAGS, everything
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -36,7 +38,9 @@ def run_app(tmp_path_factory):
     """Returns a function that runs an app: `run_app("evaluate", "--top=1")`.
 
     `kill_after=seconds` ends it by SIGKILL, and so does `die_at=number`,
-    before it touches files below the folder `below` for that time. With
+    before it touches files below the folder `below` for that time. Other
+    signals come with `signal_after=[number, seconds]`, and Ctrl-C's with
+    `interrupt_at=number`. With
     `full_at=number` the disk is full from that touch on, with `read_only_at`
     it is read-only, and before `gone_at` the folder is taken away.
     """
@@ -99,3 +103,43 @@ def packed(tmp_path_factory, run_app, colours):
     )
     assert ended.code == 0, ended.stderr
     return workdir
+
+
+@pytest.fixture(scope="session")
+def commands(run_app, images, tmp_path_factory):
+    """Returns what adds the second task to a copy of a workdir of the first.
+
+    It is called with a folder, and faults as for `run_app`.
+    """
+    first = tmp_path_factory.mktemp("first") / "w"
+
+    def run(workdir, task, **how):
+        return run_app(
+            "add_task",
+            f"--workdir={workdir}",
+            f"--task={task}",
+            f"--data={images / task}",
+            *FLAGS,
+            "--train_epochs=1",
+            below=str(workdir),
+            **how,
+        )
+
+    ended = run(first, "first")
+    assert ended.code == 0, ended.stderr
+
+    def add(workdir, **how):
+        if not workdir.exists():
+            shutil.copytree(first, workdir)
+        return run(workdir, "second", **how)
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def whole(commands, tmp_path_factory):
+    """A run without faults: how it ended, and all that it left."""
+    workdir = tmp_path_factory.mktemp("whole") / "w"
+    ended = commands(workdir)
+    assert ended.code == 0, ended.stderr
+    return ended, everything(workdir)

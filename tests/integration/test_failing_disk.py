@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from whole_runs import FLAGS, everything
+from whole_runs import everything
 
 from packnet_tf.verification import verify
 from packnet_tf.workdir import Workdir
@@ -20,46 +20,6 @@ FAULTS = {
     "read_only_at": "Read-only file system",
     "gone_at": "gone|No such file",
 }
-
-
-@pytest.fixture(scope="module")
-def commands(run_app, images, tmp_path_factory):
-    """Returns what adds the second task to a copy of a workdir of the first.
-
-    It is called with a folder, and faults as for `run_app`.
-    """
-    first = tmp_path_factory.mktemp("first") / "w"
-
-    def run(workdir, task, **how):
-        return run_app(
-            "add_task",
-            f"--workdir={workdir}",
-            f"--task={task}",
-            f"--data={images / task}",
-            *FLAGS,
-            "--train_epochs=1",
-            below=str(workdir),
-            **how,
-        )
-
-    ended = run(first, "first")
-    assert ended.code == 0, ended.stderr
-
-    def add(workdir, **how):
-        if not workdir.exists():
-            shutil.copytree(first, workdir)
-        return run(workdir, "second", **how)
-
-    return add
-
-
-@pytest.fixture(scope="module")
-def whole(commands, tmp_path_factory):
-    """A run without faults: how it ended, and all that it left."""
-    workdir = tmp_path_factory.mktemp("whole") / "w"
-    ended = commands(workdir)
-    assert ended.code == 0, ended.stderr
-    return ended, everything(workdir)
 
 
 def check(commands, whole, workdir, fault, touch):
