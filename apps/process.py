@@ -44,15 +44,31 @@ if _HANDLER is signal.default_int_handler:
     signal.signal(signal.SIGINT, _HANDLER)
 
 
-def _stop_now(message: str, code: int) -> NoReturn:
-    """Ends the process with a line; nothing is left to be finished."""
-    sys.stdout.flush()
+def _stop_now(number: int, frame: object) -> NoReturn:
+    """Ends the process with a line, at a signal.
+
+    At once, as if it were killed, which no file suffers from: an exception
+    would come up wherever the program is just then, and native code and
+    finalizers drop it.
+    """
+    # Not while the program is printing itself.
+    with contextlib.suppress(RuntimeError):
+        sys.stdout.flush()
     # A terminal shows ^C where the progress bar was.
     start = "\n" if sys.stderr.isatty() else ""
-    sys.stderr.write(f"{start}{message}\n")
-    sys.stderr.flush()
-    # Threads of an unfinished epoch would hold up the end, or spoil it.
-    os._exit(code)
+    line = (
+        f"{start}interrupted; what is finished is kept, the last epoch too. "
+        "Run the same command again to go on.\n"
+    )
+    os.write(2, line.encode())
+    os._exit(128 + number)
+
+
+def _stop_at_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A shell has its background jobs ignore Ctrl-C.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop_now)
 
 
 def run(
@@ -60,7 +76,7 @@ def run(
 ) -> None:
     """Runs an app: its errors are one line, and exit with code 1.
 
-    Ctrl-C exits with code 130, as shells have it.
+    Ctrl-C exits with code 130, and SIGTERM with 143, as shells have it.
 
     Args:
         main: The app, without arguments.
@@ -70,6 +86,7 @@ def run(
     # Names of files and classes need not be text that a terminal can show.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    _stop_at_signals()
     for name in required:
         flags.register_multi_flags_validator(
             [name, unless] if unless else [name],
@@ -94,12 +111,6 @@ def run(
             main()
         except PackNetError as error:
             sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
-            _stop_now(
-                "interrupted; what is finished is kept, the last epoch too. "
-                "Run the same command again to go on.",
-                130,
-            )
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             what = str(error).strip().splitlines() or ["no more to be had"]
             sys.exit(
