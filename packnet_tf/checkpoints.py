@@ -41,10 +41,7 @@ def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
             stays.
     """
     if not folder.parent.is_dir():
-        raise StateError(
-            f"{folder.parent} is gone, which was there when the run began; "
-            "put it back and run again."
-        )
+        raise disk.gone(folder.parent)
     net.equalize_replicas()
     net.verify_digests()
     arrays: dict[str, Any] = {
@@ -145,7 +142,7 @@ def restore(folder: pathlib.Path, net: PackNet) -> dict[str, Any]:
 def remove(folder: pathlib.Path) -> None:
     """Removes the checkpoint, if there is one."""
     for name in (FILE, _DIVERGED):
-        (folder / name).unlink(missing_ok=True)
+        disk.remove_file(folder / name)
 
 
 def _numbered(net):

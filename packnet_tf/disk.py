@@ -44,6 +44,21 @@ def _sync(path: pathlib.Path) -> None:
         os.close(descriptor)
 
 
+def gone(path: pathlib.Path) -> StateError:
+    """Returns the error of a folder that was taken away during a run."""
+    return StateError(
+        f"{path} is gone, which was there when the run began; put it back and "
+        "run again."
+    )
+
+
+def _make_parent(path: pathlib.Path) -> None:
+    # Only where there is none: one that is taken away just now is not to be
+    # made again.
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns all files below a folder, sorted by their path."""
     return sorted(p for p in folder.rglob("*") if p.is_file())
@@ -82,7 +97,7 @@ def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     aside = _aside_of(path)
     with _named(path):
         check_absent(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_parent(path)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         try:
@@ -121,7 +136,7 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     aside = _aside_of(path)
     with _named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_parent(path)
         try:
             yield aside
             _sync(aside)
@@ -146,6 +161,21 @@ def remove_folder(path: pathlib.Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove_file(path: pathlib.Path) -> None:
+    """Removes a file, if it is there.
+
+    Raises:
+        StateError: If it cannot be removed.
+    """
+    with _named(path):
+        path.unlink(missing_ok=True)
+
+
+def is_leftover(path: pathlib.Path) -> bool:
+    """Whether a path has the name of what is being written, or was."""
+    return _ASIDE.fullmatch(path.name) is not None
+
+
 def remove_leftovers(folder: pathlib.Path) -> list[str]:
     """Removes what interrupted writing left in a folder (not below it).
 
@@ -158,7 +188,7 @@ def remove_leftovers(folder: pathlib.Path) -> list[str]:
         return []
     removed = []
     for path in sorted(folder.iterdir()):
-        if _ASIDE.fullmatch(path.name):
+        if is_leftover(path):
             with _named(path):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             removed.append(path.name)

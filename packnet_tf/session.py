@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from packnet_tf import admission, checkpoints, fractions, states
+from packnet_tf import admission, checkpoints, disk, fractions, states
 from packnet_tf.base import BaseRun
 from packnet_tf.data.tasks import TaskData
 from packnet_tf.errors import CapacityError, NetworkError
@@ -178,7 +178,10 @@ class Session:
             self.workdir.create(self._facts)
             for line in self._packing.recover():
                 self._say(f"  {line}")
+            self.workdir.check_there()
             state = self.workdir.newest()
+            if state is None and network is None:
+                raise disk.gone(self.workdir.path)
             if state is None and self.network.pretrained:
                 state = self._make_base(
                     network, base_prepared or prepared, prepared, options

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from packnet_tf import publish, replay, seals
+from packnet_tf import disk, publish, replay, seals
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import PackNetError, StateError
 from packnet_tf.states import load
@@ -78,6 +78,8 @@ def verify(workdir: Workdir) -> Report:
         findings += _still_there(folder, _check_state(workdir, folder))
     if workdir.serving_path.is_dir():
         for folder in sorted(workdir.serving_path.glob("*/*")):
+            if disk.is_leftover(folder):
+                continue  # Nobody reads it; the next writer removes it.
             if seals.is_sealed(folder) or folder.name.isdigit():
                 found = _check_saved_model(workdir, folder)
                 findings += _still_there(folder, found)

@@ -290,7 +290,9 @@ class Workdir:
                 id, or if the workdir cannot be written.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            # One that is taken away just now is not to be made again.
+            if not self.path.is_dir():
+                self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.lock_path, "a+")  # noqa: SIM115
         except OSError as error:
             raise StateError(
@@ -335,10 +337,7 @@ class Workdir:
         except OSError:
             there = False
         if not there:
-            raise StateError(
-                f"{self.path} is gone, which was there when the run began; "
-                "put it back and run again."
-            )
+            raise disk.gone(self.path)
 
 
 def _parse(folder: pathlib.Path) -> tuple[int, str]:

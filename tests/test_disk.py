@@ -79,6 +79,16 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path):
     assert disk.remove_leftovers(tmp_path / "missing") == []
 
 
+def test_a_file_that_cannot_be_removed_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    disk.remove_file(tmp_path / "file")
+    disk.remove_file(tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StateError, match="folder: cannot be written"):
+        disk.remove_file(tmp_path / "folder")
+
+
 def test_remove_folder(tmp_path):
     (tmp_path / "2" / "below").mkdir(parents=True)
     disk.remove_folder(tmp_path / "2")

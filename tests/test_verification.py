@@ -1,4 +1,5 @@
 import os
+import shutil
 import zipfile
 
 import numpy as np
@@ -126,6 +127,15 @@ def test_a_saved_model_of_no_state_is_named(workdir):
     os.rename(workdir.states_path / "002-b", workdir.path / "away")
     (text,) = _failed(workdir)
     assert "net/2 is of no packed state" in text
+
+
+def test_what_was_being_written_is_no_part_of_it(workdir):
+    version = next(workdir.serving_path.glob("*/2"))
+    left = version.with_name(".2.123.aside")
+    shutil.copytree(version, left)
+    next(left.glob("**/*.sha256")).unlink()
+    report = verification.verify(workdir)
+    assert report.ok, str(report)
 
 
 def test_one_bad_state_does_not_hide_the_others(workdir):
