@@ -122,6 +122,40 @@ def check_settings(
                 )
 
 
+def check_pruning(
+    record: dict[str, Any], options: TaskOptions, fraction: float
+) -> None:
+    """Refuses to take a task for pruned that was pruned in another way.
+
+    Args:
+        record: What the workdir's checkpoint says.
+        options: How the task is to be trained, prune among its phases.
+        fraction: The share that it is to give up.
+
+    Raises:
+        PhaseError: Naming the first flag that differs, and its value.
+    """
+    if "prune" not in record["done"] or not record["pruning"]:
+        return
+    before = record["pruning"][-1]
+    now: dict[str, Any] = {
+        "fraction": fraction,
+        "scope": options.scope,
+        "granularity": options.granularity,
+    }
+    if options.gradual_epochs is not None:
+        now["gradual_epochs"] = options.gradual_steps
+    for name, value in now.items():
+        if before[name] != value:
+            flag = "prune_fraction" if name == "fraction" else name
+            raise PhaseError(
+                f"Task {options.task!r} was pruned with "
+                f"--{flag}={before[name]}, not {value}; go on with the same, "
+                "or leave prune out of --phases; apps/prune.py prunes once "
+                "more after the retrain phase."
+            )
+
+
 # What of a task's images all its phases have to share; see `Prepared.facts`.
 _IMAGES = (
     "train",

@@ -77,6 +77,10 @@ class TaskRun:
         if again:
             self.record = admission.begun_again(self.record)
         admission.check_phases(self.options, self.record)
+        if "prune" in self.options.phases:
+            admission.check_pruning(
+                self.record, self.options, self._fraction()
+            )
         for phase in self.options.phases:
             if phase in self.record["done"]:
                 self._say(f"  {phase}: done before")
@@ -170,9 +174,7 @@ class TaskRun:
 
     def _prune(self) -> None:
         net, options = self.net, self.options
-        fraction = fractions.parse_fraction(
-            options.prune_fraction, self._number, options.planned_tasks
-        )
+        fraction = self._fraction()
         start = time.monotonic()
         steps = options.gradual_steps
         # The retrain phase follows what is recorded here, whatever options
@@ -198,6 +200,12 @@ class TaskRun:
         self.record["seconds"]["prune"] = time.monotonic() - start
         self._note("prune_fraction", fraction)
         self._finish("prune")
+
+    def _fraction(self) -> float:
+        options = self.options
+        return fractions.parse_fraction(
+            options.prune_fraction, self._number, options.planned_tasks
+        )
 
     def _retrain(self) -> None:
         self._epochs("retrain", self.options.retrain_epochs)

@@ -471,3 +471,23 @@ def test_a_task_goes_on_with_the_settings_it_was_begun_with(
         run(tmp_path, {**data, "first": plain})
     run(tmp_path, data, phases=("prune", "retrain", "pack"), optimizer="sgd")
     assert [s.name for s in Workdir(tmp_path).states()] == ["first"]
+
+
+@pytest.mark.parametrize(
+    "flag, changed",
+    [
+        ("prune_fraction=0.5, not 0.25", {"prune_fraction": 0.25}),
+        ("scope=layer, not global", {"scope": "global"}),
+        ("granularity=weight, not filter", {"granularity": "filter"}),
+        ("gradual_epochs=2, not 0", {"gradual_epochs": 0}),
+    ],
+)
+def test_a_pruned_task_is_not_taken_for_one_pruned_otherwise(
+    tmp_path, data, flag, changed
+):
+    begun = {"train_epochs": 1, "retrain_epochs": 2}
+    run(tmp_path, data, phases=("train", "prune"), **begun)
+    with pytest.raises(PhaseError, match=f"pruned with --{flag}; go on"):
+        run(tmp_path, data, phases=("prune", "retrain"), **begun, **changed)
+    # Who does not prune has no say.
+    run(tmp_path, data, phases=("retrain",), **begun, **changed)
