@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import pathlib
+import resource
 import runpy
 import signal
 import sys
@@ -90,8 +91,13 @@ def _wait(child, number, seconds):
     return os.waitpid(child, 0)[1]
 
 
-def _run(app, arguments, stdout, stderr, below=None, **faults):
+def _run(
+    app, arguments, stdout, stderr, below=None, largest=None, **faults
+):
     """Becomes the app; never returns."""
+    if largest is not None:
+        # Whoever writes it, native code too.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     for path, descriptor in ((stdout, 1), (stderr, 2)):
         file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(file, descriptor)

@@ -42,7 +42,8 @@ def run_app(tmp_path_factory):
     signals come with `signal_after=[number, seconds]`, and Ctrl-C's with
     `interrupt_at=number`. With
     `full_at=number` the disk is full from that touch on, with `read_only_at`
-    it is read-only, and before `gone_at` the folder is taken away.
+    it is read-only, and before `gone_at` the folder is taken away. No file
+    may be larger than `largest=bytes`.
     """
     folder = tmp_path_factory.mktemp("output")
     outputs = {n: folder / n for n in ("stdout", "stderr")}

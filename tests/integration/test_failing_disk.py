@@ -20,6 +20,7 @@ FAULTS = {
     "read_only_at": "Read-only file system",
     "gone_at": "gone|No such file",
 }
+MESSAGES = {**FAULTS, "largest": "File too large"}
 
 
 def check(commands, whole, workdir, fault, touch):
@@ -30,7 +31,7 @@ def check(commands, whole, workdir, fault, touch):
     lines = [x for x in ended.stderr.splitlines() if x.startswith("error: ")]
     assert len(lines) == 1, (where, ended.stderr)
     assert "Traceback" not in ended.stderr, (where, ended.stderr)
-    assert re.search(FAULTS[fault], lines[0]), (where, lines)
+    assert re.search(MESSAGES[fault], lines[0]), (where, lines)
     if fault == "gone_at":
         # Nobody made another one.
         assert not workdir.exists(), (where, everything(workdir).keys())
@@ -61,4 +62,20 @@ def test_it_fails_at_every_write(commands, whole, tmp_path, fault):
     first = 3 if fault == "gone_at" else 1
     for touch in range(first, whole[0].touches + 1):
         check(commands, whole, tmp_path / "w", fault, touch)
+        shutil.rmtree(tmp_path / "w")
+
+
+@pytest.mark.slow
+def test_a_file_too_large_whoever_writes_it(commands, whole, tmp_path):
+    assert commands(tmp_path / "new").code == 0
+    sizes = {
+        path: path.stat().st_size
+        for path in (tmp_path / "new").rglob("*")
+        if path.is_file()
+    }
+    # TensorFlow writes this one.
+    by_tensorflow = tmp_path / "new/serving/packnet/2/saved_model.pb"
+    assert sizes[by_tensorflow] in sorted(sizes.values())[-4:]
+    for size in sorted(set(sizes.values()))[-4:]:
+        check(commands, whole, tmp_path / "w", "largest", size - 1)
         shutil.rmtree(tmp_path / "w")
