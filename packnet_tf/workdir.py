@@ -265,6 +265,7 @@ class Workdir:
         for state in reversed(states):
             if which is None or which in (state.number, state.name):
                 return state
+        self.check_there()
         if which is None:
             raise StateError(
                 f"{self.path} holds no packed state; add a task first."
