@@ -51,7 +51,8 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
     SavedModel's programs several times as large.
 
     There is no `_destroy_resource` on purpose: a signature may outlive the
-    object it was loaded with. A session frees its lists when it is closed.
+    object it was loaded with. A session frees its lists when it is closed; a
+    process that loads eagerly keeps them.
 
     Args:
         assets: The files, by what is in them.
