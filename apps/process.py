@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -86,6 +87,8 @@ def run(
     # Names of files and classes need not be text that a terminal can show.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    # Pillow's remarks on damaged files name none; what is bad is named later.
+    warnings.filterwarnings("ignore", module="PIL")
     _stop_at_signals()
     for name in required:
         flags.register_multi_flags_validator(

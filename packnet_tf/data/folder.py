@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from packnet_tf.data import images, remembered
+from packnet_tf.data import images, readable, remembered
 from packnet_tf.data.sources import EncodedSource
 from packnet_tf.errors import DataError
 
@@ -137,12 +137,12 @@ def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     if len(empty) == len(names):
         raise DataError(
             f"The data folder {folder} holds no images; expected files "
-            f"ending in {', '.join(images.EXTENSIONS)} in its class folders."
+            f"ending in {', '.join(readable.EXTENSIONS)} in its class folders."
         )
     if empty:
         raise DataError(
             f"The class folder(s) {_named(empty)} of {folder} hold no images "
-            f"({', '.join(images.EXTENSIONS)}); fill or remove them."
+            f"({', '.join(readable.EXTENSIONS)}); fill or remove them."
         )
     return found
 
@@ -172,7 +172,7 @@ def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(
         entry
         for entry in folder.iterdir()
-        if entry.suffix[1:].lower() in images.EXTENSIONS
+        if entry.suffix[1:].lower() in readable.EXTENSIONS
         and not entry.name.startswith(".")
         and entry.is_file()
     )

@@ -8,13 +8,12 @@ here, made of TensorFlow ops so that it can become part of a SavedModel.
 """
 
 import dataclasses
-import io
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
+from packnet_tf.data.readable import as_readable
 from packnet_tf.errors import DataError
 
 # Goes into manifests: what another program needs to get the same pixels.
@@ -25,22 +24,11 @@ PIXEL_FACTS = {
     "rounded_to": "uint8",
 }
 
-# File name extensions of an image folder, in any case.
-EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "gif", "webp")
-
 _RESIZES = ("short_side", "squash")
 _CROPS = ("random", "resized", "none")
 
 # Pixels of the images that can be permuted: MNIST's 28 x 28.
 PERMUTED_SIDE = 28
-_EXIF_ORIENTATION = 0x0112
-
-# JPEG markers: baseline and progressive frames, EXIF's segment, the pixels,
-# and all those that have a length.
-_FRAMES = (0xC0, 0xC1, 0xC2)
-_APP1 = 0xE1
-_SCAN = 0xDA
-_FIRST, _LAST = 0xC4, 0xFE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +246,7 @@ def read_for_evaluation(
     """Makes a network's input of the bytes of an image file of any kind.
 
     Args:
-        encoded: The bytes of a file with one of `EXTENSIONS`.
+        encoded: The bytes of a file of a kind that `readable` knows.
         image_size: Height and width of the network's images, in pixels.
         preprocessing: The task's choices.
 
@@ -273,97 +261,3 @@ def read_for_evaluation(
     except tf.errors.OpError as error:
         raise DataError("The image is corrupt or truncated.") from error
     return evaluation_resize(image, image_size, preprocessing)
-
-
-def needs_conversion(encoded: bytes) -> bool:
-    """Returns whether TensorFlow would not read an image faithfully.
-
-    True for all but plain JPEG and PNG: an EXIF rotation or mirroring, CMYK,
-    a palette, 16 bits a channel, and every other format.
-
-    Args:
-        encoded: The bytes of an image file.
-
-    Raises:
-        DataError: If the bytes do not begin like an image.
-    """
-    if _is_plain_jpeg(encoded):
-        return False
-    with _open(encoded) as image:
-        if image.format not in ("JPEG", "PNG", "MPO"):
-            return True
-        if image.mode not in ("RGB", "L", "RGBA", "LA"):
-            return True
-        if image.format == "PNG" and encoded[24] == 16:  # IHDR's bit depth
-            return True
-        # Reading the whole of EXIF costs more than all the rest.
-        return (
-            "exif" in image.info
-            and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
-        )
-
-
-def _is_plain_jpeg(encoded: bytes) -> bool:
-    """Returns whether a look at the markers shows a JPEG file without quirks.
-
-    Nearly all files are such, and Pillow takes several times as long.
-    """
-    if encoded[:2] != b"\xff\xd8":
-        return False
-    plain = False
-    place, end = 2, len(encoded) - 9
-    while place < end and encoded[place] == 0xFF:
-        marker = encoded[place + 1]
-        if marker == _SCAN:
-            return plain
-        if marker in _FRAMES:
-            # Precision in bits, height and width, number of channels.
-            plain = encoded[place + 4] == 8 and encoded[place + 9] in (1, 3)
-        elif marker == _APP1 or not _FIRST <= marker <= _LAST:
-            # Pillow knows how to read EXIF, and what else there may be.
-            return False
-        length = int.from_bytes(encoded[place + 2 : place + 4], "big")
-        place += 2 + length
-    return False
-
-
-def as_readable(encoded: bytes) -> bytes:
-    """Returns an image that `decode` reads faithfully: itself, or as PNG.
-
-    Args:
-        encoded: The bytes of an image file.
-
-    Returns:
-        The same bytes, or those of a lossless PNG: EXIF orientation applied,
-        CMYK and palette as RGB, 16 bits as their upper 8, the first frame.
-
-    Raises:
-        DataError: If the bytes are no image, or a damaged one.
-    """
-    if not needs_conversion(encoded):
-        return encoded
-    from PIL import ImageOps
-
-    with _open(encoded) as image:
-        try:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):
-                levels = np.asarray(image).astype(np.int64) >> 8
-                image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-            image = image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError("The image is corrupt or truncated.") from error
-        stream = io.BytesIO()
-        image.save(stream, "PNG", compress_level=1)
-        return stream.getvalue()
-
-
-def _open(encoded: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(encoded))
-    except (OSError, SyntaxError, ValueError) as error:
-        kinds = ", ".join(EXTENSIONS)
-        raise DataError(
-            f"The file is not an image of a known kind ({kinds}), or is "
-            "corrupt."
-        ) from error

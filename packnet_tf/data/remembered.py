@@ -17,7 +17,7 @@ from packnet_tf import disk
 from packnet_tf.errors import StateError
 
 # Changes when what is remembered changes its meaning.
-_VERSION = "1"
+_VERSION = "2"
 
 
 def fingerprint(paths: Iterable[str | pathlib.Path], *more: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.data import images
+from packnet_tf.data import images, readable
 from packnet_tf.errors import DataError
 
 # Called with the number of examples done and the number of all.
@@ -237,7 +237,7 @@ class EncodedSource(Source):
     def _scan_one(self, index: int) -> tuple[int, bool] | str:
         try:
             content = self.encoded(index)
-            return digest(content), images.needs_conversion(content)
+            return digest(content), readable.needs_conversion(content)
         except OSError as error:
             return f"{error.strerror}."
         except DataError as error:
@@ -301,7 +301,7 @@ class EncodedSource(Source):
         """
 
         def convert(index):
-            return images.as_readable(self.encoded(int(index)))
+            return readable.as_readable(self.encoded(int(index)))
 
         def read_converted(index):
             content = tf.cond(
