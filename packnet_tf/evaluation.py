@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf import data, states
-from packnet_tf.data.checks import check_source
+from packnet_tf.data.checks import check_source, without_bad
 from packnet_tf.data.folder import image_files
 from packnet_tf.data.images import Preprocessing, read_for_evaluation
 from packnet_tf.errors import DataError, PackNetError, StateError, TaskError
@@ -158,7 +158,7 @@ def predict_files(
     for file in files:
         try:
             pixels = read_for_evaluation(
-                file.read_bytes(), _image_size(workdir), preprocessing
+                _content(file), _image_size(workdir), preprocessing
             )
         except DataError as error:
             raise DataError(f"{file}: {error}") from error
@@ -168,6 +168,13 @@ def predict_files(
             Answer(str(file), tuple((names[i], float(scores[i])) for i in best))
         )
     return answers
+
+
+def _content(file: pathlib.Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{error.strerror}.") from error
 
 
 def _accuracy(net, images, test) -> float:
@@ -226,6 +233,9 @@ def _test_of(record, place, data_dir):
             "not at that place; give the data of the same classes with "
             f"--data={record['name']}=PATH."
         )
+    if facts.get("skipped"):
+        # As then: what cannot be read is left out.
+        return without_bad(opened.test), ""
     return opened.test, ""
 
 

@@ -45,7 +45,7 @@ def prepare(
         options: Batch size, validation share, augmentation and seed.
 
     Raises:
-        DataError: If there are no training images.
+        DataError: If there are no training images, or fewer than a batch.
     """
     if data.train is None:
         raise DataError(
@@ -54,6 +54,13 @@ def prepare(
     train, validation = splits.split(
         data.train, options.validation_share, options.seed
     )
+    if len(train) < options.batch_size <= len(data.train):
+        raise DataError(
+            f"Of {len(data.train)} training images {len(validation)} are kept "
+            f"for validation, which leaves {len(train)}, fewer than a batch "
+            f"of {options.batch_size}; lower --batch_size or "
+            "--validation_share."
+        )
     augmentation = Augmentation.parse(options.augment)
     training = pipeline.training(
         train,

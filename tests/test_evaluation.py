@@ -39,6 +39,23 @@ def test_every_task_has_a_line(workdir, image_folder):
     assert rows[2].free_after == pytest.approx(1 - sum(owned))
 
 
+@pytest.mark.parametrize("facts", [{}, {"skipped": ["x.jpg"]}])
+def test_what_was_left_out_is_left_out_again(tmp_path, image_folder, facts):
+    images = image_folder(NAMES, count=3)
+    (images / "test" / "bee" / "001.jpg").write_bytes(b"")
+    workdir = Workdir(tmp_path / "w")
+    workdir.create({"image_size": tiny_nets.SIZE})
+    net = tiny_nets.packed_net(())
+    tiny_nets.add_packed(net, "one", 3, class_names=NAMES)
+    facts = {"data": {"data": str(images), **facts}}
+    states.commit(workdir, net, facts=facts)
+    if facts["data"].get("skipped"):
+        assert evaluate_tasks(workdir)[0].images == 8
+    else:
+        with pytest.raises(DataError, match="bee/001.jpg: The file is not"):
+            evaluate_tasks(workdir)
+
+
 def test_an_older_state_has_fewer_lines(workdir):
     for which in (2, "2", "one"):
         rows = evaluate_tasks(workdir, which=which)
@@ -105,3 +122,10 @@ def test_a_workdir_without_its_facts_is_refused(workdir, image_folder):
     image = str(image_folder() / "test" / "bee" / "000.jpg")
     with pytest.raises(StateError, match="run.json is missing"):
         predict_files(workdir, "one", image)
+
+
+def test_a_file_that_cannot_be_read_is_named(workdir, tmp_path):
+    gone = tmp_path / "gone.jpg"
+    gone.symlink_to("/no/such/disk/gone.jpg")
+    with pytest.raises(DataError, match="gone.jpg: No such file"):
+        predict_files(workdir, "one", str(tmp_path))

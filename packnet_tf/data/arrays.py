@@ -100,20 +100,24 @@ def read_npz(
     Raises:
         DataError: If the file is missing, damaged, or not of this layout.
     """
-    path = pathlib.Path(path).expanduser()
-    if not path.is_file():
-        raise DataError(f"The data file {path} does not exist.")
+    path = pathlib.Path(path)
     try:
+        if not path.expanduser().is_file():
+            raise DataError(f"The data file {path} does not exist.")
+        path = path.expanduser()
         stored = np.load(path, allow_pickle=False)
         if isinstance(stored, np.ndarray):
             raise ValueError("it is one array alone, as of np.save")
         with stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            members = {name: stored[name] for name in stored.files}
+    except (
+        OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile
+    ) as error:
         raise DataError(
             f"The data file {path} cannot be read as .npz without pickled "
             f"objects ({error}); write it with np.savez_compressed."
         ) from error
+    arrays = {k: v for k, v in members.items() if isinstance(v, np.ndarray)}
     return from_arrays(arrays, str(path), preprocessing)
 
 
@@ -136,9 +140,12 @@ def from_arrays(
     Raises:
         DataError: If shapes, types, ranges or classes are not usable.
     """
-    parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
-    lacking = [f"y_{part}" for part in parts if f"y_{part}" not in arrays]
-    if not parts or lacking:
+    halves = {
+        part: [f"{half}_{part}" in arrays for half in "xy"]
+        for part in ("train", "test")
+    }
+    parts = [part for part, have in halves.items() if all(have)]
+    if not parts or any(sum(have) == 1 for have in halves.values()):
         have = ", ".join(sorted(arrays)) or "nothing"
         raise DataError(
             f"The data {name} holds {have}; expected arrays named {_LAYOUT}."
@@ -178,9 +185,12 @@ def _pixels(x: np.ndarray, part: str, name: str) -> np.ndarray:
             return x.astype(np.uint8)
         if x.max() > 1:
             return np.rint(x).astype(np.uint8)
+    extent = ""
+    if x.dtype.kind in "iuf":
+        extent = f" from {x.min():g} to {x.max():g}"
     raise DataError(
-        f"x_{part} of the data {name} is {x.dtype} from {x.min():g} to "
-        f"{x.max():g}; expected pixels from 0 to 255, as uint8 or not scaled."
+        f"x_{part} of the data {name} is {x.dtype}{extent}; expected pixels "
+        "from 0 to 255, as uint8 or not scaled."
     )
 
 
@@ -221,7 +231,7 @@ def class_names_of(
             class without images.
     """
     first = next(iter(labels))
-    names = [str(n) for n in given]
+    names = _as_text(given, name)
     if "" in names or len(set(names)) < len(names):
         raise DataError(
             f"The class names of the data {name} are {_shown(names)}; expected "
@@ -249,6 +259,23 @@ def class_names_of(
                 "0 on without gaps."
             )
     return names or [str(i) for i in range(classes)]
+
+
+def _as_text(given: Iterable[str], name: str) -> list[str]:
+    listed = np.asarray(given).tolist()
+    try:
+        if not isinstance(listed, list) or any(
+            isinstance(n, list) for n in listed
+        ):
+            raise TypeError
+        return [
+            n.decode() if isinstance(n, bytes) else str(n) for n in listed
+        ]
+    except (TypeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The class names of the data {name} are {_shown([str(given)])}; "
+            "expected a list of texts, one for each class."
+        ) from error
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -91,6 +91,7 @@ def check(
         if bad:
             skipped += [part.describe(i) for i in bad]
             parts[name] = _without(part, bad)
+            _check_left(part, parts[name])
     checked = dataclasses.replace(
         data, train=parts["train"], test=parts["test"]
     )
@@ -99,7 +100,8 @@ def check(
         checked = dataclasses.replace(
             checked, facts={**data.facts, "skipped": skipped}
         )
-        _check_left(checked, batch_size)
+        if batch_size is not None and checked.train is not None:
+            pipeline.check_batch(len(checked.train), batch_size)
     _say_duplicates(checked, say)
     return checked
 
@@ -164,6 +166,23 @@ def find_bad(
         for at, i in enumerate(places)
         if int(i) in bad
     }
+
+
+def without_bad(source: Source) -> Source:
+    """Returns the images of a source that can be used.
+
+    Args:
+        source: Images, some of which may be corrupt.
+
+    Raises:
+        DataError: If none is left of a class.
+    """
+    bad = find_bad(source)
+    if not bad:
+        return source
+    left = _without(source, bad)
+    _check_left(source, left)
+    return left
 
 
 def _decode(
@@ -241,16 +260,11 @@ def _check_permuted(source: Source, sides: np.ndarray) -> None:
             )
 
 
-def _check_left(data: TaskData, batch_size: int | None) -> None:
-    """Refuses data that is too little after images were left out."""
-    if data.train is None:
-        return
-    if batch_size is not None:
-        pipeline.check_batch(len(data.train), batch_size)
-    left = np.bincount(data.train.labels, minlength=data.classes)
-    for label in np.flatnonzero(left == 0):
+def _check_left(whole: Source, left: Source) -> None:
+    """Refuses to lose a class together with its images."""
+    for label in np.setdiff1d(whole.labels, left.labels):
         raise DataError(
-            f"Class {data.class_names[label]!r} of {data.train.origin} has no "
+            f"Class {whole.class_names[label]!r} of {whole.origin} has no "
             "image that can be read; fill or remove it."
         )
 

@@ -20,7 +20,7 @@ class TaskEntry:
         data: Where its data is, in the words of `open_task`; empty if it has
             to be given as an image folder.
         train: TFDS split to train on, e.g. `"train+validation"`.
-        test: TFDS split to evaluate on.
+        test: TFDS split to evaluate on; empty if there is none.
         preprocessing: How its images become the network's.
         image_key: TFDS feature of the image, where it is not `"image"`.
         label_key: TFDS feature of the label, where it is not `"label"`.

@@ -13,6 +13,7 @@ from packnet_tf.errors import DataError
 PARTS = ("train", "test")
 _LAYOUT = "PATH/{train,test}/CLASS/*.jpg"
 _SHOWN = 5
+_LONGEST = 300
 
 
 class FolderSource(EncodedSource):
@@ -75,10 +76,25 @@ def read_folder(
         The sources by part, `"train"` and `"test"`, as far as they exist.
 
     Raises:
-        DataError: If the folder or its images are missing, a class is empty
-            or the only one, or the parts have different classes.
+        DataError: If the folder or its images are missing or cannot be read,
+            a class is empty or the only one, the parts have different
+            classes, or a link leads nowhere or round in a circle.
     """
-    root = pathlib.Path(path).expanduser()
+    try:
+        return _read(pathlib.Path(path).expanduser(), preprocessing)
+    except (OSError, RuntimeError) as error:
+        # No home of such a user; a name too long; no right to look inside.
+        reason = getattr(error, "strerror", None) or error
+        where = getattr(error, "filename", None) or path
+        raise DataError(
+            f"The data folder {_shown(str(where))[:_LONGEST]} cannot be read: "
+            f"{str(reason).rstrip('.')}; expected {_LAYOUT}."
+        ) from error
+
+
+def _read(
+    root: pathlib.Path, preprocessing: images.Preprocessing | None
+) -> dict[str, FolderSource]:
     if not root.exists():
         raise DataError(
             f"The data folder {root} does not exist; expected {_LAYOUT}."
@@ -153,7 +169,11 @@ def _folders_below(
     """Returns the image files of all folders that can be classes, by name."""
     found: dict[str, list[pathlib.Path]] = {}
     for entry in folder.iterdir():
-        if not entry.is_dir() or entry.name.startswith("."):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_symlink():
+            _check_link(entry)
+        if not entry.is_dir():
             continue
         name = above + entry.name
         files, inner = image_files(entry), _folders_below(entry, f"{name}/")
@@ -167,14 +187,36 @@ def _folders_below(
     return found
 
 
+def _check_link(link: pathlib.Path) -> None:
+    """Refuses a link of which it cannot be known what is meant."""
+    if not link.exists():
+        # That of an image is a bad file as others are.
+        if not _is_image_name(link):
+            raise DataError(
+                f"The link {_shown(str(link))} leads nowhere; mend or remove "
+                "it."
+            )
+    elif link.is_dir() and any(link.samefile(p) for p in link.parents):
+        raise DataError(
+            f"The link {_shown(str(link))} leads back to a folder that it "
+            "lies in; remove it."
+        )
+
+
 def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns a folder's image files, by extension in any case, sorted."""
     return sorted(
         entry
         for entry in folder.iterdir()
-        if entry.suffix[1:].lower() in readable.EXTENSIONS
-        and not entry.name.startswith(".")
-        and entry.is_file()
+        if _is_image_name(entry)
+        # A link that leads nowhere is an image that is missing.
+        and (entry.is_file() or (entry.is_symlink() and not entry.exists()))
+    )
+
+
+def _is_image_name(path: pathlib.Path) -> bool:
+    return not path.name.startswith(".") and (
+        path.suffix[1:].lower() in readable.EXTENSIONS
     )
 
 

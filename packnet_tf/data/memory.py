@@ -100,7 +100,8 @@ def read_python(
             are integers from 0 on.
         name: What messages call the data.
         preprocessing: How the images become the network's.
-        class_names: Names in the order of the labels; numbers by default.
+        class_names: Names in the order of the labels; by default those that
+            Keras gives a data set of an image folder, or numbers.
 
     Returns:
         The sources by part, `"train"` and `"test"`, as far as they exist.
@@ -133,6 +134,8 @@ def read_python(
     for source in sources.values():
         if not len(source):
             raise DataError(f"The data {source.origin} has no images.")
+    if class_names is None:
+        class_names = _own_names(parts, name)
     names = arrays.class_names_of(
         class_names or (), {p: s.labels for p, s in sources.items()}, name
     )
@@ -141,12 +144,36 @@ def read_python(
     return dict(sources)
 
 
+def _own_names(
+    parts: Mapping[str, Any], name: str
+) -> Sequence[str] | None:
+    """Returns the class names that Keras gives its data sets of folders."""
+    found = {
+        part: list(value.class_names)
+        for part, value in parts.items()
+        if hasattr(value, "class_names")
+    }
+    known = list(found.values())
+    if known and any(names != known[0] for names in known):
+        raise DataError(
+            f"The parts of the data {name!r} have different class names: "
+            f"{'; '.join(f'{p} {names[:3]}' for p, names in found.items())}."
+        )
+    return known[0] if known else None
+
+
 def _from_pairs(parts, name, preprocessing, class_names):
     found: dict[str, Any] = {}
     for part, pair in parts.items():
         if len(pair) != 2:
             raise _wrong(name, pair)
-        found[f"x_{part}"], found[f"y_{part}"] = map(np.asarray, pair)
+        try:
+            found[f"x_{part}"], found[f"y_{part}"] = map(np.asarray, pair)
+        except ValueError as error:
+            raise DataError(
+                f"The images or labels of {name!r} differ in shape; expected "
+                f"{_KINDS}."
+            ) from error
     if class_names is not None:
         found["class_names"] = class_names
     return arrays.from_arrays(found, name, preprocessing)
@@ -213,7 +240,12 @@ def _elements(data: Any, name: str) -> Iterator[Any]:
             )
         return iter(data.as_numpy_iterator())
     if isinstance(data, keras.utils.PyDataset):
-        return (data[i] for i in range(len(data)))
+        batches = data.num_batches
+        if batches is None:
+            raise DataError(
+                f"The data {name} never ends; give its PyDataset a length."
+            )
+        return (data[i] for i in range(batches))
     if isinstance(data, tuple | list):
         return iter([data])
     raise _wrong(name, data)

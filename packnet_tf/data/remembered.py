@@ -31,10 +31,17 @@ def fingerprint(paths: Iterable[str | pathlib.Path], *more: str) -> str:
     for text in more:
         found.update(text.encode() + b"\0")
     for path in paths:
-        status = os.stat(path)
-        line = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
+        line = f"{path}\0{_size_and_time(path)}\0"
         found.update(line.encode("utf-8", "surrogateescape"))
     return found.hexdigest()
+
+
+def _size_and_time(path: str | pathlib.Path) -> str:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return str(error.errno)  # As bad a file as any that is read in vain.
+    return f"{status.st_size}\0{status.st_mtime_ns}"
 
 
 def recall(key: str) -> dict[str, np.ndarray] | None:

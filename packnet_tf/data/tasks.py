@@ -1,6 +1,8 @@
 """The way from a task's name to its data."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -124,7 +126,7 @@ def open_task(
             f"--{key}={value}: only data of TFDS has features to choose from; "
             "leave the flag out."
         )
-    given = entry if entry is not None and data == entry.data else None
+    given = entry if _is_own(data, entry) else None
     if preprocessing is None:
         wanted = entry.preprocessing if entry is not None else None
         preprocessing = _cropped(wanted, crop)
@@ -198,6 +200,19 @@ def reopen(
     )
 
 
+def _is_own(data: Any, entry: TaskEntry | None) -> bool:
+    """Returns whether data is an entry's own, of whatever version."""
+    if entry is None or not isinstance(data, str):
+        return False
+    if not data.startswith(TFDS):
+        return data == entry.data
+    name, own = (
+        text.removeprefix(TFDS).partition(":")[0]
+        for text in (data, entry.data)
+    )
+    return name == own and entry.data.startswith(TFDS)
+
+
 def _cropped(
     chosen: images.Preprocessing | None, crop: str | None
 ) -> images.Preprocessing | None:
@@ -246,7 +261,9 @@ def _parts(
                 rest, splits=splits, preprocessing=preprocessing, **options
             ),
         )
-    where = str(pathlib.Path(where).expanduser().resolve())
-    if where.lower().endswith(".npz") and not pathlib.Path(where).is_dir():
+    with contextlib.suppress(OSError, RuntimeError):
+        # What is not to be resolved cannot be read either, and is named then.
+        where = str(pathlib.Path(where).expanduser().resolve())
+    if where.lower().endswith(".npz") and not os.path.isdir(where):
         return where, "npz", read_npz(where, preprocessing)
     return where, "folder", read_folder(where, preprocessing)

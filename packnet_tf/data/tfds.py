@@ -54,8 +54,8 @@ class TfdsSource(EncodedSource):
         names = features[keys["label"]].names
         if labels.min() < 0:
             raise DataError(
-                f"The data set {self.origin} has no labels; name a split "
-                "that has."
+                f"The data set {self.origin} has no labels; register a "
+                "TaskEntry with splits that have."
             )
         if labels.max() >= len(names):
             raise DataError(
@@ -72,7 +72,10 @@ class TfdsSource(EncodedSource):
         return self._example(index)[self._image_key]
 
     def fingerprint(self):
-        return remembered.fingerprint(self._files, self.origin)
+        # An example may have several images.
+        return remembered.fingerprint(
+            self._files, self.origin, f"image={self._image_key}"
+        )
 
     def _annotations(
         self, keys: Mapping[str, str], progress: Progress | None
@@ -126,8 +129,8 @@ def read_tfds(
         name: `NAME[/CONFIG][:VERSION]`.
         data_dir: Folder of prepared data sets; by default the environment
             variable `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
-        splits: What to train on and to evaluate on. By default `train`, and
-            `test` or, where there is none, `validation`.
+        splits: What to train on and to evaluate on; empty for none. By
+            default `train`, and `test` or, where there is none, `validation`.
         preprocessing: How the images become the network's.
         image_key: Name of the image's feature; `image`, or the only one of
             its kind, by default.
@@ -149,10 +152,12 @@ def read_tfds(
         wanted = {part: s for part, s in wanted.items() if s in have}
     else:
         wanted = dict(zip(("train", "test"), splits, strict=True))
+        wanted = {part: s for part, s in wanted.items() if s}
     if not wanted:
         raise DataError(
             f"The data set tfds:{name} has the splits {', '.join(have)}; "
-            "expected train, test or validation."
+            "expected train, test or validation: register a TaskEntry that "
+            "names others."
         )
     keys = _keys(builder, {"image": image_key, "label": label_key})
     parts = {
@@ -207,6 +212,14 @@ def _keys(builder: Any, given: Mapping[str, str | None]) -> dict[str, str]:
                 f"{kind.__name__}, or one named {usual!r}; name it with "
                 f"--{role}_key."
             )
+    pixels = features[found["image"]].np_dtype
+    if pixels not in (np.uint8, np.uint16):
+        raise DataError(
+            f"The feature {found['image']!r} of the data set "
+            f"tfds:{builder.info.full_name} holds {np.dtype(pixels).name} "
+            "numbers; expected images of uint8 or uint16: name another with "
+            "--image_key."
+        )
     return found
 
 

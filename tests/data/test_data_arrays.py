@@ -1,5 +1,7 @@
 """Tests of packnet_tf/data/arrays.py."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,20 @@ def test_labels_in_a_column_and_class_names():
     train = from_arrays(given)["train"]
     assert train.class_names == ("x", "y", "z")
     assert train.labels.shape == (12,)
+
+
+def test_class_names_may_be_bytes():
+    names = np.array(["é".encode(), b"y", b"z"])
+    train = from_arrays({**arrays(), "class_names": names})["train"]
+    assert train.class_names == ("é", "y", "z")
+
+
+def test_members_that_are_no_arrays_are_passed_over(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        for name in ("x_train.npy", "y_train.npy", "notes.txt"):
+            file.writestr(name, "no array")
+    with pytest.raises(DataError, match="holds nothing; expected arrays"):
+        read_npz(tmp_path / "a.npz")
 
 
 def test_either_part_alone():
@@ -103,6 +119,15 @@ def with_(name, value):
             "class names .* are 'a', 'b', 'a'; expected a different",
         ),
         (lambda g: {**g, "class_names": ["a", "", "b"]}, "'a', '', 'b'"),
+        (lambda g: {**g, "class_names": np.array("abc")}, "a list of texts"),
+        (lambda g: {**g, "class_names": [["a"], ["b"]]}, "a list of texts"),
+        (lambda g: {**g, "class_names": [b"a", b"\xff"]}, "a list of texts"),
+        (with_("x_train", lambda x: x.astype(str)), "x_train .* is <U"),
+        (with_("x_test", lambda x: x.astype("datetime64[s]")), "is datetime"),
+        (
+            lambda g: {k: v for k, v in g.items() if k != "x_test"},
+            "holds x_train, y_test, y_train; expected",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said(change, message):

@@ -109,11 +109,12 @@ def test_bad_files_are_left_out_and_listed(image_folder):
         checks.check(open_task("own", str(root)), 8)
 
 
-def test_a_class_without_good_images_is_named(image_folder):
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_class_without_good_images_is_named(image_folder, part):
     root = image_folder(count=2, size=(60, 80))
-    for path in (root / "train" / "bee").iterdir():
+    for path in (root / part / "bee").iterdir():
         cut(path)
-    with pytest.raises(DataError, match="Class 'bee' of .*train has no"):
+    with pytest.raises(DataError, match=f"Class 'bee' of .*{part} has no"):
         checks.check(open_task("own", str(root)), 2, skip_corrupt=True)
 
 

@@ -1,12 +1,14 @@
 """Tests of packnet_tf/data/folder.py."""
 
 import os
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from packnet_tf.data import checks, tasks
 from packnet_tf.data.folder import read_folder
 from packnet_tf.errors import DataError
 
@@ -172,3 +174,54 @@ def test_real_images(shared):
     parts = read_folder(shared / "data" / "birds")
     assert len(parts["train"]) == 1078 and len(parts["test"]) == 1080
     assert len(parts["train"].class_names) == 36
+
+
+def test_links_are_followed_but_not_in_circles(image_folder, tmp_path):
+    root = image_folder()
+    (root / "train" / "bee").rename(tmp_path / "elsewhere")
+    (root / "train" / "bee").symlink_to(tmp_path / "elsewhere")
+    assert len(read_folder(root)["train"]) == 12
+    for part in ("train", "test"):
+        (root / part / "ant" / "up").symlink_to(root / part)
+    with pytest.raises(DataError, match="ant/up leads back to a folder"):
+        read_folder(root)
+
+
+def test_links_that_lead_nowhere_are_named(image_folder):
+    root = image_folder()
+    missing = root / "train" / "ant" / "009.jpg"
+    missing.symlink_to("/no/such/disk/009.jpg")
+    data = tasks.open_task("own", str(root))
+    with pytest.raises(DataError, match="ant/009.jpg: No such file"):
+        checks.check(data)
+    left = checks.check(data, skip_corrupt=True)
+    assert left.facts["skipped"] == [str(missing)] and len(left.train) == 12
+    (root / "train" / "dog").symlink_to("/no/such/disk/dog")
+    with pytest.raises(DataError, match="link .*train/dog leads nowhere"):
+        read_folder(root)
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [("/" + "x" * 400, "File name too long"), ("~nobody_at_all/x", "home")],
+)
+def test_paths_that_cannot_be_looked_at(path, message):
+    for end in ("", ".npz"):
+        with pytest.raises(DataError, match=message) as caught:
+            tasks.open_task("own", path + end)
+        assert "\n" not in str(caught.value)
+
+
+def test_folders_that_may_not_be_read(image_folder, monkeypatch):
+    root = image_folder()
+    secret = root / "test" / "bee"
+    listed = pathlib.Path.iterdir
+
+    def iterdir(path):
+        if path == secret:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", iterdir)
+    with pytest.raises(DataError, match="test/bee cannot be read: Permission"):
+        read_folder(root)

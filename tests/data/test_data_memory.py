@@ -1,5 +1,7 @@
 """Tests of packnet_tf/data/memory.py."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -86,6 +88,30 @@ def test_images_of_many_sizes():
     assert shapes == [(h, w, 3) for h, w, _ in sizes]
 
 
+class Endless(keras.utils.PyDataset):
+    num_batches = None
+
+    def __getitem__(self, index):
+        return X, Y
+
+
+def test_keras_data_sets_of_folders_bring_their_class_names(image_folder):
+    folder = image_folder()
+    read = functools.partial(
+        keras.utils.image_dataset_from_directory,
+        image_size=(20, 30),
+        verbose=False,
+    )
+    parts = {part: read(folder / part) for part in ("train", "test")}
+    assert open_task("own", parts).class_names == ("ant", "bee", "cat")
+    own = open_task("own", parts, class_names=list("xyz"))
+    assert own.class_names == ("x", "y", "z")
+    other = image_folder(classes=("ant", "bee", "dog"), name="other")
+    parts["test"] = read(other / "test")
+    with pytest.raises(DataError, match="different class names.*'dog'"):
+        open_task("own", parts)
+
+
 def slices(x, y):
     return tf.data.Dataset.from_tensor_slices((x, y))
 
@@ -107,6 +133,8 @@ def slices(x, y):
         (lambda: {"train": slices(X, Y), "val": 1}, "keys train, val"),
         (lambda: 5, "of type int; expected a pair"),
         (lambda: (X, Y, Y), "of type tuple; expected a pair"),
+        (lambda: ([[1, 2], [3]], [0, 1]), "differ in shape; expected a pair"),
+        (lambda: Endless(), "own: train never ends"),
     ],
 )
 def test_unusable_data_is_named(data, message):

@@ -62,6 +62,7 @@ def prepare(
                 "label": path.parent.name,
                 "kind": path.parent.name,
                 "bbox": tfds.features.BBox(*BOX),
+                "mirrored": np.asarray(Image.open(path))[:, ::-1],
             }
             yield str(path), {k: known.get(k, str(path)) for k in described}
 
@@ -235,6 +236,73 @@ def test_keys_choose_among_features(image_folder, data_dir):
         tasks.open_task(
             "own", "tfds:double", data_dir=data_dir, label_key="breed"
         )
+
+
+def test_what_is_remembered_is_of_one_feature(image_folder, data_dir):
+    mirrored = tfds.features.Image()
+    prepare("Twice", image_folder(), data_dir, mirrored=mirrored)
+    found = []
+    for key in ("image", "mirrored", "image"):
+        data = tasks.open_task(
+            "own", "tfds:twice", data_dir=data_dir, image_key=key
+        )
+        found.append(set(checks.check(data).train.ids.tolist()))
+    assert found[0] == found[2] and found[0].isdisjoint(found[1])
+
+
+def test_images_of_real_numbers_are_refused(image_folder, data_dir):
+    with tfds.core.registered.skip_registration():
+
+        class Depths(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self):
+                features = {
+                    "image": tfds.features.Image(
+                        shape=(8, 8, 1), dtype=np.float32
+                    ),
+                    "label": tfds.features.ClassLabel(num_classes=2),
+                }
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict(features)
+                )
+
+            def _split_generators(self, dl_manager):
+                return {"train": self._generate_examples()}
+
+            def _generate_examples(self):
+                for i in range(4):
+                    depths = np.full((8, 8, 1), i / 7, np.float32)
+                    yield i, {"image": depths, "label": i % 2}
+
+    Depths(data_dir=str(data_dir)).download_and_prepare()
+    with pytest.raises(DataError, match="'image' .* holds float32 numbers"):
+        tasks.open_task("own", "tfds:depths", data_dir=data_dir)
+
+
+def test_a_version_of_a_registered_set_keeps_its_splits(
+    image_folder, data_dir, monkeypatch
+):
+    folder, splits = image_folder(), ("train", "validation", "test")
+    prepare("Sprouts", folder, data_dir, splits=splits)
+    entry = registry.TaskEntry("own", "tfds:sprouts", "train+validation")
+    monkeypatch.setitem(registry._REGISTRY, "own", entry)
+    for data in (None, "tfds:sprouts", "tfds:sprouts:1.2.0"):
+        opened = tasks.open_task("own", data, data_dir=data_dir)
+        assert opened.facts["train_from"].endswith("[train+validation]")
+        again = tasks.reopen("own", opened.facts, data_dir=data_dir)
+        assert again.facts == opened.facts
+
+
+def test_other_splits_are_registered(image_folder, data_dir, monkeypatch):
+    prepare("Folds", image_folder(), data_dir, splits=("fold_1", "fold_2"))
+    with pytest.raises(DataError, match="fold_1, fold_2; .* a TaskEntry"):
+        tasks.open_task("own", "tfds:folds", data_dir=data_dir)
+    for test in ("fold_2", ""):
+        entry = registry.TaskEntry("own", "tfds:folds", "fold_1", test)
+        monkeypatch.setitem(registry._REGISTRY, "own", entry)
+        data = tasks.open_task("own", data_dir=data_dir)
+        assert len(data.train) == 12 and bool(data.test) == bool(test)
 
 
 def test_crop_is_the_users_choice(image_folder, data_dir):
