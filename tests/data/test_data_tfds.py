@@ -62,8 +62,9 @@ def prepare(
                 "label": path.parent.name,
                 "kind": path.parent.name,
                 "bbox": tfds.features.BBox(*BOX),
-                "mirrored": np.asarray(Image.open(path))[:, ::-1],
             }
+            if "mirrored" in described:
+                known["mirrored"] = np.asarray(Image.open(path))[:, ::-1]
             yield str(path), {k: known.get(k, str(path)) for k in described}
 
     with tfds.core.registered.skip_registration():
