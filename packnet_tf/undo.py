@@ -144,7 +144,15 @@ def _before(
             f"Task {name!r} is the only one; remove the folder "
             f"{workdir.path} to begin again."
         )
-    return states_before[-1]
+    before = states_before[-1]
+    between = [task["name"] for task in newest.tasks[before.number : -1]]
+    if between:
+        raise StateError(
+            f"{workdir.path} has no state {newest.number - 1:03d}, and without "
+            f"{name!r} would lose {', '.join(between)} too; restore it from a "
+            f"copy, or go back to {before.path.name} (--back_to)."
+        )
+    return before
 
 
 def _find(workdir: Workdir, which: str | int) -> StateInfo:

@@ -99,6 +99,16 @@ def test_only_the_newest_and_never_the_only_one(workdir):
         undo.remove_task(Workdir(workdir.path / "new"), "a")
 
 
+def test_a_state_that_is_missing_takes_no_task_with_it(workdir):
+    disk.remove_folder(workdir.states_path / "002-b")
+    before = contents(workdir.states_path)
+    with pytest.raises(StateError, match="has no state 002, .* lose b too"):
+        undo.remove_task(workdir, "c")
+    assert contents(workdir.states_path) == before
+    undo.roll_back(workdir, "a")
+    assert names_of(workdir) == [["a"]]
+
+
 def test_a_task_in_training_is_dropped_first(workdir):
     begin(workdir)
     with pytest.raises(PhaseError, match="'d' is in training"):
