@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 import tiny_nets
 
-from packnet_tf import states
+from packnet_tf import report, states
 from packnet_tf.errors import DataError, StateError, TaskError
 from packnet_tf.evaluation import evaluate_tasks, predict_files
+from packnet_tf.options import NetworkOptions, TaskOptions
+from packnet_tf.replicas import make_strategy
+from packnet_tf.session import Session
 from packnet_tf.workdir import Workdir
 
 NAMES = ("ant", "bee", "cat")
@@ -105,3 +108,28 @@ def test_a_workdir_without_its_facts_is_refused(workdir, image_folder):
     image = str(image_folder() / "test" / "bee" / "000.jpg")
     with pytest.raises(StateError, match="run.json is missing"):
         predict_files(workdir, "one", image)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "facts"),
+    [
+        (None, None),
+        (
+            {"capacity_left": "some", "test_accuracy": [1]},
+            {"data": "here", "seconds": "many"},
+        ),
+    ],
+)
+def test_figures_are_whatever_a_program_kept(workdir, metrics, facts):
+    net, _ = states.load(workdir)
+    tiny_nets.add_packed(net, "three", class_names=NAMES)
+    state = states.commit(workdir, net, metrics=metrics, facts=facts)
+    assert report.of_state(state).splitlines()[-1].split() == [
+        *("three", "3"), *("-" for _ in range(8))
+    ]
+    assert [row.note for row in evaluate_tasks(workdir)][-1] == "no data"
+    network = NetworkOptions(
+        network="cnn", weights="none", image_size=tiny_nets.SIZE
+    )
+    session = Session(workdir, network, "net", make_strategy(1))
+    assert session._forecast(TaskOptions(task="four"), state) == ""
