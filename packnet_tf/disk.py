@@ -52,11 +52,20 @@ def gone(path: pathlib.Path) -> StateError:
     )
 
 
-def _make_parent(path: pathlib.Path) -> None:
-    # Only where there is none: one that is taken away just now is not to be
-    # made again.
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
+def make_folder(path: pathlib.Path) -> None:
+    """Makes a folder, and those above it, that stays after a power loss.
+
+    Only where there is none: one that is taken away just now is not to be
+    made again.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    new = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    if new:
+        path.mkdir(parents=True, exist_ok=True)
+        for folder in new:
+            _sync(folder.parent)
 
 
 def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -97,7 +106,7 @@ def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     aside = _aside_of(path)
     with _named(path):
         check_absent(path)
-        _make_parent(path)
+        make_folder(path.parent)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         try:
@@ -136,7 +145,7 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     aside = _aside_of(path)
     with _named(path):
-        _make_parent(path)
+        make_folder(path.parent)
         try:
             yield aside
             _sync(aside)
@@ -168,7 +177,9 @@ def remove_file(path: pathlib.Path) -> None:
         StateError: If it cannot be removed.
     """
     with _named(path):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+            _sync(path.parent)
 
 
 def is_leftover(path: pathlib.Path) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf import data, states
+from packnet_tf import data, manifest, states
 from packnet_tf.data.checks import check_source, without_bad
 from packnet_tf.data.folder import image_files
 from packnet_tf.data.images import Preprocessing, read_for_evaluation
@@ -152,8 +152,9 @@ def predict_files(
             "task."
         )
     names = record.class_names or [str(i) for i in range(record.classes)]
-    facts = state.task(task).get("facts") or {}
-    preprocessing = Preprocessing.from_facts(facts.get("data") or {})
+    preprocessing = Preprocessing.from_facts(
+        manifest.data_facts(state.task(task))
+    )
     answers = []
     for file in files:
         try:
@@ -201,7 +202,7 @@ def _image_size(workdir: Workdir) -> int:
 
 def _test_of(record, place, data_dir):
     """Returns a task's test source, or None and why there is none."""
-    facts = (record.get("facts") or {}).get("data") or {}
+    facts = manifest.data_facts(record)
     where = place or facts.get("data")
     if where is None:
         return None, "no data"
@@ -240,6 +241,6 @@ def _test_of(record, place, data_dir):
 
 
 def _preprocessing_of(record, test) -> Preprocessing:
-    facts = (record.get("facts") or {}).get("data")
+    facts = manifest.data_facts(record)
     return Preprocessing.from_facts(facts) if facts else test.preprocessing
 

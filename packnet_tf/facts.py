@@ -6,7 +6,7 @@ import json
 import pathlib
 from typing import Any
 
-from packnet_tf.errors import NetworkError, StateError
+from packnet_tf.errors import NetworkError, PackNetError, StateError
 from packnet_tf.options import NetworkOptions
 from packnet_tf.workdir import Workdir
 
@@ -69,6 +69,15 @@ def network_options_of(
             f"{workdir.run_path} has facts that this release does not know: "
             f"{', '.join(unknown)}; use the release that wrote it."
         )
-    options = NetworkOptions(**{**run, **given})
-    workdir.compare(facts_of(options))
+    try:
+        options = NetworkOptions(**{**run, **given})
+        facts = facts_of(options)
+    except PackNetError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise StateError(
+            f"{workdir.run_path} is damaged ({error}); restore it from a "
+            "copy, or use another workdir."
+        ) from error
+    workdir.compare(facts)
     return options

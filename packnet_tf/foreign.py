@@ -3,7 +3,8 @@
 A SavedModel is a program, and loading one runs parts of it. A workdir may
 come from a stranger, so the operations are read before: those of a packed
 state compute, and none of them touches other processes or Python, or files
-but the SavedModel's own assets.
+but the SavedModel's own assets. One of TensorFlow 1 is refused whatever is in
+it: loading that runs its graph.
 """
 
 import pathlib
@@ -16,7 +17,9 @@ from packnet_tf.errors import StateError
 
 _OUTSIDE = re.compile(
     r".*(PyFunc|File|Reader|Dataset|Iterator|Summary|Print|Save|Restore"
-    r"|Checkpoint|Rpc|Debug|Dump|Remote|Socket|Bigtable|Import|Library).*"
+    r"|Checkpoint|Rpc|Debug|Dump|Remote|Socket|Bigtable|Import|Library"
+    # Those that read or write by names of files of their own.
+    r"|Remap|codeProto|^Write|Send|Recv|Collective|Nccl|TPU|TRT|HostCompute).*"
 )
 # Data sets made of tensors, by which encoded images are decoded.
 _IN_MEMORY = {
@@ -30,9 +33,10 @@ _IN_MEMORY = {
     "ZipDataset",
 }
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-# TensorFlow's own programs for writing and reading the variables. Nothing
-# calls them when a SavedModel is loaded for its signatures.
+# TensorFlow's own programs for writing and reading the variables, and what
+# they are for. No other program calls them.
 _OWN = re.compile(r"__inference__traced_(save|restore)_\d+")
+_OF_OWN = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
 
 
 def check_programs(folder: pathlib.Path) -> None:
@@ -58,17 +62,26 @@ def check_programs(folder: pathlib.Path) -> None:
                     "files; it is not loaded. Do not serve it; remove it, and "
                     "the next command that writes exports it again."
                 )
+        if not graph.HasField("object_graph_def"):
+            raise StateError(
+                f"{file} is of TensorFlow 1, which packnet_tf never writes; "
+                "it is not loaded. Do not serve it; remove it, and the next "
+                "command that writes exports it again."
+            )
         functions = graph.graph_def.library.function
         named = {*graph.object_graph_def.concrete_functions}
         named.update(_called(functions))
         assets = _asset_arguments(graph)
-        for function in functions:
-            name = function.signature.name
-            if _OWN.fullmatch(name) and name not in named:
-                continue
-            for node in function.node_def:
-                if node.op in _IN_MEMORY or (
-                    node.op == "ReadFile" and {*node.input} <= assets[name]
+        programs = {f.signature.name: f.node_def for f in functions}
+        # Its initializer is among the nodes outside of all functions.
+        nodes_of = {"of the graph": graph.graph_def.node, **programs}
+        for name, nodes in nodes_of.items():
+            own = _OWN.fullmatch(name) and name not in named
+            for node in nodes:
+                if node.op in _IN_MEMORY or (own and node.op in _OF_OWN):
+                    continue
+                if node.op == "ReadFile" and (
+                    {*node.input} <= assets.get(name, set())
                 ):
                     continue
                 if _OUTSIDE.fullmatch(node.op):

@@ -77,6 +77,16 @@ def read(folder: pathlib.Path, number: int, name: str) -> dict[str, Any]:
     return record
 
 
+def data_facts(task: dict[str, Any]) -> dict[str, Any]:
+    """Returns how a task saw its images, or nothing if that is not known.
+
+    Args:
+        task: The task's record in a manifest.
+    """
+    facts = (task.get("facts") or {}).get("data")
+    return facts if isinstance(facts, dict) else {}
+
+
 def _problem(record: dict[str, Any]) -> str | None:
     """Returns what is wrong with a record's form, or None."""
     kinds = {

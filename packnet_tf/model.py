@@ -10,7 +10,7 @@ import numpy as np
 
 from packnet_tf import ownership
 from packnet_tf.amending import Amendable
-from packnet_tf.errors import PhaseError, TaskError
+from packnet_tf.errors import PhaseError, PromiseError, TaskError
 from packnet_tf.task import Task
 
 
@@ -118,7 +118,8 @@ class PackNet(Amendable):
         """Loads what `save_weights` wrote, into the same tasks.
 
         Raises:
-            PromiseError: If a packed task is not what its digest says.
+            PromiseError: If a packed task is not what its digest says, or
+                the file holds another one of the same name.
         """
         if self._active is not self.newest:
             self.activate(self.newest.name)
@@ -153,6 +154,17 @@ class PackNet(Amendable):
                 f"[{', '.join(t.name for t in records)}], the network "
                 f"[{', '.join(t.name for t in self._tasks)}]; load the file "
                 "with keras.saving.load_model instead."
+            )
+        other = [
+            task.name
+            for task, record in zip(self._tasks, records, strict=True)
+            if task.packed and record.digest != task.digest
+        ]
+        if other:
+            raise PromiseError(
+                f"The file holds other packed task(s) {', '.join(other)} than "
+                "this network, which can never change; load the file with "
+                "keras.saving.load_model, as a network of its own."
             )
         for task, record in zip(self._tasks, records, strict=True):
             task.__dict__.update(record.__dict__)

@@ -35,6 +35,7 @@ model_config_list {{
   }}
 }}
 """
+_PATH = re.compile(rb"base_path: .*")
 _STABLE = re.compile(r'key: "stable"\s+value: (\d+)')
 
 
@@ -42,7 +43,7 @@ def write_config(
     folder: pathlib.Path,
     versions: Collection[int],
     stable: int | None = None,
-) -> None:
+) -> bool:
     """Writes `models.config` beside the versions of a model, whole.
 
     Args:
@@ -51,11 +52,14 @@ def write_config(
         stable: The version for the label `stable`; by default the one that
             has it, or the newest.
 
+    Returns:
+        Whether it was not there, or told other versions or labels.
+
     Raises:
         StateError: If there is no such version, or the disk is full.
     """
     if not versions:
-        return
+        return False
     latest = max(versions)
     if stable is not None and stable not in versions:
         known = ", ".join(map(str, sorted(versions)))
@@ -79,8 +83,11 @@ def write_config(
         latest=latest,
     ).encode()
     file = folder / FILE
-    if not file.exists() or file.read_bytes() != content:
+    before = file.read_bytes() if file.exists() else b""
+    if before != content:
         disk.write_file(file, content)
+    # A workdir that was moved has another path, and is no other for that.
+    return _PATH.sub(b"", before) != _PATH.sub(b"", content)
 
 
 def stable_version(folder: pathlib.Path) -> int | None:

@@ -79,9 +79,14 @@ def read_probe(
     """Returns a state's probe images, and the logits kept, by task name.
 
     Raises:
-        StateError: If the file is damaged.
+        StateError: If the file is damaged, or is not of this state.
     """
     check_array_archive(state.probe_path)
+    if state.manifest["probe"] not in (OPEN, FIXED):
+        raise StateError(
+            f"{state.path} has a probe of {state.manifest['probe'][:80]!r}, "
+            f"expected {OPEN!r} or {FIXED!r}; restore it from a copy."
+        )
     try:
         with np.load(state.probe_path, allow_pickle=False) as arrays:
             images = arrays["images"] if "images" in arrays else None
@@ -92,4 +97,10 @@ def read_probe(
             }
     except Exception as error:
         raise StateError(f"{state.probe_path} is damaged: {error}") from error
+    expected = [task["name"] for task in state.tasks if task["classes"]]
+    if images is not None and list(logits) != expected:
+        raise StateError(
+            f"{state.probe_path} holds logits of {', '.join(logits) or 'none'},"
+            f" expected {', '.join(expected)}; restore it from a copy."
+        )
     return images, logits

@@ -8,7 +8,7 @@ interruption left between them, `recover` puts right.
 import pathlib
 import re
 
-from packnet_tf import disk, seals
+from packnet_tf import disk, manifest, seals
 from packnet_tf.data.images import Preprocessing
 from packnet_tf.default_strategy import outside_strategy
 from packnet_tf.errors import StateError
@@ -103,9 +103,7 @@ def preprocessing_of(state: StateInfo) -> dict[str, Preprocessing]:
         state: The state; its manifest says how each task saw its images.
     """
     return {
-        task["name"]: Preprocessing.from_facts(
-            (task.get("facts") or {}).get("data") or {}
-        )
+        task["name"]: Preprocessing.from_facts(manifest.data_facts(task))
         for task in state.tasks
     }
 
@@ -170,7 +168,8 @@ def recover(
         _export(workdir, states[number], folder, image_size, made_in)
         done.append(f"exported {path} again")
     # Once, at the end: a label would not stay at a version that is away.
-    write_config(folder, versions_of(folder))
+    if write_config(folder, versions_of(folder)) and not done:
+        done.append(f"wrote {folder / FILE} again")
     return done
 
 

@@ -67,9 +67,17 @@ def replay_network(state: StateInfo, net: PackNet) -> list[Answered]:
     if images is None:
         return []
     program = state.manifest["probe"]
-    logits = outside_strategy(
-        lambda: probe.probe_logits(net, images, program)
-    )
+    try:
+        logits = outside_strategy(
+            lambda: probe.probe_logits(net, images, program)
+        )
+    except Exception as error:
+        # Keras raises whatever images of another kind lead to.
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise StateError(
+            f"{state.probe_path} cannot be asked: {lines[0]}; restore it from "
+            "a copy."
+        ) from error
     return _compare(state, kept, logits, same_program=True)
 
 

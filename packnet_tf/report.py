@@ -31,9 +31,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(lines)
 
 
-def share(value: float | None) -> str:
-    """Returns a share as text with four digits, or a dash."""
-    return "-" if value is None else f"{value:.4f}"
+def share(value: Any, form: str = ".4f") -> str:
+    """Returns a share as text with four digits, or a dash.
+
+    Args:
+        value: The share; whatever is no number is a dash.
+        form: Another form of the number.
+    """
+    return format(value, form) if _is_number(value) else "-"
+
+
+def _is_number(value: Any) -> bool:
+    # The figures of a manifest are whatever a program kept.
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def size_of(path: pathlib.Path) -> int:
@@ -93,21 +103,21 @@ def of_state(state: StateInfo) -> str:
     for task in state.tasks:
         metrics = task.get("metrics") or {}
         facts = task.get("facts") or {}
-        seconds = facts.get("seconds") or {}
+        seconds = facts.get("seconds")
+        if not isinstance(seconds, dict):
+            seconds = {}
         rows.append(
             [
                 task["name"],
                 task["classes"],
                 *(share(metrics.get(key)) for _, key in _ACCURACIES),
                 *(
-                    clock(seconds[phase]) if phase in seconds else "-"
+                    clock(seconds[phase])
+                    if _is_number(seconds.get(phase))
+                    else "-"
                     for phase in ("train", "prune", "retrain")
                 ),
-                (
-                    f"{metrics['capacity_left']:.1%}"
-                    if "capacity_left" in metrics
-                    else "-"
-                ),
+                share(metrics.get("capacity_left"), ".1%"),
             ]
         )
     head = ["task", "classes", *(name for name, _ in _ACCURACIES)]

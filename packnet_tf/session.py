@@ -114,7 +114,10 @@ class Session:
     def _forecast(self, options: TaskOptions, state: StateInfo | None) -> str:
         free = 1.0
         if state is not None:
-            free = state.tasks[-1]["metrics"]["capacity_left"]
+            free = state.tasks[-1].get("metrics", {}).get("capacity_left")
+            if not isinstance(free, (int, float)):
+                # Committed by a program that keeps no figures.
+                return ""
         elif self.network.pretrained:
             free = self.network.base_prune_fraction
         if free == 0.0:

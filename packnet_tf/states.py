@@ -5,6 +5,7 @@ once, whole or not at all, and never changed; every way into and out of it
 goes through the digests of its tasks.
 """
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -132,6 +133,7 @@ def load(
     net = read_network(file)
     tasks = state.manifest["tasks"]
     check_network(net, {t["name"]: t["digest"] for t in tasks}, file)
+    _check_records(net, state)
     for task, record in zip(net.tasks, state.tasks, strict=True):
         # Those that were renamed have their old names in the file.
         task.name = record["name"]
@@ -159,6 +161,21 @@ def _check_follows(net: PackNet, before: StateInfo) -> None:
             f"The network's older tasks are not those of {before.path}; load "
             "that state and add tasks to it, or use another workdir."
         )
+
+
+def _check_records(net: PackNet, state: StateInfo) -> None:
+    """Refuses a manifest that says of a task what the network does not."""
+    for task, record in zip(net.tasks, state.manifest["tasks"], strict=True):
+        # Through JSON, so that tuples equal lists.
+        ours = json.loads(seals.json_bytes(task.to_dict()))
+        for key in sorted(ours.keys() & record.keys()):
+            if record[key] != ours[key]:
+                raise StateError(
+                    f"{state.path / 'manifest.json'} is damaged: it has other "
+                    f"{key} of task {task.name!r} than "
+                    f"{state.network_path.name}; restore it from a copy, or "
+                    "go back to an earlier state."
+                )
 
 
 def _refuse_damaged(file, digest: str) -> None:

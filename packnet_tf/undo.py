@@ -17,7 +17,8 @@ from packnet_tf.workdir import StateInfo, Workdir
 def remove_task(workdir: Workdir, name: str) -> list[str]:
     """Removes the newest task of a workdir, packed or in training.
 
-    Its weights are free again; older tasks' files are not touched.
+    Its weights are free again; older tasks' files are not touched. Called
+    again after an interruption, it finishes what was left.
 
     Args:
         workdir: The workdir.
@@ -43,6 +44,8 @@ def remove_task(workdir: Workdir, name: str) -> list[str]:
         if training == name:
             checkpoints.remove(workdir.training_path)
             return [f"dropped {name}, which was not packed yet"]
+        if not _has(newest, name) and (done := _follow(workdir)):
+            return [*done, f"{name} was removed before"]
         if training is not None:
             raise PhaseError(
                 f"Task {training!r} is in training; finish it, or remove it "
@@ -54,7 +57,8 @@ def remove_task(workdir: Workdir, name: str) -> list[str]:
 def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
     """Renames a packed task in all states and SavedModels of a workdir.
 
-    The states keep their bytes; `names.json` is written, in one step.
+    The states keep their bytes; `names.json` is written, in one step. Called
+    again after an interruption, it finishes what was left.
 
     Args:
         workdir: The workdir.
@@ -79,6 +83,12 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
             )
         if newest is None:
             raise StateError(f"{workdir.path} holds no packed state.")
+        if (
+            not _has(newest, old)
+            and _has(newest, new)
+            and (done := _follow(workdir))
+        ):
+            return [f"{old} was renamed to {new} before", *done]
         task = newest.task(old)
         check_task_name(new)
         taken = [t["name"] for t in newest.tasks if t["name"] != old]
@@ -144,7 +154,19 @@ def _before(
             f"Task {name!r} is the only one; remove the folder "
             f"{workdir.path} to begin again."
         )
-    return states_before[-1]
+    before = states_before[-1]
+    between = [task["name"] for task in newest.tasks[before.number : -1]]
+    if between:
+        raise StateError(
+            f"{workdir.path} has no state {newest.number - 1:03d}, and without "
+            f"{name!r} would lose {', '.join(between)} too; restore it from a "
+            f"copy, or go back to {before.path.name} (--back_to)."
+        )
+    return before
+
+
+def _has(state: StateInfo | None, name: str) -> bool:
+    return state is not None and any(t["name"] == name for t in state.tasks)
 
 
 def _find(workdir: Workdir, which: str | int) -> StateInfo:

@@ -291,34 +291,34 @@ class Workdir:
                 id, or if the workdir cannot be written.
         """
         try:
-            # One that is taken away just now is not to be made again.
-            if not self.path.is_dir():
-                self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.lock_path, "a+")  # noqa: SIM115
+            disk.make_folder(self.path)
+            # A link may have come with a stranger's workdir.
+            how = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            file = os.open(self.lock_path, how, 0o666)
         except OSError as error:
             raise StateError(
                 f"{self.path}: cannot be written ({error.strerror}); choose "
                 "another workdir."
             ) from error
-        with file:
+        try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                file.seek(0)
-                holder = file.read(100).strip() or "unknown"
+                holder = os.pread(file, 100, 0).decode(errors="replace")
                 raise StateError(
-                    f"{self.path} is in use by another process (pid {holder});"
-                    " wait until it ends, or use another workdir."
+                    f"{self.path} is in use by another process (pid "
+                    f"{holder.strip() or 'unknown'}); wait until it ends, or "
+                    "use another workdir."
                 ) from error
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            self._lock_held = file.fileno()
+            _write_holder(file, f"{os.getpid()}\n")
+            self._lock_held = file
             try:
                 yield
             finally:
                 self._lock_held = None
-                file.truncate(0)
+                _write_holder(file, "")
+        finally:
+            os.close(file)
 
     def check_there(self) -> None:
         """Refuses a workdir that was taken away while its lock is held.
@@ -339,6 +339,13 @@ class Workdir:
             there = False
         if not there:
             raise disk.gone(self.path)
+
+
+def _write_holder(file: int, text: str) -> None:
+    """Says in the lock who holds it; where there is room, as it only helps."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(file, 0)
+        os.pwrite(file, text.encode(), 0)
 
 
 def _parse(folder: pathlib.Path) -> tuple[int, str]:

@@ -18,6 +18,24 @@ def test_a_folder_appears_whole(tmp_path):
     assert os.listdir(path.parent) == ["2"]
 
 
+def test_new_folders_and_removals_are_forced_to_the_disk(
+    tmp_path, monkeypatch
+):
+    forced, real = [], disk._sync
+
+    def sync(path):
+        forced.append(path)
+        real(path)
+
+    monkeypatch.setattr(disk, "_sync", sync)
+    disk.write_file(tmp_path / "x" / "y" / "file", b"1")
+    assert {tmp_path, tmp_path / "x", tmp_path / "x" / "y"} <= set(forced)
+    forced.clear()
+    disk.remove_file(tmp_path / "x" / "y" / "file")
+    assert forced == [tmp_path / "x" / "y"]
+    disk.remove_file(tmp_path / "x" / "y" / "file")
+
+
 def test_a_folder_is_absent_after_an_error(tmp_path):
     with pytest.raises(KeyError), disk.whole_folder(tmp_path / "2") as aside:
         (aside / "file").write_bytes(b"1")

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 import tiny_nets
 
-from packnet_tf import states
+from packnet_tf import report, states
 from packnet_tf.errors import DataError, StateError, TaskError
 from packnet_tf.evaluation import evaluate_tasks, predict_files
+from packnet_tf.options import NetworkOptions, TaskOptions
+from packnet_tf.replicas import make_strategy
+from packnet_tf.session import Session
 from packnet_tf.workdir import Workdir
 
 NAMES = ("ant", "bee", "cat")
@@ -129,3 +132,28 @@ def test_a_file_that_cannot_be_read_is_named(workdir, tmp_path):
     gone.symlink_to("/no/such/disk/gone.jpg")
     with pytest.raises(DataError, match="gone.jpg: No such file"):
         predict_files(workdir, "one", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "facts"),
+    [
+        (None, None),
+        (
+            {"capacity_left": "some", "test_accuracy": [1]},
+            {"data": "here", "seconds": "many"},
+        ),
+    ],
+)
+def test_figures_are_whatever_a_program_kept(workdir, metrics, facts):
+    net, _ = states.load(workdir)
+    tiny_nets.add_packed(net, "three", class_names=NAMES)
+    state = states.commit(workdir, net, metrics=metrics, facts=facts)
+    assert report.of_state(state).splitlines()[-1].split() == [
+        *("three", "3"), *("-" for _ in range(8))
+    ]
+    assert [row.note for row in evaluate_tasks(workdir)][-1] == "no data"
+    network = NetworkOptions(
+        network="cnn", weights="none", image_size=tiny_nets.SIZE
+    )
+    session = Session(workdir, network, "net", make_strategy(1))
+    assert session._forecast(TaskOptions(task="four"), state) == ""

@@ -111,6 +111,22 @@ def test_weights_of_other_tasks_are_refused(tmp_path):
         net_with("one").load_weights(tmp_path / "net.weights.h5")
 
 
+def test_weights_of_other_packed_tasks_of_the_same_names_are_refused(
+    tmp_path,
+):
+    net, other = net_with("one", "two"), net_with("one", "two")
+    kernel = other.heads[0].kernel
+    other.tasks[0].digest = None
+    kernel.assign(kernel + 1)
+    other.tasks[0].digest = other.digest_of("one")
+    other.save_weights(tmp_path / "net.weights.h5")
+    before = [np.asarray(v).tobytes() for v in net.variables]
+    with pytest.raises(PromiseError, match="other packed task.* one than"):
+        net.load_weights(tmp_path / "net.weights.h5")
+    assert [np.asarray(v).tobytes() for v in net.variables] == before
+    net.verify_digests()
+
+
 def test_saving_a_broken_network_is_refused(tmp_path):
     net = net_with("one")
     kernel = net.masked_kernels()[0]

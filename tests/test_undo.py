@@ -1,5 +1,6 @@
 """Removing, renaming and rolling back on disk; older files keep their bytes."""
 
+import functools
 import hashlib
 import json
 import os
@@ -99,6 +100,16 @@ def test_only_the_newest_and_never_the_only_one(workdir):
         undo.remove_task(Workdir(workdir.path / "new"), "a")
 
 
+def test_a_state_that_is_missing_takes_no_task_with_it(workdir):
+    disk.remove_folder(workdir.states_path / "002-b")
+    before = contents(workdir.states_path)
+    with pytest.raises(StateError, match="has no state 002, .* lose b too"):
+        undo.remove_task(workdir, "c")
+    assert contents(workdir.states_path) == before
+    undo.roll_back(workdir, "a")
+    assert names_of(workdir) == [["a"]]
+
+
 def test_a_task_in_training_is_dropped_first(workdir):
     begin(workdir)
     with pytest.raises(PhaseError, match="'d' is in training"):
@@ -172,6 +183,39 @@ def test_interrupted_rolling_back_is_finished_by_the_same_call(
     )
     undo.roll_back(workdir, 1)
     assert names_of(workdir) == [["a"]] and verify(workdir).ok
+
+
+@pytest.mark.parametrize("kill", [1, 2])
+@pytest.mark.parametrize("change", ["remove", "rename"])
+def test_an_interrupted_change_is_finished_by_the_same_call(
+    workdir, monkeypatch, change, kill
+):
+    def call():
+        if change == "remove":
+            return undo.remove_task(workdir, "c")
+        return undo.rename_task(workdir, "c", "cars")
+
+    real, calls = {"rename": os.rename, "replace": os.replace}, []
+
+    def move(name, *args):
+        calls.append(args)
+        if len(calls) > kill:
+            raise KeyboardInterrupt
+        real[name](*args)
+
+    for name in real:
+        monkeypatch.setattr(disk.os, name, functools.partial(move, name))
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    monkeypatch.undo()
+    assert "before" in "".join(call())
+    left = 2 if change == "remove" else 3
+    assert names_of(workdir)[-1] == ["a", "b", "cars"][:left]
+    assert versions(workdir) == [*"123"[:left], "models.config"]
+    assert verify(workdir).ok
+    # Nothing is left to be done.
+    with pytest.raises(TaskError, match="Unknown task 'c'"):
+        call()
 
 
 def test_renaming_touches_no_state(workdir):

@@ -270,6 +270,51 @@ def test_saved_models_only_compute(made, tmp_path):
         foreign.check_programs(folder)
 
 
+def test_a_saved_model_of_tensorflow_1_is_refused(tmp_path):
+    """Its initializer would run as it is loaded."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None], "x")
+        written = tf.io.write_file(str(tmp_path / "written"), "x")
+        builder = v1.saved_model.Builder(str(tmp_path / "model"))
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            {"a": v1.saved_model.predict_signature_def({"x": x}, {"y": x})},
+            main_op=written,
+        )
+        builder.save()
+    with pytest.raises(StateError, match="is of TensorFlow 1"):
+        foreign.check_programs(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("op", "where"),
+    [
+        ("WriteFile", "graph"),
+        ("LoadAndRemapMatrix", "function"),
+        ("DecodeProtoV2", "function"),
+        ("WriteFile", "traced save"),
+    ],
+)
+def test_an_operation_anywhere_in_a_saved_model_is_found(
+    made, tmp_path, op, where
+):
+    file = made.serving_path / "net" / "1" / "saved_model.pb"
+    message = saved_model_pb2.SavedModel()
+    message.ParseFromString(file.read_bytes())
+    graph = message.meta_graphs[0].graph_def
+    nodes = {
+        "traced save" if "traced_save" in f.signature.name else "function": f
+        for f in graph.library.function
+    }
+    place = graph.node if where == "graph" else nodes[where].node_def
+    place.add(op=op, name="more")
+    (tmp_path / "saved_model.pb").write_bytes(message.SerializeToString())
+    with pytest.raises(StateError, match=f"has the operation {op}"):
+        foreign.check_programs(tmp_path)
+
+
 def test_a_saved_model_reads_its_own_assets_alone(tmp_path):
     (tmp_path / "words").write_text("one")
 

@@ -110,6 +110,53 @@ def test_masks_and_heads_are_compared_behind_fitting_digests(workdir):
     assert "net.keras is damaged: free weights of" in text
 
 
+def _forge(workdir, change=None, **arrays):
+    """Writes a state again, with digests that fit."""
+    folder = workdir.states_path / "002-b"
+    record = seals.read_sealed_json(folder, "manifest")
+    if change is not None:
+        change(record)
+    if arrays:
+        with np.load(folder / "probe.npz") as old:
+            arrays = {**old, **arrays}
+        arrays = {k: v for k, v in arrays.items() if v is not None}
+        np.savez(folder / "probe.npz", **arrays)
+    manifest.write(folder, record)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("classes", 2),
+        ("class_names", ["x", "y", "z"]),
+        ("activation", "sigmoid"),
+        ("claimed", []),
+    ],
+)
+def test_a_manifest_says_of_tasks_what_the_network_does(workdir, key, value):
+    _forge(workdir, lambda record: record["tasks"][0].update({key: value}))
+    text, *_ = _failed(workdir)
+    assert f"manifest.json is damaged: it has other {key} of task 'a'" in text
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"logits_1": None}, "probe.npz holds logits of b, expected a, b"),
+        ({"images": tiny_nets.images(2, size=7)}, "probe.npz cannot be asked"),
+        ({"images": np.array(["x"])}, "probe.npz cannot be asked"),
+    ],
+)
+def test_a_probe_of_another_kind_is_a_finding(workdir, arrays, match):
+    _forge(workdir, **arrays)
+    assert any(match in text for text in _failed(workdir))
+
+
+def test_a_probe_of_an_unknown_program_is_a_finding(workdir):
+    _forge(workdir, lambda record: record.update(probe="some"))
+    assert any("has a probe of 'some'" in text for text in _failed(workdir))
+
+
 def test_a_saved_model_that_answers_otherwise_is_found(workdir, monkeypatch):
     real = verification.replay.probe.read_probe
 

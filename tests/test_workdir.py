@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -76,6 +77,30 @@ def test_one_writer_at_a_time(tmp_path):
                 pass
     with workdir.lock():
         pass
+
+
+def test_a_full_disk_is_no_hindrance_to_the_lock(tmp_path, monkeypatch):
+    # What is in it only helps; undo makes room.
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with Workdir(tmp_path).lock():
+        with pytest.raises(StateError, match="pid unknown"):
+            with Workdir(tmp_path).lock():
+                pass
+
+
+def test_a_lock_that_links_elsewhere_is_refused(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("precious")
+    workdir = Workdir(tmp_path / "w")
+    workdir.path.mkdir()
+    workdir.lock_path.symlink_to(other)
+    with pytest.raises(StateError, match="cannot be written"):
+        with workdir.lock():
+            pass
+    assert other.read_text() == "precious"
 
 
 def test_the_lock_of_a_dead_process_is_free(tmp_path):
