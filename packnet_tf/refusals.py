@@ -1,6 +1,7 @@
 """What of a model cannot be masked, or is not: found, and named."""
 
 import difflib
+import itertools
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
@@ -86,7 +87,8 @@ def unmasked_layers(
     """Returns the layers whose kernels no mask covers, with their places.
 
     A kernel is a trainable weight of rank 2 or more of a layer that is not
-    masked: the smaller ones are private variables.
+    masked: the smaller ones are private variables. Axes of size 1 in front do
+    not count: a class token of shape [1, 1, width] is a vector.
 
     Args:
         model: The model.
@@ -102,13 +104,18 @@ def unmasked_layers(
         if not is_graph(model):
             place = part
         if (
-            any(len(v.shape) >= 2 for v in part._trainable_variables)
+            any(_rank(v) >= 2 for v in part._trainable_variables)
             and not isinstance(part, (Masked, *_SMALL))
             and type(part) not in will_mask
             and id(part) not in skipped
         ):
             found[id(part)] = (place, part)
     return list(found.values())
+
+
+def _rank(variable: keras.Variable) -> int:
+    sizes = itertools.dropwhile(lambda size: size == 1, variable.shape)
+    return len(list(sizes))
 
 
 def refuse_unmasked(unmasked: Any) -> None:
