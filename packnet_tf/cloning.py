@@ -75,7 +75,7 @@ def clone_model(
             if is_graph(part):
                 clones[id(part)] = keras.models.clone_model(
                     part,
-                    input_tensors=_new_inputs(part),
+                    input_tensors=new_inputs(part),
                     clone_function=clone_part,
                 )
             else:
@@ -192,7 +192,7 @@ def _unpack(key: tuple, child: Any) -> Iterator[tuple[tuple, Any]]:
             yield from _unpack((*key, name), item)
 
 
-def _new_inputs(model: keras.Model) -> Any:
+def new_inputs(model: keras.Model) -> Any:
     """Returns inputs like the model's; Keras would give them other names."""
     if isinstance(model, keras.Sequential):
         return None  # There it does not.

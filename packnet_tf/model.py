@@ -11,6 +11,7 @@ import numpy as np
 from packnet_tf import ownership
 from packnet_tf.amending import Amendable
 from packnet_tf.errors import PhaseError, TaskError
+from packnet_tf.sharing import read_shared, write_shared
 from packnet_tf.skipping import keep_plain, kept_paths
 from packnet_tf.task import Task
 
@@ -53,9 +54,11 @@ class PackNet(Amendable):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration; it does not tell what is active."""
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        write_shared(backbone, self.backbone)
         config = {
             "name": self.name,
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "backbone": backbone,
             "private": self.private,
             "depthwise": self.depthwise,
             "tasks": [task.to_dict() for task in self._tasks],
@@ -68,9 +71,7 @@ class PackNet(Amendable):
         """Makes the network of a configuration; its newest task is active."""
         config = dict(config)
         records = config.pop("tasks", [])
-        config["backbone"] = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
+        config["backbone"] = read_shared(config["backbone"], custom_objects)
         keep_plain(config["backbone"], config.pop("kept_plain", ()))
         net = cls(**config)
         for record in records:
