@@ -34,20 +34,20 @@ class SharedPlace(keras.layers.Layer):
         super().__init__(**kwargs)
         self.number = number
         # Not by `setattr`: Keras would track it as a part.
-        vars(self)["layer"] = serialization_lib.get_shared_object(number)
+        self.__dict__["layer"] = serialization_lib.get_shared_object(number)
         self.built = True
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Computes what the layer does."""
-        return vars(self)["layer"](*args, **kwargs)
+        return self.__dict__["layer"](*args, **kwargs)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """Returns what the layer gives."""
-        return vars(self)["layer"].compute_output_spec(*args, **kwargs)
+        return self.__dict__["layer"].compute_output_spec(*args, **kwargs)
 
     def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
         """Returns the mask that the layer hands on."""
-        return vars(self)["layer"].compute_mask(*args, **kwargs)
+        return self.__dict__["layer"].compute_mask(*args, **kwargs)
 
 
 def write_shared(config: dict[str, Any], model: keras.Model) -> None:
