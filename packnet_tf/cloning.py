@@ -6,6 +6,7 @@ preprocessing are kept.
 """
 
 import contextlib
+import functools
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,12 +20,12 @@ from keras.src.saving.saving_lib import _walk_saveable
 from packnet_tf.errors import ConversionError
 from packnet_tf.exchange import (
     Swap,
-    config_of,
     exchanged,
     exchanged_inside,
     is_graph,
 )
 from packnet_tf.layers import Masked
+from packnet_tf.layers.config import config_of, makes_itself
 
 
 def clone_model(
@@ -74,7 +75,7 @@ def clone_model(
             if is_graph(part):
                 clones[id(part)] = keras.models.clone_model(
                     part,
-                    input_tensors=_new_inputs(part),
+                    input_tensors=new_inputs(part),
                     clone_function=clone_part,
                 )
             else:
@@ -191,7 +192,7 @@ def _unpack(key: tuple, child: Any) -> Iterator[tuple[tuple, Any]]:
             yield from _unpack((*key, name), item)
 
 
-def _new_inputs(model: keras.Model) -> Any:
+def new_inputs(model: keras.Model) -> Any:
     """Returns inputs like the model's; Keras would give them other names."""
     if isinstance(model, keras.Sequential):
         return None  # There it does not.
@@ -231,8 +232,24 @@ def _clone_layer(layer: Any, swap: Swap) -> Any:
         )
     exchange = swap(layer)
     if exchange is None:
-        return type(layer).from_config(exchanged_inside(layer, swap))
-    return exchange.cls.from_config(exchanged(config_of(layer), exchange))
+        cls, config = type(layer), exchanged_inside(layer, swap)
+    else:
+        cls, config = exchange.cls, exchanged(config_of(layer), exchange)
+    try:
+        copy = cls.from_config(config)
+    except ConversionError:
+        raise
+    except Exception as error:
+        raise ConversionError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) cannot be copied: "
+            "its __init__() does not take what its get_config() returns "
+            f"({str(error).split(chr(10))[-1]}); write a get_config() that "
+            "returns the arguments of its __init__()."
+        ) from error
+    if not makes_itself(copy):
+        # So that a file of the copy can be read.
+        copy.get_config = functools.partial(config_of, copy)
+    return copy
 
 
 @contextlib.contextmanager

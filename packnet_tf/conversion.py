@@ -1,7 +1,7 @@
 """Plain Keras models into masked ones, and a task's view back to plain."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,17 +15,21 @@ from packnet_tf.exchange import is_graph, to_masked, to_stock
 from packnet_tf.heads import copy_head, only
 from packnet_tf.layers import TWINS, Masked
 from packnet_tf.refusals import (
-    as_list,
     refuse_subclassed,
     refuse_unmaskable,
     refuse_unmasked,
-    skipped_layers,
     unmasked_layers,
+)
+from packnet_tf.skipping import (
+    Skip,
+    as_list,
+    chosen_layers,
+    keep_plain,
+    kept_paths,
+    skipped_layers,
 )
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-
-Skip = str | type | Callable[[keras.layers.Layer], bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +80,8 @@ def mask_model(
         model: A built functional or Sequential model, or a model whose
             kernels are masked already.
         skip: Layers that stay as they are, their weights private to each
-            task: names, classes, or functions of a layer.
+            task: names, classes, or functions of a layer. The twin keeps
+            them so in a `PackNet` too.
         depthwise: `"private"` leaves depthwise kernels, those of separable
             convolutions included, private to each task; `"masked"` masks
             them like others.
@@ -103,9 +108,9 @@ def mask_model(
             f"Model {model.name!r} is not built, so it has no weights yet; "
             "give it an Input, call build(), or call it on a batch first."
         )
-    if depthwise == "private":
-        skip = [*as_list(skip), *_DEPTHWISE]
-    skipped = skipped_layers(model, skip)
+    kept = kept_paths(model, chosen_layers(model, skip))
+    depthwise_plain = _DEPTHWISE if depthwise == "private" else ()
+    skipped = skipped_layers(model, [*as_list(skip), *depthwise_plain])
     refuse_unmaskable(model, skipped)
 
     swap = to_masked(skipped, depthwise)
@@ -121,6 +126,7 @@ def mask_model(
     masked = any(isinstance(part, Masked) for part in parts)
     if not is_graph(model) or (masked and not plain):
         if _made_here(model):
+            keep_plain(model, kept)
             return model
         if not is_graph(model):
             raise ConversionError(
@@ -129,7 +135,10 @@ def mask_model(
                 "strategy.scope()."
             )
     twin = clone_model(model, swap)
-    refuse_unmasked(unmasked_layers(twin, skipped_layers(twin, skip)))
+    keep_plain(twin, kept)
+    refuse_unmasked(
+        unmasked_layers(twin, skipped_layers(twin, depthwise_plain))
+    )
     return twin
 
 

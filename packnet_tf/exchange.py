@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import keras
 from keras.src.models.functional import Functional
 
-from packnet_tf.errors import ConversionError
 from packnet_tf.layers import TWINS, Masked
+from packnet_tf.layers.config import config_of, makes_itself
 from packnet_tf.layers.inside import (
     InnerTwins,
     MaskedLayers,
@@ -72,8 +72,11 @@ def to_masked(skipped: Container[int], depthwise: str) -> Swap:
     def swap(layer: keras.layers.Layer) -> Exchange | None:
         twin: type[keras.layers.Layer] | None = TWINS.get(type(layer))
         if id(layer) in skipped:
-            return None
-        if twin is None and _hides_some(layer, swap):
+            twin = None
+        elif twin is None and _hides_some(layer, swap):
+            twin = masked_layers(type(layer))  # type: ignore[arg-type]
+        if twin is None and not is_graph(layer) and not makes_itself(layer):
+            # Its masked class has a config from which files can make it.
             twin = masked_layers(type(layer))  # type: ignore[arg-type]
         if twin is None:
             return None
@@ -96,22 +99,6 @@ def to_stock(layer: keras.layers.Layer) -> Exchange | None:
         if type(layer) is twin:
             return Exchange(stock)
     return Exchange(layer.stock) if isinstance(layer, MaskedLayers) else None
-
-
-def config_of(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Returns a layer's config.
-
-    Raises:
-        ConversionError: If it has none.
-    """
-    try:
-        return layer.get_config()
-    except NotImplementedError as error:
-        raise ConversionError(
-            f"Layer {layer.name!r} ({type(layer).__name__}) cannot be copied: "
-            "it has no get_config(); write one that returns the arguments of "
-            "its __init__()."
-        ) from error
 
 
 def exchanged(config: dict[str, Any], exchange: Exchange) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import numpy as np
 from packnet_tf import ownership
 from packnet_tf.amending import Amendable
 from packnet_tf.errors import PhaseError, PromiseError, TaskError
+from packnet_tf.sharing import read_shared, write_shared
+from packnet_tf.skipping import keep_plain, kept_paths
 from packnet_tf.task import Task
 
 
@@ -34,6 +36,8 @@ class PackNet(Amendable):
         depthwise: `"private"` treats depthwise kernels as private
             variables, which suits their size; `"masked"` shares them under
             a mask, without pruning them.
+        skip: Layers whose kernels shall not be masked, but be private to
+            each task: names, classes, or functions of a layer.
         name: Name of the model.
 
     Example:
@@ -50,22 +54,25 @@ class PackNet(Amendable):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration; it does not tell what is active."""
-        return {
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        write_shared(backbone, self.backbone)
+        config = {
             "name": self.name,
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "backbone": backbone,
             "private": self.private,
             "depthwise": self.depthwise,
             "tasks": [task.to_dict() for task in self._tasks],
         }
+        kept = kept_paths(self.backbone)
+        return {**config, "kept_plain": kept} if kept else config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Makes the network of a configuration; its newest task is active."""
         config = dict(config)
         records = config.pop("tasks", [])
-        config["backbone"] = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
+        config["backbone"] = read_shared(config["backbone"], custom_objects)
+        keep_plain(config["backbone"], config.pop("kept_plain", ()))
         net = cls(**config)
         for record in records:
             task = Task.from_dict(record)

@@ -13,6 +13,7 @@ from packnet_tf.errors import ConversionError, PhaseError, TaskError
 from packnet_tf.layers import Masked, MaskedKernel
 from packnet_tf.private import PrivateBank
 from packnet_tf.protection import Protection
+from packnet_tf.skipping import Skip
 from packnet_tf.task import Task
 from packnet_tf.training import ProtectedTraining
 
@@ -31,6 +32,7 @@ class MultiTask(ProtectedTraining):
         backbone: keras.Model,
         private: str = "per_task",
         depthwise: str = "private",
+        skip: Skip | Sequence[Skip] = (),
         name: str | None = None,
         **kwargs: Any,
     ):
@@ -49,7 +51,7 @@ class MultiTask(ProtectedTraining):
         self.private = private
         self.depthwise = depthwise
         with self.distribute_strategy.scope():
-            self.backbone = mask_model(backbone, depthwise=depthwise)
+            self.backbone = mask_model(backbone, skip, depthwise)
         self.heads: list[keras.Layer] = []
         # They are those of now for ever; see `_refuse_grown`.
         self._kernels = _kernels_of(self.backbone)

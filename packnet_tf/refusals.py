@@ -1,6 +1,6 @@
 """What of a model cannot be masked, or is not: found, and named."""
 
-import difflib
+import itertools
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
@@ -32,52 +32,6 @@ def places(
         yield from places(part, None if is_graph(part) else outer)
 
 
-def as_list(skip: Any) -> list[Any]:
-    """Returns what `skip=` of `mask_model` lists; one entry may stand alone."""
-    if isinstance(skip, (str, type)) or callable(skip):
-        return [skip]
-    return list(skip)
-
-
-def skipped_layers(model: keras.Model, skip: Any) -> set[int]:
-    """Returns the `id` of every layer that is skipped, or inside one.
-
-    Args:
-        model: The model.
-        skip: As for `mask_model`.
-
-    Raises:
-        ConversionError: If no layer has a name that is to be skipped.
-    """
-    skip = as_list(skip)
-    layers = model._flatten_layers(include_self=False)
-    names = {layer.name for layer in layers}
-    for entry in skip:
-        if isinstance(entry, str) and entry not in names:
-            close = difflib.get_close_matches(entry, names, n=3)
-            hint = f"; did you mean {', '.join(close)}?" if close else "."
-            raise ConversionError(
-                f"skip={entry!r}: model {model.name!r} has no such layer{hint}"
-            )
-
-    def matches(layer):
-        return any(
-            layer.name == entry
-            if isinstance(entry, str)
-            else isinstance(layer, entry)
-            if isinstance(entry, type)
-            else entry(layer)
-            for entry in skip
-        )
-
-    return {
-        id(part)
-        for layer in layers
-        if matches(layer)
-        for part in layer._flatten_layers()
-    }
-
-
 def unmasked_layers(
     model: keras.Model,
     skipped: Container[int] = (),
@@ -86,7 +40,8 @@ def unmasked_layers(
     """Returns the layers whose kernels no mask covers, with their places.
 
     A kernel is a trainable weight of rank 2 or more of a layer that is not
-    masked: the smaller ones are private variables.
+    masked: the smaller ones are private variables. Axes of size 1 in front do
+    not count: a class token of shape [1, 1, width] is a vector.
 
     Args:
         model: The model.
@@ -102,13 +57,18 @@ def unmasked_layers(
         if not is_graph(model):
             place = part
         if (
-            any(len(v.shape) >= 2 for v in part._trainable_variables)
+            any(_rank(v) >= 2 for v in part._trainable_variables)
             and not isinstance(part, (Masked, *_SMALL))
             and type(part) not in will_mask
             and id(part) not in skipped
         ):
             found[id(part)] = (place, part)
     return list(found.values())
+
+
+def _rank(variable: keras.Variable) -> int:
+    sizes = itertools.dropwhile(lambda size: size == 1, variable.shape)
+    return len(list(sizes))
 
 
 def refuse_unmasked(unmasked: Any) -> None:

@@ -287,12 +287,12 @@ class Mine(layers.Dense):
     """A user's subclass, which may do anything with its kernel."""
 
 
-class Token(layers.Layer):
+class Places(layers.Layer):
     def build(self, input_shape):
-        self.token = self.add_weight(shape=(1, 1, input_shape[-1]))
+        self.table = self.add_weight(shape=(1, *input_shape[1:]))
 
     def call(self, inputs):
-        return inputs + self.token
+        return inputs + self.table
 
 
 class Block(layers.Layer):
@@ -315,7 +315,7 @@ class Block(layers.Layer):
     ("layer", "named"),
     [
         (lambda: Mine(3, name="mine"), "'mine' .Mine."),
-        (lambda: Token(name="token"), "'token' .Token."),
+        (lambda: Places(name="places"), "'places' .Places."),
         (lambda: Block(name="block"), "'block' .Block, inside it hidden."),
         (
             lambda: layers.ReversibleEmbedding(3, 4, name="both_ways"),

@@ -18,7 +18,7 @@ OPTIONS = {
     "dropout": 0.1,
     "stochastic_depth": 0.3,
 }
-KINDS = ("stock", "hub")
+KINDS = ("stock", "clip", "hub")
 SLOW = pytest.mark.slow
 
 
@@ -27,11 +27,31 @@ def stock():
     return network.backbone
 
 
-def hub():
-    keras_hub = pytest.importorskip(
+def keras_hub():
+    return pytest.importorskip(
         "keras_hub", reason="KerasHub: pip install packnet_tf[hub]"
     )
-    body = keras_hub.models.CLIPVisionEncoder(
+
+
+def hub():
+    """A Vision Transformer whose layers give configs they do not take."""
+    body = keras_hub().models.ViTBackbone(
+        image_shape=(SIZE, SIZE, 3),
+        patch_size=4,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        mlp_dim=16,
+        dropout_rate=0.1,
+        use_patch_bias=False,
+    )
+    images = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
+    return keras.Model(images, keras.layers.GlobalAveragePooling1D()(body(x)))
+
+
+def clip():
+    body = keras_hub().models.CLIPVisionEncoder(
         image_shape=(SIZE, SIZE, 3),
         patch_size=4,
         num_layers=2,
@@ -48,7 +68,7 @@ def hub():
 
 
 def backbone_of(kind):
-    return {"stock": stock, "hub": hub}[kind]()
+    return {"stock": stock, "clip": clip, "hub": hub}[kind]()
 
 
 def pixels(count=6, seed=0):
@@ -109,7 +129,7 @@ def test_conversion_keeps_the_bytes(kind):
     found = coverage(masked)
     # In each of two blocks: four projections and two dense layers; before
     # them the patches' projection, and in KerasHub's the places.
-    assert found.layers_masked == {"stock": 13, "hub": 14}[kind]
+    assert found.layers_masked == {"stock": 13, "clip": 14, "hub": 14}[kind]
     assert not found.skipped
 
 
@@ -120,6 +140,8 @@ def test_conversion_keeps_the_bytes(kind):
         ("stock", "frozen"),
         ("hub", "per_task"),
         pytest.param("hub", "frozen", marks=SLOW),
+        pytest.param("clip", "per_task", marks=SLOW),
+        pytest.param("clip", "frozen", marks=SLOW),
     ],
 )
 def test_a_second_task_leaves_the_first_as_it_is(kind, private, tmp_path):

@@ -18,6 +18,7 @@ from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
 from keras.src.saving.serialization_lib import serialize_with_public_class
 
 from packnet_tf.errors import ConversionError
+from packnet_tf.layers.config import config_of
 from packnet_tf.layers.masked import Masked, automatic_config
 from packnet_tf.layers.twins import TWINS
 
@@ -120,8 +121,10 @@ class MaskedLayers(InnerTwins):
     stock: type[keras.layers.Layer]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the stock layer's config, its class, and `inside`."""
-        config = super().get_config()
+        """Returns what makes the stock layer, its class, and `inside`."""
+        config = config_of(self, self.stock)
+        if self.inside:
+            config["inside"] = dict(self.inside)
         config["stock"] = class_names(self.stock)
         return config
 
