@@ -5,41 +5,17 @@ and makes a list of tensors of them: the views of the tasks, each in memory of
 its own. The programs read that list.
 """
 
-import dataclasses
-import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from packnet_tf import ownership
+from packnet_tf.array_files import Content, Table
 
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """What is in the files of one type.
-
-    Attributes:
-        dtype: The type.
-        bits: Bits of an owner.
-        shapes: Shape of each stored array.
-        owned: How many of its weights are stored.
-    """
-
-    dtype: tf.DType
-    bits: int
-    shapes: list[tuple[int, ...]]
-    owned: list[int]
-
-    @functools.cached_property
-    def begins(self) -> np.ndarray:
-        """Where each array begins among all weights, and the end."""
-        sizes = [int(np.prod(shape)) for shape in self.shapes]
-        return np.cumsum([0, *sizes], dtype=np.int64)
-
-    @functools.cached_property
-    def stored(self) -> np.ndarray:
-        """Where each array begins among the stored weights, and the end."""
-        return np.cumsum([0, *self.owned], dtype=np.int64)
+# Weights that are made at a time: what that takes beside the result is small,
+# and stays in the processor's cache.
+_PIECE = 1 << 18
 
 
 class LoadedList(tf.saved_model.experimental.TrackableResource):
@@ -100,28 +76,26 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         )
 
     def _made(self) -> tf.Tensor:
-        table, values, codes = self._table, self._values(), self._codes()
-        # Sorted by array: each is taken apart once for all its views.
+        table = self._table
+        content = Content(table, self._assets)
+        # Sorted by array: each is made once for all its views.
         order = sorted(range(len(self._items)), key=self._items.__getitem__)
         numbers = [self._items[place][0] for place in order]
         splits = np.searchsorted(numbers, np.arange(len(table.shapes) + 1))
         places = tf.constant(order, tf.int32)
         lasts = tf.constant([self._items[p][1] for p in order], tf.uint8)
         splits = tf.constant(splits, tf.int32)
+        newest = tf.constant(table.newest, tf.uint8)
 
         def of_array(number, listed):
-            owners = _slice(codes, table.begins, number)
-            seen = tf.not_equal(owners, ownership.FREE)
-            part = _slice(values, table.stored, number)
-            # A 0 in front, for the weights that are free.
-            part = tf.concat([tf.zeros([1], table.dtype), part], 0)
-            which = tf.cumsum(tf.cast(seen, tf.int32))
-            array = tf.gather(part, which * tf.cast(seen, tf.int32))
-            shape = _shape(table.shapes, number)
+            array = self._array(content, number)
+            shape = table.shape(number)
 
             def of_item(i, listed):
-                view = tf.where(
-                    owners <= lasts[i], array, tf.zeros([], table.dtype)
+                view = tf.cond(
+                    lasts[i] >= newest[number],
+                    lambda: array,
+                    lambda: self._view(content, number, array, lasts[i]),
                 )
                 return i + 1, tf.raw_ops.TensorListSetItem(
                     input_handle=listed,
@@ -151,61 +125,103 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         )
         return listed
 
-    def _values(self) -> tf.Tensor:
-        """Returns the stored weights, flat."""
-        dtype = self._table.dtype
-        top = _decompressed(self._assets["top"])
-        if dtype.size == 1:
-            if dtype == tf.bool:
-                return tf.cast(top, tf.bool)
-            return tf.bitcast(top, dtype)
-        low = tf.io.read_file(self._assets["low"].asset_path)
-        low = tf.reshape(tf.io.decode_raw(low, tf.uint8), [-1, dtype.size - 1])
-        return tf.bitcast(tf.concat([low, top[:, tf.newaxis]], 1), dtype)
+    def _array(self, content: Content, number: tf.Tensor) -> tf.Tensor:
+        """Returns the weights of all tasks, flat; free ones are 0."""
+        table = self._table
 
-    def _codes(self) -> tf.Tensor:
-        """Returns the owner of each weight, flat."""
-        bits = self._table.bits
-        codes = tf.bitwise.bitwise_and(
-            tf.bitwise.right_shift(
-                _decompressed(self._assets["owners"])[:, tf.newaxis],
-                tf.constant(list(range(0, 8, bits)), tf.uint8),
-            ),
-            tf.constant((1 << bits) - 1, tf.uint8),
-        )
-        return tf.reshape(codes, [-1])
+        def piece(begin, count, stored):
+            owners = content.owners(number, begin, count)
+            seen = tf.cast(tf.not_equal(owners, ownership.FREE), tf.int32)
+            found = tf.cast(tf.reduce_sum(seen), tf.int64)
+            # A 0 in front, for the weights that are free.
+            part = [tf.zeros([1], table.dtype), content.weights(stored, found)]
+            made = tf.gather(tf.concat(part, 0), tf.cumsum(seen) * seen)
+            return made, stored + found
+
+        size = table.of(table.sizes, number)
+        begin = table.of(table.begins, number)
+        return _by_pieces(size, table.dtype, piece, begin)
+
+    def _view(
+        self,
+        content: Content,
+        number: tf.Tensor,
+        array: tf.Tensor,
+        last: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns an array without the weights of later owners, flat."""
+
+        def piece(begin, count, done):
+            visible = content.owners(number, begin, count) <= last
+            part = array[begin : begin + count]
+            return tf.where(visible, part, tf.zeros([], part.dtype)), done
+
+        size = self._table.of(self._table.sizes, number)
+        return _by_pieces(size, array.dtype, piece, tf.constant(0, tf.int64))
 
 
 class LoadedOwners(LoadedList):
     """The owners of some kernels, for views that are made in every call."""
 
     def _made(self) -> tf.Tensor:
-        table, codes = self._table, self._codes()
+        table = self._table
+        content = Content(table, self._assets, weights=False)
         numbers = tf.constant([number for number, _ in self._items], tf.int32)
 
         def of_array(i, listed):
-            owners = _slice(codes, table.begins, numbers[i])
+            def piece(begin, count, done):
+                return content.owners(numbers[i], begin, count), done
+
+            size = table.of(table.sizes, numbers[i])
+            owners = _by_pieces(size, tf.uint8, piece, tf.constant(0, tf.int64))
             return i + 1, tf.raw_ops.TensorListSetItem(
                 input_handle=listed,
                 index=i,
-                item=tf.reshape(owners, _shape(table.shapes, numbers[i])),
+                item=tf.reshape(owners, table.shape(numbers[i])),
             )
 
         return self._loop(of_array, len(self._items), tf.uint8)
 
 
-def _decompressed(asset: tf.saved_model.Asset) -> tf.Tensor:
-    content = tf.io.read_file(asset.asset_path)
-    content = tf.io.decode_compressed(content, "ZLIB")
-    return tf.io.decode_raw(content, tf.uint8)
+def _by_pieces(
+    size: tf.Tensor,
+    dtype: tf.DType,
+    piece: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+    state: tf.Tensor,
+) -> tf.Tensor:
+    """Returns a flat tensor that is made in place, one piece after another.
 
+    Made at once, what it is made with would take several times its memory;
+    pieces that are put together afterwards, twice. Nothing else may see the
+    tensor before it is complete: `InplaceUpdate` writes into its very memory,
+    where `tensor_scatter_nd_update` made a copy for each piece.
 
-def _slice(flat: tf.Tensor, begins: np.ndarray, number: tf.Tensor) -> tf.Tensor:
-    begins = tf.constant(begins, tf.int64)
-    return flat[begins[number] : begins[number + 1]]
+    Args:
+        size: How many elements it has.
+        dtype: Their type.
+        piece: From the first element of a piece (a multiple of 8), their
+            number and a state to these elements and the next state.
+        state: The first state.
+    """
+    one = tf.constant(1, tf.int64)
+    count = tf.maximum(one, (size + _PIECE - 1) // _PIECE)
+    # The last piece is filled up, so that all are rows of one tensor.
+    length = tf.maximum(one, (size + 8 * count - 1) // (8 * count)) * 8
+    shape = tf.cast(tf.stack([count, length]), tf.int32)
 
+    def of_piece(i, state, whole):
+        begin = tf.cast(i, tf.int64) * length
+        made, state = piece(begin, tf.minimum(length, size - begin), state)
+        rest = tf.zeros([length - tf.size(made, tf.int64)], dtype)
+        whole = tf.raw_ops.InplaceUpdate(
+            x=whole, i=i[tf.newaxis], v=tf.concat([made, rest], 0)[tf.newaxis]
+        )
+        return i + 1, state, whole
 
-def _shape(shapes: list[tuple[int, ...]], number: tf.Tensor) -> tf.Tensor:
-    sides = tf.constant([side for s in shapes for side in s], tf.int64)
-    splits = tf.constant(np.cumsum([0, *map(len, shapes)]), tf.int32)
-    return sides[splits[number] : splits[number + 1]]
+    _, _, whole = tf.while_loop(
+        lambda i, *_: i < shape[0],
+        of_piece,
+        (tf.constant(0), state, tf.raw_ops.Empty(shape=shape, dtype=dtype)),
+        parallel_iterations=1,
+    )
+    return tf.reshape(whole, [-1])[:size]

@@ -21,8 +21,9 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf import ownership
+from packnet_tf.array_files import Table
 from packnet_tf.errors import NetworkError
-from packnet_tf.folding import LoadedList, LoadedOwners, Table
+from packnet_tf.folding import LoadedList, LoadedOwners
 
 LAYOUTS = ("folded", "on_the_fly")
 
@@ -255,7 +256,7 @@ class _Group:
         return self._owners.index((number, 0))
 
     def write(self, folder: pathlib.Path) -> None:
-        masks = np.concatenate([mask.ravel() for mask in self._masks])
+        newest = [int(m.max(initial=ownership.FREE)) for m in self._masks]
         owned = [
             v.ravel()[m.ravel() != ownership.FREE]
             for v, m in zip(self._values, self._masks, strict=True)
@@ -263,13 +264,15 @@ class _Group:
         values = np.ascontiguousarray(np.concatenate(owned))
         size = values.dtype.itemsize
         octets = values.view(np.uint8).reshape(-1, size)
-        bits = next(b for b in (1, 2, 4, 8) if masks.max(initial=0) < 1 << b)
+        bits = next(b for b in (1, 2, 4, 8) if max(newest) < 1 << b)
         files = {
             # Of a number's bytes only the last, sign and exponent, are far
             # from evenly distributed.
             "low": octets[:, :-1].tobytes(),
             "top": _compressed(octets[:, -1].tobytes()),
-            "owners": _compressed(_packed(masks, bits)),
+            "owners": _compressed(
+                b"".join(_packed(mask.ravel(), bits) for mask in self._masks)
+            ),
         }
         name = self.dtype.name
         content = hashlib.sha256(repr((self._items, self._owners)).encode())
@@ -283,6 +286,7 @@ class _Group:
             bits,
             [value.shape for value in self._values],
             [len(part) for part in owned],
+            newest,
         )
         # In a process, resources of one name are one: it has to name what
         # they hold.

@@ -1,10 +1,14 @@
 """Arrays of a SavedModel: what is on disk, and what it becomes."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from packnet_tf import ownership
+from packnet_tf import folding, ownership
 from packnet_tf.stored import Arrays
 
 
@@ -120,3 +124,81 @@ def test_other_places_of_the_same_kinds_are_read(tmp_path):
         assert found.shape == value.shape
         expected = ownership.view(value, mask, owner)
         assert found.numpy().tobytes() == expected.tobytes()
+
+
+def saved(arrays, made, folder):
+    """Returns the path of a SavedModel that gives arrays."""
+    folder.mkdir()
+    arrays.write(folder)
+    program = tf.function(
+        lambda: {str(i): value for i, value in enumerate(arrays.read(made))},
+        input_signature=[],
+        autograph=False,
+    )
+    module = tf.Module()
+    module.arrays = arrays.resources
+    module.program = program
+    tf.saved_model.save(module, folder / "saved", signatures=program)
+    return folder / "saved"
+
+
+@pytest.mark.parametrize("layout", ["folded", "on_the_fly"])
+def test_large_arrays_are_made_in_pieces(layout, tmp_path, monkeypatch):
+    monkeypatch.setattr(folding, "_PIECE", 16)
+    arrays = Arrays(layout)
+    sizes = (1, 15, 16, 17, 31, 32, 33, 1000)
+    given = [kernel(3, (size,), seed=size) for size in sizes]
+    # Pieces of which nothing is stored, and of which everything is.
+    given[-1][0][100:200], given[-1][1][100:200] = 0, 0
+    given[-1][0][300:400], given[-1][1][300:400] = 7, 2
+    kernels = [arrays.add_kernel(*pair) for pair in given]
+    made = [k.of(owner) for k in kernels for owner in (1, 2, 3)]
+    path = str(saved(arrays, made, tmp_path / "x"))
+    eager = tf.saved_model.load(path).program()
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], path)
+        outputs = graph.signature_def["serving_default"].outputs
+        found = session.run({key: o.name for key, o in outputs.items()})
+    number = 0
+    for pair in given:
+        for owner in (1, 2, 3):
+            expected = ownership.view(*pair, owner).tobytes()
+            assert eager[str(number)].numpy().tobytes() == expected
+            assert found[str(number)].tobytes() == expected
+            number += 1
+
+
+_PEAK = """
+import sys
+import tensorflow as tf
+
+def megabytes(what):
+    for line in open("/proc/self/status"):
+        if line.startswith(what):
+            return int(line.split()[1]) / 1024
+
+v1 = tf.compat.v1
+v1.Session(graph=tf.Graph()).close()
+before = megabytes("VmRSS")
+with v1.Session(graph=tf.Graph()) as session:
+    v1.saved_model.load(session, ["serve"], sys.argv[1])
+    print(megabytes("VmHWM") - before, megabytes("VmRSS") - before)
+"""
+
+
+def test_loading_takes_little_more_memory_than_the_views(tmp_path):
+    arrays = Arrays()
+    value, mask = kernel(2, (2048, 4096))
+    made = arrays.add_kernel(value, mask)
+    path = saved(arrays, [made.of(1), made.of(2)], tmp_path / "x")
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, path],
+        # With oneDNN, what was freed goes to a pool and not to the system.
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peak, after = map(float, done.stdout.split())
+    # Two views of 32 MB each; what they are made of, 24 MB, is read whole.
+    assert 64 < after < 135 and peak < 160
