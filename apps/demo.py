@@ -40,6 +40,7 @@ def main() -> None:
     from packnet_tf import report
     from packnet_tf.data import open_task
     from packnet_tf.facts import facts_of
+    from packnet_tf.freed_memory import keep_freed_memory
     from packnet_tf.replicas import make_strategy
     from packnet_tf.session import Session
     from packnet_tf.workdir import Workdir
@@ -49,6 +50,7 @@ def main() -> None:
     workdir.compare(facts_of(NETWORK))
     # Before anything uses a device: a CPU is divided among replicas then.
     strategy = make_strategy(flag.replicas)
+    keep_freed_memory()
     data = [open_task(name, f"bundled:{name}") for name in TASKS]
     session = Session(
         workdir,

@@ -21,6 +21,7 @@ def main(*, again: bool = False) -> None:
     from packnet_tf.data import check, open_task
     from packnet_tf.data.checks import progress_bar
     from packnet_tf.facts import network_options_of
+    from packnet_tf.freed_memory import keep_freed_memory
     from packnet_tf.replicas import make_strategy
     from packnet_tf.session import Session
     from packnet_tf.workdir import Workdir
@@ -33,6 +34,7 @@ def main(*, again: bool = False) -> None:
     network = network_options_of(workdir, given)
     # Before anything uses a device: a CPU is divided among replicas then.
     strategy = make_strategy(flag.replicas)
+    keep_freed_memory()
     session = Session(
         workdir,
         network,

@@ -22,6 +22,7 @@ from absl import app, flags, logging
 
 from benchmarks.plain import train_plain
 from packnet_tf.data import open_task
+from packnet_tf.freed_memory import keep_freed_memory
 from packnet_tf.options import NetworkOptions, TaskOptions
 from packnet_tf.preparation import prepare, prepare_test
 from packnet_tf.replicas import make_strategy
@@ -84,7 +85,9 @@ def run_packnet(folder):
         base_prune_fraction=_BASE.value,
         base_recovery=_RECOVERY.value,
     )
-    session = Session(Workdir(folder), network, "packnet", make_strategy(1))
+    strategy = make_strategy(1)
+    keep_freed_memory()
+    session = Session(Workdir(folder), network, "packnet", strategy)
     for task in _TASKS.value:
         record = session.run(_data(task), _options(task))
     metrics = {t["name"]: t["metrics"] for t in record["manifest"]["tasks"]}

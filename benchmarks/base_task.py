@@ -22,6 +22,7 @@ from absl import app, flags, logging
 
 from packnet_tf.base import BaseRun
 from packnet_tf.data import evaluation, open_task
+from packnet_tf.freed_memory import keep_freed_memory
 from packnet_tf.networks import build
 from packnet_tf.options import NetworkOptions, TaskOptions
 from packnet_tf.preparation import prepare
@@ -61,10 +62,12 @@ def measure(fraction: float, recovery: str) -> dict:
         _SIZE,
         TaskOptions(task="birds"),
     )
+    strategy = make_strategy(1)
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         net = BaseRun(
             network, options, birds, pathlib.Path(folder), say=lambda _: None
-        ).run(make_strategy(1))
+        ).run(strategy)
     sample = open_task("imagenet", f"{shared}/data/imagenet_sample")
     top1 = accuracy(net, evaluation(sample.test, _SIZE, 32))
     return {

@@ -27,6 +27,7 @@ from absl import app, flags, logging
 from benchmarks.plain import train_plain
 from packnet_tf.base import BaseRun
 from packnet_tf.data import open_task
+from packnet_tf.freed_memory import keep_freed_memory
 from packnet_tf.networks import build, parse_options
 from packnet_tf.options import NetworkOptions, TaskOptions
 from packnet_tf.preparation import prepare
@@ -85,9 +86,11 @@ def packnet():
     network = build(
         "mobilenet", image_size=_SIZE, weights=_weights(), options=_ALPHA
     )
+    strategy = make_strategy(1)
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        net = BaseRun(network, facts, None, folder).run(make_strategy(1))
+        net = BaseRun(network, facts, None, folder).run(strategy)
         for number, task in enumerate(_TASKS.value, start=1):
             options = _options(task)
             run = TaskRun(
