@@ -5,6 +5,7 @@
 
 Each task is evaluated on the test split of the data it was trained on;
 --data=NAME=PATH, repeatable, gives another place for a task's data.
+--by_class=NAME, repeatable, shows each class of a task too.
 """
 
 import os
@@ -25,6 +26,12 @@ flags.DEFINE_multi_string(
     "never given; places as in apps/add_task.py. Repeatable.",
 )
 flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS data sets.")
+flags.DEFINE_multi_string(
+    "by_class",
+    [],
+    "Task whose classes have a line each too: accuracy, and what they are "
+    "most often taken for. Repeatable.",
+)
 flags.DEFINE_integer("batch_size", 32, "Images a step.")
 flags.DEFINE_string("state", None, "Packed state to evaluate; the newest.")
 
@@ -49,8 +56,12 @@ def main() -> None:
             which=flag.state,
             data_dir=flag.data_dir,
             batch_size=flag.batch_size,
+            in_detail=flag.by_class,
         )
     print(report.of_evaluation(rows))
+    for row in rows:
+        if row.by_class:
+            print(f"\n{report.of_classes(row)}")
 
 
 if __name__ == "__main__":

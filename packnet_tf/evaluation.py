@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +12,7 @@ from packnet_tf.data.checks import check_source, without_bad
 from packnet_tf.data.folder import image_files
 from packnet_tf.data.images import Preprocessing, read_for_evaluation
 from packnet_tf.errors import DataError, PackNetError, StateError, TaskError
-from packnet_tf.scoring import accuracy
+from packnet_tf.scoring import ClassScore, answers, by_class, share_right
 from packnet_tf.workdir import Workdir
 
 
@@ -28,6 +28,7 @@ class Evaluated:
         note: Why there is no accuracy, e.g. `"no data"`.
         owned: Share of the network's weights that it owns.
         free_after: Share that was free after it was packed.
+        by_class: A line for each class, where that was asked for.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Evaluated:
     note: str
     owned: float
     free_after: float
+    by_class: tuple[ClassScore, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ def evaluate_tasks(
     which: str | int | None = None,
     data_dir: str | None = None,
     batch_size: int = 32,
+    in_detail: Collection[str] = (),
 ) -> list[Evaluated]:
     """Evaluates every packed task on its test data.
 
@@ -69,17 +72,18 @@ def evaluate_tasks(
         which: The packed state; the newest if None.
         data_dir: Folder of prepared TFDS data sets.
         batch_size: Images a step.
+        in_detail: Tasks whose classes have a line each too.
 
     Returns:
         A line for each task, in order.
 
     Raises:
-        TaskError: If `places` names a task that is not there.
+        TaskError: If `places` or `in_detail` names a task that is not there.
         DataError: If data that is named is missing, or of other classes.
     """
     places = dict(places or {})
     net, state = states.load(workdir, _which(which), origin=False)
-    for name in places:
+    for name in (*places, *in_detail):
         net.task(name)
     size = _image_size(workdir)
     free, rows = 1.0, []
@@ -96,6 +100,7 @@ def evaluate_tasks(
         else:
             test, note = _test_of(record, places.get(task.name), data_dir)
         share = count = None
+        classes: tuple[ClassScore, ...] = ()
         if test is not None:
             net.activate(task.name)
             images = data.evaluation(
@@ -104,10 +109,21 @@ def evaluate_tasks(
                 batch_size,
                 preprocessing=_preprocessing_of(record, test),
             )
-            share, count = _accuracy(net, images, test), len(test)
+            labels, answered = _answers(net, images, test)
+            share, count = share_right(labels, answered), len(test)
+            if task.name in in_detail:
+                names = task.class_names or test.class_names
+                classes = by_class(labels, answered, names)
         rows.append(
             Evaluated(
-                task.name, task.classes, count, share, note, owned, free
+                task.name,
+                task.classes,
+                count,
+                share,
+                note,
+                owned,
+                free,
+                classes,
             )
         )
     return rows
@@ -178,9 +194,9 @@ def _content(file: pathlib.Path) -> bytes:
         raise DataError(f"{error.strerror}.") from error
 
 
-def _accuracy(net, images, test) -> float:
+def _answers(net, images, test) -> tuple[np.ndarray, np.ndarray]:
     try:
-        return accuracy(net, images)
+        return answers(net, images)
     except tf.errors.OpError:
         # Most likely an image that cannot be read; this names it.
         check_source(test)

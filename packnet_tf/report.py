@@ -142,6 +142,20 @@ def of_evaluation(rows: Sequence[Evaluated]) -> str:
     return table(head, cells)
 
 
+def of_classes(row: Evaluated) -> str:
+    """Returns the accuracy of each class of a task as a table."""
+    cells = [
+        [
+            line.name,
+            line.images,
+            share(line.right / line.images) if line.images else "-",
+            f"{line.taken_for} {line.times}" if line.taken_for else "-",
+        ]
+        for line in row.by_class
+    ]
+    return table([row.task, "images", "accuracy", "most taken for"], cells)
+
+
 def of_answers(answers: Sequence[Answer]) -> str:
     """Returns the answers for some images as a table."""
     cells = [

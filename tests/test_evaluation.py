@@ -42,6 +42,19 @@ def test_every_task_has_a_line(workdir, image_folder):
     assert rows[2].free_after == pytest.approx(1 - sum(owned))
 
 
+def test_classes_have_a_line_each_where_asked_for(workdir, image_folder):
+    places = {"two": str(image_folder(NAMES, count=3))}
+    with pytest.raises(TaskError, match="Unknown task 'three'"):
+        evaluate_tasks(workdir, places, in_detail=["three"])
+    row = evaluate_tasks(workdir, places, in_detail=["two"])[-1]
+    assert [(c.name, c.images) for c in row.by_class] == [(n, 3) for n in NAMES]
+    assert sum(c.right for c in row.by_class) == round(9 * row.accuracy)
+    lines = report.of_classes(row).splitlines()
+    head = "two images accuracy most taken for"
+    assert lines[0].split() == head.split()
+    assert [line.split()[0] for line in lines[2:]] == list(NAMES)
+
+
 @pytest.mark.parametrize("facts", [{}, {"skipped": ["x.jpg"]}])
 def test_what_was_left_out_is_left_out_again(tmp_path, image_folder, facts):
     images = image_folder(NAMES, count=3)
