@@ -10,10 +10,28 @@ import numpy as np
 
 from packnet_tf import ownership
 from packnet_tf.amending import Amendable
-from packnet_tf.errors import PhaseError, PromiseError, TaskError
+from packnet_tf.errors import PackNetError, PhaseError, PromiseError, TaskError
 from packnet_tf.sharing import read_shared, write_shared
 from packnet_tf.skipping import keep_plain, kept_paths
 from packnet_tf.task import Task
+
+
+class _Kept:
+    """All that a network holds, to put it back if a file is refused."""
+
+    def __init__(self, net: "PackNet"):
+        self._net = net
+        self._values = [(v, np.array(v)) for v in net.variables]
+        self._private: dict[str, np.ndarray] = {}
+        net._bank.save(self._private, len(net.tasks))
+        self._records = [dict(vars(task)) for task in net.tasks]
+
+    def put_back(self) -> None:
+        for variable, value in self._values:
+            variable.assign(value)
+        self._net._bank.load(self._private, len(self._records))
+        for task, record in zip(self._net.tasks, self._records, strict=True):
+            task.__dict__.update(record)
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
@@ -122,17 +140,25 @@ class PackNet(Amendable):
             super().save_weights(filepath, *args, **kwargs)
 
     def load_weights(self, filepath, *args, **kwargs):
-        """Loads what `save_weights` wrote, into the same tasks.
+        """Loads what `save_weights` wrote, into the same tasks: all or nothing.
 
         Raises:
+            TaskError: If the file is of other tasks.
             PromiseError: If a packed task is not what its digest says, or
                 the file holds another one of the same name.
         """
         if self._active is not self.newest:
             self.activate(self.newest.name)
-        super().load_weights(filepath, *args, **kwargs)
-        self._masks_changed()
-        self.verify_digests()
+        before = _Kept(self)
+        try:
+            super().load_weights(filepath, *args, **kwargs)
+            self._masks_changed()
+            self.verify_digests()
+        except Exception as error:
+            before.put_back()
+            self._masks_changed()
+            # Keras has made one text of the errors of all parts.
+            raise self.__dict__.pop("_refusal", error) from None
 
     def save_own_variables(self, store):
         """Stores every task's private variables and the tasks' records."""
@@ -153,6 +179,21 @@ class PackNet(Amendable):
             Task.from_dict(record)
             for record in json.loads(np.asarray(store["tasks"]).tobytes())
         ]
+        try:
+            self._check_loaded(records)
+        except PackNetError as error:
+            # Keras loads the other parts all the same.
+            self.__dict__["_refusal"] = error
+            raise
+        for task, record in zip(self._tasks, records, strict=True):
+            task.__dict__.update(record.__dict__)
+        self._bank.load(store, len(self._tasks))
+        if self._active is not None:
+            self._bank.restore(self._active.owner)
+            self._enter(self._active)
+
+    def _check_loaded(self, records: list[Task]) -> None:
+        """Refuses the records of other tasks than the network has."""
         if [(t.name, t.classes) for t in records] != [
             (t.name, t.classes) for t in self._tasks
         ]:
@@ -173,12 +214,6 @@ class PackNet(Amendable):
                 "this network, which can never change; load the file with "
                 "keras.saving.load_model, as a network of its own."
             )
-        for task, record in zip(self._tasks, records, strict=True):
-            task.__dict__.update(record.__dict__)
-        self._bank.load(store, len(self._tasks))
-        if self._active is not None:
-            self._bank.restore(self._active.owner)
-            self._enter(self._active)
 
     def ownership(self) -> list[tuple[str, tuple[int, ...], dict[int, int]]]:
         """Returns for each kernel its path, shape and weights by owner."""
