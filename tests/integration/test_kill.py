@@ -111,7 +111,8 @@ def plan(random, ends, count):
 def check(run_app, tmp_path, images, replicas, count, seed):
     whole = tmp_path / "whole"
     expected, ends, _ = run_all(run_app, whole, images, replicas)
-    assert all(end.touches > 5 for end in ends)
+    # Pruning has the fewest: a try of the folder, the lock, a checkpoint.
+    assert all(end.touches >= 5 for end in ends)
     random = np.random.default_rng(seed)
     killed, lives = 0, 0
     # A moment may come after the end of what is left to do: whatever was
