@@ -1,29 +1,14 @@
 """Tests of packnet_tf/data/images.py."""
 
-import io
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_files import encoded, pixels
 from PIL import Image
 
 from packnet_tf.data import images
 from packnet_tf.errors import DataError
-
-
-def pixels(height=24, width=36, channels=3, seed=0):
-    random = np.random.default_rng(seed)
-    shape = (height, width, channels) if channels else (height, width)
-    # Smooth, so that JPEG files of it look alike whatever reads them.
-    coarse = random.integers(0, 256, (4, 6, *shape[2:]), np.uint8)
-    image = Image.fromarray(coarse).resize((width, height), Image.BICUBIC)
-    return np.asarray(image)
-
-
-def encoded(image, kind, **options):
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 def decoded(content):
