@@ -18,7 +18,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
-from packnet_tf.options import NetworkOptions, TaskOptions
+from packnet_tf.workflow.options import NetworkOptions, TaskOptions
 
 flags.FLAGS.set_default("workdir", "runs/demo")
 run_flags.define_run_flags()
@@ -37,13 +37,13 @@ TRAINING: dict[str, Any] = {
 def main() -> None:
     path = run_flags.workdir_path(writing=True)
 
-    from packnet_tf import report
     from packnet_tf.data import open_task
-    from packnet_tf.facts import facts_of
-    from packnet_tf.freed_memory import keep_freed_memory
-    from packnet_tf.replicas import make_strategy
-    from packnet_tf.session import Session
-    from packnet_tf.workdir import Workdir
+    from packnet_tf.model.replicas import make_strategy
+    from packnet_tf.storage.workdir import Workdir
+    from packnet_tf.tf_internals import keep_freed_memory
+    from packnet_tf.workflow import report
+    from packnet_tf.workflow.run_config import facts_of
+    from packnet_tf.workflow.session import Session
 
     flag = flags.FLAGS
     workdir = Workdir(path)

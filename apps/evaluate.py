@@ -40,11 +40,11 @@ def main() -> None:
     path = run_flags.workdir_path(writing=False)
     places = run_flags.pairs("data")
 
-    from packnet_tf import report
-    from packnet_tf.evaluation import evaluate_tasks
-    from packnet_tf.options import check_batch_size
-    from packnet_tf.replicas import make_strategy
-    from packnet_tf.workdir import Workdir
+    from packnet_tf.model.replicas import make_strategy
+    from packnet_tf.storage.workdir import Workdir
+    from packnet_tf.workflow import report
+    from packnet_tf.workflow.evaluate import evaluate_tasks
+    from packnet_tf.workflow.options import check_batch_size
 
     flag = flags.FLAGS
     check_batch_size(flag.batch_size, flag.replicas or 1)

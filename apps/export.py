@@ -48,9 +48,10 @@ _USELESS = {
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
-    from packnet_tf import export, report
     from packnet_tf.errors import FlagError
-    from packnet_tf.workdir import Workdir
+    from packnet_tf.serving import export
+    from packnet_tf.storage.workdir import Workdir
+    from packnet_tf.workflow import report
 
     _check()
     flag = flags.FLAGS

@@ -1,6 +1,6 @@
 """Shows who owns what, layer by layer, and how many more tasks fit.
 
-  python apps/inspect.py --workdir=runs/m --prune_fraction=0.75
+python apps/inspect.py --workdir=runs/m --prune_fraction=0.75
 """
 
 import os
@@ -22,8 +22,10 @@ flags.DEFINE_float(
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
-    from packnet_tf import fractions, report, states
-    from packnet_tf.workdir import Workdir
+    from packnet_tf.masks import fractions
+    from packnet_tf.storage import states
+    from packnet_tf.storage.workdir import Workdir
+    from packnet_tf.workflow import report
 
     flag = flags.FLAGS
     fractions.validate_fraction(flag.prune_fraction, "prune_fraction")

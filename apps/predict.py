@@ -1,6 +1,6 @@
 """Classifies an image, or every image of a folder, with one task.
 
-  python apps/predict.py --workdir=runs/m --task=birds --images=bird.jpg
+python apps/predict.py --workdir=runs/m --task=birds --images=bird.jpg
 """
 
 import os
@@ -22,10 +22,10 @@ flags.DEFINE_string("state", None, "Packed state to ask; the newest.")
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
-    from packnet_tf import report
     from packnet_tf.errors import FlagError
-    from packnet_tf.evaluation import predict_files
-    from packnet_tf.workdir import Workdir
+    from packnet_tf.storage.workdir import Workdir
+    from packnet_tf.workflow import report
+    from packnet_tf.workflow.evaluate import predict_files
 
     flag = flags.FLAGS
     if flag.top < 1:

@@ -24,6 +24,4 @@ run_flags.define_network_flags()
 run_flags.define_task_flags(phases=("prune",), gradual_epochs=0)
 
 if __name__ == "__main__":
-    process.run(
-        functools.partial(task_app.main, again=True), "workdir", "task"
-    )
+    process.run(functools.partial(task_app.main, again=True), "workdir", "task")

@@ -5,9 +5,11 @@ from typing import Any
 
 from absl import flags
 
-from packnet_tf.data.tasks import CROPS
+from packnet_tf.data.open_task import CROPS
 from packnet_tf.errors import FlagError
-from packnet_tf.options import (
+from packnet_tf.masks.pruning import GRANULARITIES, SCOPES
+from packnet_tf.serving.weight_store import LAYOUTS
+from packnet_tf.workflow.options import (
     OPTIMIZERS,
     PHASES,
     SCHEDULES,
@@ -16,8 +18,6 @@ from packnet_tf.options import (
     check_batch_size,
     check_writable,
 )
-from packnet_tf.pruning import GRANULARITIES, SCOPES
-from packnet_tf.stored import LAYOUTS
 
 _NETWORK = NetworkOptions()
 _TASK = TaskOptions(task="")

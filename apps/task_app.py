@@ -17,14 +17,14 @@ def main(*, again: bool = False) -> None:
     options = run_flags.task_options()
     path = run_flags.workdir_path(writing=True)
 
-    from packnet_tf import report
     from packnet_tf.data import check, open_task
-    from packnet_tf.data.checks import progress_bar
-    from packnet_tf.facts import network_options_of
-    from packnet_tf.freed_memory import keep_freed_memory
-    from packnet_tf.replicas import make_strategy
-    from packnet_tf.session import Session
-    from packnet_tf.workdir import Workdir
+    from packnet_tf.data.integrity import progress_bar
+    from packnet_tf.model.replicas import make_strategy
+    from packnet_tf.storage.workdir import Workdir
+    from packnet_tf.tf_internals import keep_freed_memory
+    from packnet_tf.workflow import report
+    from packnet_tf.workflow.run_config import network_options_of
+    from packnet_tf.workflow.session import Session
 
     flag = flags.FLAGS
     workdir = Workdir(path)
@@ -57,9 +57,7 @@ def main(*, again: bool = False) -> None:
         base_data = open_task(
             network.base_task, flag.base_data, data_dir=flag.data_dir
         )
-    line = session.check(
-        options, base_data=base_data is not None, again=again
-    )
+    line = session.check(options, base_data=base_data is not None, again=again)
 
     def checked(opened):
         return check(

@@ -33,9 +33,9 @@ def main() -> None:
     flag = flags.FLAGS
     path = run_flags.workdir_path(writing=False)
 
-    from packnet_tf import undo
     from packnet_tf.errors import FlagError
-    from packnet_tf.workdir import Workdir
+    from packnet_tf.storage.workdir import Workdir
+    from packnet_tf.workflow import undo
 
     given = [
         name

@@ -21,8 +21,8 @@ def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
     from packnet_tf.errors import StateError
-    from packnet_tf.verification import verify
-    from packnet_tf.workdir import Workdir
+    from packnet_tf.storage.workdir import Workdir
+    from packnet_tf.workflow.verify import verify
 
     report = verify(Workdir(path))
     print(report, flush=True)

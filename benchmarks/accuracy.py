@@ -22,13 +22,13 @@ from absl import app, flags, logging
 
 from benchmarks.plain import train_plain
 from packnet_tf.data import open_task
-from packnet_tf.freed_memory import keep_freed_memory
-from packnet_tf.options import NetworkOptions, TaskOptions
-from packnet_tf.preparation import prepare, prepare_test
-from packnet_tf.replicas import make_strategy
-from packnet_tf.scoring import accuracy
-from packnet_tf.session import Session
-from packnet_tf.workdir import Workdir
+from packnet_tf.model.replicas import make_strategy
+from packnet_tf.storage.workdir import Workdir
+from packnet_tf.tf_internals import keep_freed_memory
+from packnet_tf.workflow.datasets import prepare, prepare_test
+from packnet_tf.workflow.metrics import accuracy
+from packnet_tf.workflow.options import NetworkOptions, TaskOptions
+from packnet_tf.workflow.session import Session
 
 _SHARED = flags.DEFINE_string(
     "shared", None, "Folder with data/{birds,cars,flowers} and weights/."
@@ -122,15 +122,21 @@ def table():
         row = json.loads(line)
         rows.setdefault(row["name"], []).append(row["test"])
     tasks = ["birds", "cars", "flowers"]
-    print(f"{'method':<42} seeds  " + "  ".join(f"{t:>11}" for t in tasks)
-          + f"  {'mean':>11}")
+    print(
+        f"{'method':<42} seeds  "
+        + "  ".join(f"{t:>11}" for t in tasks)
+        + f"  {'mean':>11}"
+    )
     for name, found in rows.items():
         cells = []
         for task in tasks:
             values = [f[task] for f in found if task in f]
             cells.append(values)
-        whole = [np.mean([f[t] for t in tasks]) for f in found
-                 if all(t in f for t in tasks)]
+        whole = [
+            np.mean([f[t] for t in tasks])
+            for f in found
+            if all(t in f for t in tasks)
+        ]
         text = "  ".join(
             f"{np.mean(v):.3f} ±{np.std(v):.3f}" if v else f"{'-':>11}"
             for v in [*cells, whole]

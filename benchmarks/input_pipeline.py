@@ -32,9 +32,10 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from packnet_tf.data import images, open_task, training
-from packnet_tf.data.checks import find_bad
-from packnet_tf.data.sources import PARALLEL
+from packnet_tf.data import open_task, training
+from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.integrity import find_bad
+from packnet_tf.data.sources.base import PARALLEL
 
 _DATA = flags.DEFINE_string("data", None, "The image folder.", required=True)
 _TASK = flags.DEFINE_string(

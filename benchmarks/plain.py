@@ -3,9 +3,9 @@
 import keras
 
 from packnet_tf.networks import build
-from packnet_tf.options import TaskOptions
-from packnet_tf.preparation import Prepared
-from packnet_tf.schedules import make_optimizer
+from packnet_tf.workflow.datasets import Prepared
+from packnet_tf.workflow.options import TaskOptions
+from packnet_tf.workflow.schedules import make_optimizer
 
 
 def train_plain(

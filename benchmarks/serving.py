@@ -34,12 +34,12 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from packnet_tf.conversion import extract
-from packnet_tf.formats import save_plain
-from packnet_tf.model import PackNet
-from packnet_tf.report import size_of
-from packnet_tf.serving import export_saved_model
-from packnet_tf.stored import LAYOUTS
+from packnet_tf.model.extract import extract
+from packnet_tf.model.packnet import PackNet
+from packnet_tf.serving.formats import save_plain
+from packnet_tf.serving.saved_model import export_saved_model
+from packnet_tf.serving.weight_store import LAYOUTS
+from packnet_tf.workflow.report import size_of
 
 _TASKS = flags.DEFINE_list("tasks", ["1", "4", "10"], "Numbers of tasks.")
 _PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved pairs a latency.")

@@ -23,7 +23,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from packnet_tf.model import PackNet
+from packnet_tf.model.packnet import PackNet
 
 _PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved pairs in each row.")
 _STEPS = flags.DEFINE_integer(
@@ -93,9 +93,7 @@ def _plain(backbone, optimizer):
 def _packnet(backbone, optimizer, phase, x, y):
     """A network with one packed task and a second one in `phase`."""
     net = PackNet(backbone)
-    net.compile(
-        "sgd", "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
+    net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     net.add_task("base", CLASSES)
     net._mark_trained()
     net.prune(0.5)

@@ -1,6 +1,6 @@
 """packnet_tf: many tasks in one Keras network, and nothing forgotten."""
 
-from packnet_tf.conversion import extract, mask_model
+from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.errors import (
     CapacityError,
     ConversionError,
@@ -14,8 +14,9 @@ from packnet_tf.errors import (
     StateError,
     TaskError,
 )
-from packnet_tf.model import PackNet
-from packnet_tf.serving import export_saved_model
+from packnet_tf.model.extract import extract
+from packnet_tf.model.packnet import PackNet
+from packnet_tf.serving.saved_model import export_saved_model
 from packnet_tf.task import Task
 
 __version__ = "0.1.0"

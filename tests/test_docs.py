@@ -1,6 +1,7 @@
 """The documents say what is so, and the code is laid out as they say."""
 
 import ast
+import graphlib
 import json
 import os
 import pathlib
@@ -9,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-import tiny_nets
+from support import tiny_nets
 
 import packnet_tf
 
@@ -231,9 +232,7 @@ def test_python_blocks_of_the_readme_run(tmp_path):
     net = tiny_nets.PackNet(tiny_nets.backbone(size=28))
     for name in ("mnist", "fashion", "digits"):
         tiny_nets.add_packed(net, name)
-    packnet_tf.export_saved_model(
-        net, tmp_path / "runs/demo/serving/packnet/3"
-    )
+    packnet_tf.export_saved_model(net, tmp_path / "runs/demo/serving/packnet/3")
     program = "\n".join(blocks(README, "python"))
     answer = subprocess.run(
         [sys.executable, "-c", program],
@@ -268,25 +267,47 @@ def test_python_blocks_about_any_network_run(tmp_path):
 # The layout of the code.
 
 
-def test_modules_import_only_from_those_above_them():
-    named = re.findall(
-        r"^\| `([\w/]+\.py)` \|", ARCHITECTURE.read_text(), re.M
-    )
-    listed = [PACKAGE / name for name in named]
-    assert len(listed) == len(set(listed))
-    assert set(listed) == set(MODULES) - {PACKAGE / "__init__.py"}, (
-        "docs/architecture.md lists other modules than there are"
-    )
+def packages():
+    """Returns the packages in the order of the table: the lowest first."""
+    text = ARCHITECTURE.read_text()
+    table = text[text.index("| package |") :].split("\n\n")[0]
+    return re.findall(r"^\| `(\w+)` \|", table, re.M)
+
+
+def package_of(module):
+    return module.split(".")[1]
+
+
+def test_the_table_has_every_package():
+    found = {
+        path.stem
+        if path.parent == PACKAGE
+        else path.relative_to(PACKAGE).parts[0]
+        for path in MODULES
+    }
+    assert len(packages()) == len(set(packages()))
+    assert set(packages()) == found - {"__init__"}
+
+
+def test_packages_import_only_from_those_above_them():
+    order = packages()
     known = {module_name(path) for path in MODULES}
-    above, wrong = set(), []
-    for path in listed:
+    wrong = []
+    for path in set(MODULES) - {PACKAGE / "__init__.py"}:
         name = module_name(path)
-        wrong += [
-            f"{name} imports {other}"
-            for other in sorted(imports_of(path, known) - above)
-        ]
-        above.add(name)
+        for other in imports_of(path, known) - {"packnet_tf"}:
+            if order.index(package_of(other)) > order.index(package_of(name)):
+                wrong.append(f"{name} imports {other}")
     assert not wrong
+
+
+def test_no_imports_go_in_a_circle():
+    known = {module_name(path) for path in MODULES}
+    graph = {module_name(path): imports_of(path, known) for path in MODULES}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("folder", ["apps", "benchmarks"])

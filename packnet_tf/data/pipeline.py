@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.autotune import without_autotune
-from packnet_tf.data import augment, images
-from packnet_tf.data.sources import CORES, Progress, Source
-from packnet_tf.data.squares import Cutter, Store
-from packnet_tf.data.strong import Augmentation
+from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.images import random_draws
+from packnet_tf.data.images.crops import Cutter, Store
+from packnet_tf.data.images.mixing import Augmentation
+from packnet_tf.data.sources.base import CORES, Progress, Source
 from packnet_tf.errors import DataError
+from packnet_tf.tf_internals import without_autotune
 
 # Memory that the images of one data set may take, in bytes.
 CACHE_BYTES = 2 << 30
@@ -83,7 +84,7 @@ class Training:
             or with MixUp or CutMix float32 of shape [batch, classes].
         """
         source, ids = self.source, self.source.ids
-        draws = augment.draw(self._seed, number, ids, source.labels)
+        draws = random_draws.draw(self._seed, number, ids, source.labels)
 
         def cut(step, working):
             start = int(step) * self.batch_size

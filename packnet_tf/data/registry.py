@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
-from packnet_tf.data.entries import (
+from packnet_tf.data.catalog import (
     BUILTIN,
     NUMBERED,
     PERMUTED,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from packnet_tf.data import augment
-from packnet_tf.data.sources import Source
+from packnet_tf.data.images import random_draws
+from packnet_tf.data.sources.base import Source
 from packnet_tf.errors import DataError
 
 
@@ -39,7 +39,7 @@ def split(
     if not validation_share:
         nothing = np.zeros(0, np.int64)
         return source.subset(np.arange(len(source))), source.subset(nothing)
-    place = augment.uniform(seed, augment.VALIDATION, source.ids)
+    place = random_draws.uniform(seed, random_draws.VALIDATION, source.ids)
     held = place < validation_share
     if not held.any():
         held = place == place.min()
@@ -67,7 +67,7 @@ def stratified_parts(
     Returns:
         The places of the training and of the test examples, in order.
     """
-    place = augment.uniform(0, augment.TEST, ids)
+    place = random_draws.uniform(0, random_draws.TEST, ids)
     test = np.zeros(len(ids), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -1,6 +1,6 @@
 """The table of all tasks that are known by name."""
 
-from packnet_tf.data.entries import NUMBERED, PERMUTED, TaskEntry, numbers
+from packnet_tf.data.catalog import NUMBERED, PERMUTED, TaskEntry, numbers
 from packnet_tf.data.registry import registered
 
 

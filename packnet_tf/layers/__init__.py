@@ -22,6 +22,7 @@ from packnet_tf.layers.recurrent import (
     MaskedSimpleRNN,
     MaskedSimpleRNNCell,
 )
+from packnet_tf.layers.registry import TWINS
 from packnet_tf.layers.separable import (
     MaskedSeparableConv1D,
     MaskedSeparableConv2D,
@@ -31,7 +32,6 @@ from packnet_tf.layers.transpose import (
     MaskedConv2DTranspose,
     MaskedConv3DTranspose,
 )
-from packnet_tf.layers.twins import TWINS
 
 __all__ = [
     "TWINS",

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 
 from packnet_tf.errors import ConversionError
-from packnet_tf.layers.inside import Inside, MaskedInside
-from packnet_tf.layers.twins import twin_of
+from packnet_tf.layers.composite import Inside, MaskedInside
+from packnet_tf.layers.registry import twin_of
 
 
 class _Attention(MaskedInside):

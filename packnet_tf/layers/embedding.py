@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from packnet_tf.layers.masked import Masked
-from packnet_tf.layers.twins import twin_of
+from packnet_tf.layers.registry import twin_of
 
 
 @twin_of(keras.layers.Embedding)

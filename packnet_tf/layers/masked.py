@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from packnet_tf import mask_codec, ownership
 from packnet_tf.errors import ConversionError, TaskError
 from packnet_tf.layers.channels import channel_axes
 from packnet_tf.layers.kernel import MaskedKernel
 from packnet_tf.layers.view import View
+from packnet_tf.masks import codec, ownership
 
 if TYPE_CHECKING:
     from keras.layers import Layer as _Layer
@@ -222,7 +222,7 @@ class Masked(_Layer):
             store[key] = value
         for kernel in self.masked_kernels():
             mask = np.asarray(kernel.mask).astype(np.uint8)
-            store[f"{kernel.name}_mask"] = mask_codec.compress(mask)
+            store[f"{kernel.name}_mask"] = codec.compress(mask)
 
     def load_own_variables(self, store) -> None:
         """Loads what `save_own_variables` stored, or a stock layer did.
@@ -237,7 +237,7 @@ class Masked(_Layer):
             masks = [
                 (
                     kernel.mask,
-                    mask_codec.decompress(
+                    codec.decompress(
                         np.asarray(own.pop(f"{kernel.name}_mask"), np.uint8),
                         tuple(kernel.mask.shape),
                     ),

@@ -7,9 +7,9 @@ Keras takes does not depend on the task.
 
 import keras
 
-from packnet_tf.layers.inside import MaskedInside
+from packnet_tf.layers.composite import MaskedInside
 from packnet_tf.layers.masked import Masked
-from packnet_tf.layers.twins import twin_of
+from packnet_tf.layers.registry import twin_of
 
 
 class _Cell(Masked):

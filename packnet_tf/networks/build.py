@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
-from packnet_tf.cloning import is_graph
+from packnet_tf.convert.clone import is_graph
 from packnet_tf.errors import NetworkError
 from packnet_tf.networks import applications, head, preprocessing
 from packnet_tf.networks.options import check_options, defaults_of

@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 
-from packnet_tf.cloning import is_graph
+from packnet_tf.convert.clone import is_graph
 from packnet_tf.errors import NetworkError
 
 _INSTEAD = "name another layer with --head_layer, or use --head_layer=none."

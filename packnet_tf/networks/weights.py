@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import keras
 
-from packnet_tf.cloning import copy_state
+from packnet_tf.convert.clone import copy_state
 from packnet_tf.errors import NetworkError
 
 IMAGENET_CLASSES = 1000

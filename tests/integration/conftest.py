@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from tiny_runs import TINY, make_images
-from whole_runs import FLAGS, everything
+from support.tiny_runs import TINY, make_images
+from support.whole_runs import FLAGS, everything
 
-_HERE = pathlib.Path(__file__).parent
+_SERVER = pathlib.Path(__file__).parents[1] / "support/app_server.py"
 
 
 @dataclasses.dataclass
@@ -48,7 +48,7 @@ def run_app(tmp_path_factory):
     folder = tmp_path_factory.mktemp("output")
     outputs = {n: folder / n for n in ("stdout", "stderr")}
     server = subprocess.Popen(
-        [sys.executable, str(_HERE / "app_server.py")],
+        [sys.executable, str(_SERVER)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

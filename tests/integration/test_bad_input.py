@@ -9,9 +9,9 @@ import sys
 import keras
 import numpy as np
 import pytest
-from tiny_runs import TINY, make_images
+from support import ROOT
+from support.tiny_runs import TINY, make_images
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECONDS = 30
 # A .keras file goes without the options of the small network.
 OWN = ("--network_options=", "--weights=imagenet")

@@ -5,7 +5,7 @@ import pathlib
 import shutil
 
 import numpy as np
-from tiny_runs import TINY
+from support.tiny_runs import TINY
 
 
 def add(run_app, workdir, task, data, *flags):
@@ -49,9 +49,7 @@ def test_soft_labels_train_and_evaluate(run_app, colours, tmp_path):
     assert facts["cutmix"] == 1.0 and facts["crop"] == "random"
     ended = run_app("evaluate", f"--workdir={tmp_path / 'w'}")
     assert ended.code in (0, None), ended.stderr
-    ended = add(
-        run_app, tmp_path / "v", "soft", colours, "--augment=mixdown"
-    )
+    ended = add(run_app, tmp_path / "v", "soft", colours, "--augment=mixdown")
     assert ended.code not in (0, None) and "'mixdown'" in ended.stderr
 
 
@@ -78,9 +76,7 @@ def test_numbered_tasks_of_a_real_file(run_app, shared, tmp_path):
         few = {name: stored[name][:1500] for name in stored.files}
     np.savez(tmp_path / "few.npz", **few)
     data = tmp_path / "few.npz"
-    ended = add(
-        run_app, tmp_path / "w", "split_mnist/1", data, "--crop=none"
-    )
+    ended = add(run_app, tmp_path / "w", "split_mnist/1", data, "--crop=none")
     assert ended.code == 0, ended.stderr
     task = newest_task(tmp_path / "w")
     assert task["name"] == "split_mnist.1"

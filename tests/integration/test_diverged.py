@@ -2,15 +2,13 @@
 
 import re
 
-from tiny_runs import TINY
+from support.tiny_runs import TINY
 
-from packnet_tf.verification import verify
-from packnet_tf.workdir import Workdir
+from packnet_tf.storage.workdir import Workdir
+from packnet_tf.workflow.verify import verify
 
 
-def test_the_same_command_with_a_lower_rate_goes_on(
-    run_app, images, tmp_path
-):
+def test_the_same_command_with_a_lower_rate_goes_on(run_app, images, tmp_path):
     workdir = tmp_path / "w"
 
     def add(task, *flags):

@@ -8,10 +8,10 @@ import shutil
 
 import numpy as np
 import pytest
-from whole_runs import everything
+from support.whole_runs import everything
 
-from packnet_tf.verification import verify
-from packnet_tf.workdir import Workdir
+from packnet_tf.storage.workdir import Workdir
+from packnet_tf.workflow.verify import verify
 
 SEED = 3
 # What happens, and what the error's line says of it.

@@ -10,10 +10,10 @@ import signal
 
 import numpy as np
 import pytest
-from whole_runs import everything
+from support.whole_runs import everything
 
-from packnet_tf.verification import verify
-from packnet_tf.workdir import Workdir
+from packnet_tf.storage.workdir import Workdir
+from packnet_tf.workflow.verify import verify
 
 SEED = 5
 CLOCKED = 12
@@ -50,9 +50,7 @@ def test_ctrl_c_at_some_write(commands, whole, tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_at_every_write(commands, whole, tmp_path):
     for touch in range(1, whole[0].touches + 1):
-        assert check(
-            commands, whole, tmp_path / "w", {130}, interrupt_at=touch
-        )
+        assert check(commands, whole, tmp_path / "w", {130}, interrupt_at=touch)
         shutil.rmtree(tmp_path / "w")
 
 

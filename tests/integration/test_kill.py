@@ -14,10 +14,10 @@ import shutil
 
 import numpy as np
 import pytest
-from whole_runs import FLAGS, everything
+from support.whole_runs import FLAGS, everything
 
-from packnet_tf.verification import verify
-from packnet_tf.workdir import Workdir
+from packnet_tf.storage.workdir import Workdir
+from packnet_tf.workflow.verify import verify
 
 # The first task phase by phase, the second in one command.
 COMMANDS = [
@@ -34,8 +34,9 @@ MOST_LIVES = 8
 
 def progress(workdir, task):
     """Returns how far a task is on disk: its phase, and epochs of it."""
-    if any(t["name"] == task for s in Workdir(workdir).states()
-           for t in s.tasks):
+    if any(
+        t["name"] == task for s in Workdir(workdir).states() for t in s.tasks
+    ):
         return len(ORDER), 0
     checkpoint = workdir / "training" / "checkpoint.npz"
     if not checkpoint.exists():

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_runs import make_images
+from support.tiny_runs import make_images
 
-from packnet_tf import states
-from packnet_tf.workdir import Workdir
+from packnet_tf.storage import states
+from packnet_tf.storage.workdir import Workdir
 
 SIZE = 64
 CLASSES = {"first": ("blue", "green", "red"), "second": ("dark", "light")}

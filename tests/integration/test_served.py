@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from test_bad_input import ROOT
-from tiny_runs import TINY
+from support import ROOT
+from support.tiny_runs import TINY
 
 
 def columns(text, task):

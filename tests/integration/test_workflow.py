@@ -9,15 +9,15 @@ import textwrap
 import keras
 import numpy as np
 import pytest
-from tiny_runs import make_images
+from support.tiny_runs import make_images
 
-from packnet_tf import checkpoints, states
 from packnet_tf.data import open_task
 from packnet_tf.errors import FlagError, PhaseError, StateError
-from packnet_tf.options import NetworkOptions, TaskOptions
-from packnet_tf.replicas import make_strategy
-from packnet_tf.session import Session
-from packnet_tf.workdir import Workdir
+from packnet_tf.model.replicas import make_strategy
+from packnet_tf.storage import checkpoints, states
+from packnet_tf.storage.workdir import Workdir
+from packnet_tf.workflow.options import NetworkOptions, TaskOptions
+from packnet_tf.workflow.session import Session
 
 SIZE = 16
 CNN = NetworkOptions(
@@ -223,7 +223,9 @@ def test_a_phase_half_done_is_finished_first(tmp_path, monkeypatch, data):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("packnet_tf.progress.PhaseProgress.end_epoch", end)
+        patch.setattr(
+            "packnet_tf.workflow.progress.PhaseProgress.end_epoch", end
+        )
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, data)
     with pytest.raises(PhaseError, match="train phase, after epoch 1"):
@@ -264,9 +266,9 @@ def test_how_a_task_is_pruned_is_handed_on_to_retraining(
     how = {"scope": "global", "granularity": "filter"}
     changes = {"train_epochs": 1, "retrain_epochs": 2, "gradual_epochs": None}
     run(tmp_path, data, phases=("train", "prune"), **changes, **how)
-    line = Session(
-        Workdir(tmp_path), CNN, "packnet", make_strategy(1)
-    ).check(options_of("first", phases=("retrain", "pack"), **changes))
+    line = Session(Workdir(tmp_path), CNN, "packnet", make_strategy(1)).check(
+        options_of("first", phases=("retrain", "pack"), **changes)
+    )
     assert "keeps about 50.0% in whole output channels" in line
     run(tmp_path, data, phases=("retrain", "pack"), **changes)
     (record,) = Workdir(tmp_path).newest().tasks

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import packnet_tf as pn
-from packnet_tf.conversion import coverage, extract, mask_model
+from packnet_tf.convert.mask_model import coverage, mask_model
 from packnet_tf.layers.config import config_of, makes_itself
+from packnet_tf.model.extract import extract
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from packnet_tf.layers import MaskedConv2D, MaskedDense
 from packnet_tf.layers.view import View
-from packnet_tf.replicas import make_strategy
+from packnet_tf.model.replicas import make_strategy
 
 
 def dense(units=4, width=3, **kwargs):

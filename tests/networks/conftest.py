@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from network_parts import mobilenet, pixels
+from support.network_parts import mobilenet, pixels
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Plain Keras models into masked ones."""

@@ -1,0 +1,182 @@
+"""Plain Keras models into masked ones, and a task's view back to plain."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from packnet_tf.convert.checks import (
+    refuse_subclassed,
+    refuse_unmaskable,
+    refuse_unmasked,
+    unmasked_layers,
+)
+from packnet_tf.convert.clone import clone_model
+from packnet_tf.convert.exchange import is_graph, to_masked
+from packnet_tf.convert.selection import (
+    Skip,
+    as_list,
+    chosen_layers,
+    keep_plain,
+    kept_paths,
+    skipped_layers,
+)
+from packnet_tf.errors import ConversionError
+from packnet_tf.layers import TWINS, Masked
+from packnet_tf.tf_internals import layers_of
+
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """How much of a model is under masks.
+
+    Attributes:
+        layers_masked: Number of layers with masked kernels.
+        weights_masked: Number of weights in those kernels.
+        weights_total: Number of weights of the model; masks do not count.
+        skipped: Names of layers with kernels that are not masked; for a
+            layer that is masked in part, `layer/kernel`.
+    """
+
+    layers_masked: int
+    weights_masked: int
+    weights_total: int
+    skipped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        share = self.weights_masked / max(self.weights_total, 1)
+        text = (
+            f"{self.layers_masked} layers masked, {self.weights_masked:,} of "
+            f"{self.weights_total:,} weights ({share:.1%})"
+        )
+        if self.skipped:
+            text += f"; not masked: {', '.join(self.skipped)}"
+        return text
+
+
+def mask_model(
+    model: keras.Model,
+    skip: Skip | Sequence[Skip] = (),
+    depthwise: str = "masked",
+) -> keras.Model:
+    """Returns the masked twin of a plain Keras model.
+
+    Every layer that has a masked twin (`packnet_tf.layers.TWINS`) becomes
+    one, inside nested models and wrappers such as `TimeDistributed` too; a
+    layer that is used twice stays one layer. Weights are copied, and the
+    twin's outputs have the same bytes as the model's. The twin is not
+    compiled; its variables are made in the current distribution strategy.
+
+    A model that is masked already is returned itself, a subclassed model
+    built from masked layers included.
+
+    Args:
+        model: A built functional or Sequential model, or a model whose
+            kernels are masked already.
+        skip: Layers that stay as they are, their weights private to each
+            task: names, classes, or functions of a layer. The twin keeps
+            them so in a `PackNet` too.
+        depthwise: `"private"` leaves depthwise kernels, those of separable
+            convolutions included, private to each task; `"masked"` masks
+            them like others.
+
+    Raises:
+        ConversionError: If kernels would be left unmasked without being
+            skipped, or part of the model cannot be masked; the layers are
+            named.
+
+    Example:
+
+    >>> plain = keras.applications.MobileNet(weights=None, classes=10)
+    >>> masked = mask_model(plain, depthwise="private")
+    >>> print(coverage(masked))
+    15 layers masked, 3,150,688 of 3,239,114 weights (97.3%); not masked: ...
+    """
+    if not isinstance(model, keras.Model):
+        raise ConversionError(
+            "mask_model() takes a keras.Model; received "
+            f"{type(model).__name__}."
+        )
+    if not model.built:
+        raise ConversionError(
+            f"Model {model.name!r} is not built, so it has no weights yet; "
+            "give it an Input, call build(), or call it on a batch first."
+        )
+    kept = kept_paths(model, chosen_layers(model, skip))
+    depthwise_plain = _DEPTHWISE if depthwise == "private" else ()
+    skipped = skipped_layers(model, [*as_list(skip), *depthwise_plain])
+    refuse_unmaskable(model, skipped)
+
+    swap = to_masked(skipped, depthwise)
+    parts = layers_of(model)
+    plain = [
+        part
+        for part in parts
+        if type(part) in TWINS and id(part) not in skipped
+    ]
+    if not is_graph(model):
+        refuse_subclassed(model, plain)
+    refuse_unmasked(unmasked_layers(model, skipped, will_mask=TWINS))
+    masked = any(isinstance(part, Masked) for part in parts)
+    if not is_graph(model) or (masked and not plain):
+        if _made_here(model):
+            keep_plain(model, kept)
+            return model
+        if not is_graph(model):
+            raise ConversionError(
+                f"Model {model.name!r} ({type(model).__name__}) was built "
+                "outside the distribution strategy in use; build it inside "
+                "strategy.scope()."
+            )
+    twin = clone_model(model, swap)
+    keep_plain(twin, kept)
+    refuse_unmasked(
+        unmasked_layers(twin, skipped_layers(twin, depthwise_plain))
+    )
+    return twin
+
+
+def coverage(model: keras.Model) -> Coverage:
+    """Returns how much of a model is under masks.
+
+    Args:
+        model: Any built Keras model.
+    """
+    kernels, masks = {}, set()
+    layers = [part for part in layers_of(model) if isinstance(part, Masked)]
+    for layer in layers:
+        for kernel in layer.masked_kernels():
+            kernels[id(kernel.variable)] = kernel.variable
+            masks.add(id(kernel.mask))
+    return Coverage(
+        layers_masked=len(layers),
+        weights_masked=sum(_size(v) for v in kernels.values()),
+        weights_total=sum(
+            _size(v) for v in model.weights if id(v) not in masks
+        ),
+        skipped=tuple(
+            dict.fromkeys(
+                [place.name for place, _ in unmasked_layers(model)]
+                + [
+                    f"{layer.name}/{kernel}"
+                    for layer in layers
+                    for kernel in layer.private_kernels
+                ]
+            )
+        ),
+    )
+
+
+def _size(variable: keras.Variable) -> int:
+    return int(np.prod(variable.shape))
+
+
+def _made_here(model: keras.Model) -> bool:
+    extended = tf.distribute.get_strategy().extended
+    return all(
+        extended.variable_created_in_scope(v.value) for v in model.weights
+    )

@@ -1,0 +1,107 @@
+"""Layers that stay plain because the user says so: chosen, and remembered."""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+
+import keras
+
+from packnet_tf.errors import ConversionError
+from packnet_tf.layers.composite import attribute_paths
+from packnet_tf.tf_internals import layers_of
+
+Skip = str | type | Callable[[keras.layers.Layer], bool]
+
+# Set on a chosen layer, so that masking its model again leaves it plain too.
+_MARK = "_kept_plain"
+
+
+def chosen_layers(
+    model: keras.Model, skip: Skip | Sequence[Skip]
+) -> list[keras.layers.Layer]:
+    """Returns the layers that are to stay plain, those marked included.
+
+    Args:
+        model: The model.
+        skip: As for `mask_model`.
+
+    Raises:
+        ConversionError: If no layer has a name that is to be skipped.
+    """
+    entries = as_list(skip)
+    layers = layers_of(model, include_self=False)
+    names = {layer.name for layer in layers}
+    for entry in entries:
+        if isinstance(entry, str) and entry not in names:
+            close = difflib.get_close_matches(entry, names, n=3)
+            hint = f"; did you mean {', '.join(close)}?" if close else "."
+            raise ConversionError(
+                f"skip={entry!r}: model {model.name!r} has no such layer{hint}"
+            )
+
+    def matches(layer):
+        return getattr(layer, _MARK, False) or any(
+            layer.name == entry
+            if isinstance(entry, str)
+            else isinstance(layer, entry)
+            if isinstance(entry, type)
+            else entry(layer)
+            for entry in entries
+        )
+
+    return [layer for layer in layers if matches(layer)]
+
+
+def skipped_layers(
+    model: keras.Model, skip: Skip | Sequence[Skip] = ()
+) -> set[int]:
+    """Returns the `id` of every layer that is skipped, or inside one.
+
+    Args:
+        model: The model.
+        skip: As for `mask_model`.
+
+    Raises:
+        ConversionError: If no layer has a name that is to be skipped.
+    """
+    return {
+        id(part)
+        for layer in chosen_layers(model, skip)
+        for part in layers_of(layer)
+    }
+
+
+def as_list(skip: Skip | Sequence[Skip]) -> list[Skip]:
+    """Returns what `skip=` of `mask_model` lists; one entry may stand alone."""
+    if isinstance(skip, (str, type)) or callable(skip):
+        return [skip]
+    return list(skip)
+
+
+def kept_paths(
+    model: keras.Model, layers: Iterable[keras.layers.Layer] | None = None
+) -> list[str]:
+    """Returns where layers are, in words that hold for copies of the model.
+
+    Args:
+        model: The model.
+        layers: Layers of it; by default those that are marked.
+    """
+    paths = attribute_paths(model)
+    layers = chosen_layers(model, ()) if layers is None else layers
+    return sorted(paths[id(layer)] for layer in layers if id(layer) in paths)
+
+
+def keep_plain(model: keras.Model, paths: Iterable[str]) -> None:
+    """Marks layers of a model as those that stay plain.
+
+    Args:
+        model: The model.
+        paths: What `kept_paths` returned for it, or for what it is a copy of.
+    """
+    wanted = set(paths)
+    if not wanted:
+        return
+    found = attribute_paths(model)
+    for layer in layers_of(model, include_self=False):
+        if found.get(id(layer)) in wanted:
+            setattr(layer, _MARK, True)

@@ -1,0 +1,279 @@
+"""The tasks that the package knows by name: one small entry each.
+
+The paper's experiments and those that followed it. An entry says where the
+data is, which splits are used, and how the images become the network's; what
+follows from the data itself (classes, their names) is not repeated here. The
+numbers of classes and images are for `--list_tasks` alone.
+"""
+
+import dataclasses
+
+from packnet_tf.data.images import preprocessing as images
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskEntry:
+    """A task that is known by name.
+
+    Attributes:
+        name: The task's name.
+        data: Where its data is, in the words of `open_task`; empty if it has
+            to be given as an image folder.
+        train: TFDS split to train on, e.g. `"train+validation"`.
+        test: TFDS split to evaluate on; empty if there is none.
+        preprocessing: How its images become the network's.
+        image_key: TFDS feature of the image, where it is not `"image"`.
+        label_key: TFDS feature of the label, where it is not `"label"`.
+        labels: The labels of the data that make up the task, in order; all
+            if empty.
+        classes: Number of classes, if known.
+        counts: Numbers of training and test images, if known.
+        needs: What has to be done before it can be used.
+
+    Example:
+
+    >>> register(TaskEntry(
+    ...     "pets", "tfds:oxford_iiit_pet", train="train", test="test"))
+    """
+
+    name: str
+    data: str
+    train: str = "train"
+    test: str = "test"
+    preprocessing: images.Preprocessing = images.Preprocessing()
+    image_key: str | None = None
+    label_key: str | None = None
+    labels: tuple[int, ...] = ()
+    classes: int | None = None
+    counts: tuple[int, int] | None = None
+    needs: str = ""
+
+
+# What a data set of TFDS begins with, where it is named in full.
+TFDS = "tfds:"
+
+# Section 4 of the paper: images of CUBS and Cars cut to the bounding box and
+# squashed; of the others a random resized crop. Both are mirrored.
+_BOX = images.Preprocessing(resize="squash", crop="none", box=True)
+_CROP = images.Preprocessing(crop="resized")
+# Photographs of a few pixels: small shifts, as is usual for them.
+_SMALL = images.Preprocessing(crop="random")
+# Digits must not be mirrored.
+_DIGITS = images.Preprocessing(crop="random", flip=False)
+
+_FOLDER = "--data=PATH with PATH/{train,test}/CLASS/*.jpg"
+
+_ENTRIES = (
+    TaskEntry(
+        "imagenet",
+        "tfds:imagenet2012",
+        test="validation",
+        preprocessing=_CROP,
+        classes=1000,
+        counts=(1_281_167, 50_000),
+        needs="asked for at image-net.org, 144 GB; prepared with TFDS",
+    ),
+    TaskEntry(
+        "places365",
+        "tfds:places365_small",
+        # The test split has no labels.
+        test="validation",
+        preprocessing=_CROP,
+        classes=365,
+        counts=(1_803_460, 36_500),
+        needs="download, 29 GB",
+    ),
+    TaskEntry(
+        "cubs",
+        "tfds:caltech_birds2011",
+        preprocessing=_BOX,
+        classes=200,
+        counts=(5_994, 5_794),
+        needs="download, 1.1 GB",
+    ),
+    TaskEntry(
+        "cars",
+        "tfds:cars196",
+        preprocessing=_BOX,
+        classes=196,
+        counts=(8_144, 8_041),
+        needs=f"its download is gone: prepared TFDS files, or {_FOLDER}",
+    ),
+    TaskEntry(
+        "flowers",
+        "tfds:oxford_flowers102",
+        train="train+validation",
+        preprocessing=_CROP,
+        classes=102,
+        counts=(2_040, 6_149),
+        needs="download, 330 MB",
+    ),
+    TaskEntry(
+        "wikiart",
+        "",
+        preprocessing=_CROP,
+        classes=195,
+        counts=(42_129, 10_628),
+        needs=f"paintings of wikiart.org by 195 artists, as {_FOLDER}",
+    ),
+    TaskEntry(
+        "sketches",
+        "",
+        preprocessing=_CROP,
+        classes=250,
+        counts=(16_000, 4_000),
+        needs="TU-Berlin's sketches (Eitz, Hays and Alexa 2012, 'How do "
+        f"humans sketch objects?'), as {_FOLDER}",
+    ),
+    TaskEntry(
+        "dogs",
+        "tfds:stanford_dogs",
+        preprocessing=_CROP,
+        classes=120,
+        counts=(12_000, 8_580),
+        needs="download, 780 MB",
+    ),
+    TaskEntry(
+        "food101",
+        "tfds:food101",
+        test="validation",
+        preprocessing=_CROP,
+        classes=101,
+        counts=(75_750, 25_250),
+        needs="download, 4.7 GB",
+    ),
+    TaskEntry(
+        "dtd",
+        "tfds:dtd",
+        train="train+validation",
+        preprocessing=_CROP,
+        classes=47,
+        counts=(3_760, 1_880),
+        needs="download, 600 MB",
+    ),
+    TaskEntry(
+        "cifar10",
+        "tfds:cifar10",
+        preprocessing=_SMALL,
+        classes=10,
+        counts=(50_000, 10_000),
+        needs="download, 162 MB",
+    ),
+    TaskEntry(
+        "cifar100",
+        "tfds:cifar100",
+        preprocessing=_SMALL,
+        classes=100,
+        counts=(50_000, 10_000),
+        needs="download, 161 MB",
+    ),
+    TaskEntry(
+        "mnist",
+        "tfds:mnist",
+        preprocessing=_DIGITS,
+        classes=10,
+        counts=(60_000, 10_000),
+        needs="download, 11 MB",
+    ),
+    TaskEntry(
+        "fashion_mnist",
+        "tfds:fashion_mnist",
+        preprocessing=_SMALL,
+        classes=10,
+        counts=(60_000, 10_000),
+        needs="download, 29 MB",
+    ),
+    TaskEntry(
+        "svhn",
+        "tfds:svhn_cropped",
+        preprocessing=_DIGITS,
+        classes=10,
+        counts=(73_257, 26_032),
+        needs="download, 1.5 GB",
+    ),
+)
+
+# CIFAR-100's fine labels, in alphabetical order, by superclass.
+_SUPERCLASSES = (
+    (4, 30, 55, 72, 95),
+    (1, 32, 67, 73, 91),
+    (54, 62, 70, 82, 92),
+    (9, 10, 16, 28, 61),
+    (0, 51, 53, 57, 83),
+    (22, 39, 40, 86, 87),
+    (5, 20, 25, 84, 94),
+    (6, 7, 14, 18, 24),
+    (3, 42, 43, 88, 97),
+    (12, 17, 37, 68, 76),
+    (23, 33, 49, 60, 71),
+    (15, 19, 21, 31, 38),
+    (34, 63, 64, 66, 75),
+    (26, 45, 77, 79, 99),
+    (2, 11, 35, 46, 98),
+    (27, 29, 44, 78, 93),
+    (36, 50, 65, 74, 80),
+    (47, 52, 56, 59, 96),
+    (8, 13, 48, 58, 90),
+    (41, 69, 81, 85, 89),
+)
+
+# Images of the digits 0 and 1, 2 and 3, ... in MNIST's two parts.
+_PAIRS = (
+    (12_665, 2_115),
+    (12_089, 2_042),
+    (11_263, 1_874),
+    (12_183, 1_986),
+    (11_800, 1_983),
+)
+
+# Tasks with a number: the network knows split_mnist/0 as split_mnist.0, for
+# a task's name is also that of a folder.
+NUMBERED = {"split_mnist": 5, "cifar100_superclass": 20}
+PERMUTED = "permuted_mnist"
+
+
+def _numbered(name: str, number: int, mnist: TaskEntry, cifar: TaskEntry):
+    if name == "split_mnist":
+        return dataclasses.replace(
+            mnist,
+            name=f"{name}.{number}",
+            labels=(2 * number, 2 * number + 1),
+            classes=2,
+            counts=_PAIRS[number],
+        )
+    return dataclasses.replace(
+        cifar,
+        name=f"{name}.{number}",
+        labels=_SUPERCLASSES[number],
+        classes=5,
+        counts=(2_500, 500),
+    )
+
+
+_BY_NAME = {entry.name: entry for entry in _ENTRIES}
+BUILTIN = {
+    **_BY_NAME,
+    **{
+        f"{name}.{number}": _numbered(
+            name, number, _BY_NAME["mnist"], _BY_NAME["cifar100"]
+        )
+        for name, count in NUMBERED.items()
+        for number in range(count)
+    },
+}
+
+
+def permuted(mnist: TaskEntry, name: str, seed: int) -> TaskEntry:
+    """Returns the entry of MNIST under a permutation of its pixels."""
+    return dataclasses.replace(
+        mnist,
+        name=name,
+        preprocessing=images.Preprocessing(
+            resize="squash", crop="none", flip=False, permutation=seed
+        ),
+    )
+
+
+def numbers(head: str) -> str:
+    """Returns how the numbered tasks of a name are written."""
+    return f"{head}/0..{NUMBERED[head] - 1}"

@@ -1,0 +1,159 @@
+"""Training's own part of the pixel path: squares cut out of working images.
+
+Decoding and resizing are shared with evaluation; this is what only training
+does, with NumPy, a batch at a time: crops, flips, stronger augmentation. And
+the store that keeps working images in memory between epochs.
+"""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from packnet_tf.data.images import random_draws
+from packnet_tf.data.images.mixing import Augmentation
+from packnet_tf.data.images.preprocessing import Preprocessing
+
+# The fewest images to guess from what all of them will take.
+_SAMPLE = 64
+
+
+class Store:
+    """Working images in memory, as long as they fit a budget.
+
+    Args:
+        count: How many there will be.
+        budget: Bytes that they may take.
+    """
+
+    def __init__(self, count: int, budget: int):
+        self._images: list[np.ndarray | None] = [None] * count
+        self._budget = budget
+        self._bytes = self._found = 0
+        self._lock = threading.Lock()
+        self.refused = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether all images are here."""
+        return self._found == len(self._images)
+
+    def put(self, place: int, image: np.ndarray) -> None:
+        """Keeps an image; none if all of them would not fit.
+
+        Images have to come in an order that has nothing to do with their
+        size: it is guessed from the first ones what all will take.
+        """
+        if self.refused or self._images[place] is not None:
+            return
+        # A part of a padded batch would keep all of that alive.
+        kept = np.ascontiguousarray(image)
+        with self._lock:
+            if self._images[place] is None:
+                self._images[place] = kept
+                self._found += 1
+                self._bytes += kept.nbytes
+            if self._found < min(_SAMPLE, len(self._images)):
+                return
+            if self._bytes * len(self._images) > self._budget * self._found:
+                self.refused = True
+                self._images = [None] * len(self._images)
+                self._found = 0
+
+    def get(self, place: int) -> np.ndarray:
+        """Returns an image of a complete store."""
+        image = self._images[place]
+        if image is None:
+            raise KeyError(place)
+        return image
+
+
+class Cutter:
+    """Cuts and augments batches of working images.
+
+    Args:
+        image_size: Height and width of the squares, in pixels.
+        preprocessing: How the images are cropped and mirrored.
+        augmentation: What is done beyond that.
+        classes: Number of classes.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
+        classes: int,
+        seed: int,
+    ):
+        self._size = image_size
+        self._preprocessing = preprocessing
+        self._augmentation = augmentation
+        self._classes = classes
+        self._seed = seed
+
+    def batch(
+        self,
+        images: Sequence[np.ndarray],
+        places: np.ndarray,
+        labels: np.ndarray,
+        ids: np.ndarray,
+        draws: random_draws.Draws,
+        epoch: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the pixels and labels of a batch.
+
+        Args:
+            images: Working images, uint8 of shape [height, width, 3].
+            places: Their places in `draws`, int64 of shape [batch].
+            labels: Their labels, int32 of shape [batch].
+            ids: Their identities, uint64 of shape [batch].
+            draws: What the epoch does with every example.
+            epoch: Number of the epoch.
+
+        Returns:
+            Pixels of shape [batch, size, size, 3], uint8 or, where images
+            are blended, float32; labels as in `Augmentation.apply`.
+        """
+        size, crop = self._size, self._preprocessing.crop
+        windows = self._windows(images, places, ids, draws, epoch)
+        flips = [False] * len(places)
+        if self._preprocessing.flip:
+            flips = draws.flip[places].tolist()
+        pixels = np.empty((len(places), size, size, 3), np.uint8)
+        for out, image, (top, left, height, width), flip in zip(
+            pixels, images, windows, flips, strict=True
+        ):
+            square = image[top : top + height, left : left + width]
+            if crop == "resized":
+                square = np.asarray(
+                    Image.fromarray(square).resize(
+                        (size, size), Image.Resampling.BILINEAR
+                    )
+                )
+            if flip:
+                # By channel: three times as fast as pixels of three bytes.
+                for channel in range(3):
+                    out[:, :, channel] = square[:, ::-1, channel]
+            else:
+                out[:] = square
+        return self._augmentation.apply(
+            pixels, labels, ids, self._classes, self._seed, epoch
+        )
+
+    def _windows(self, images, places, ids, draws, epoch) -> list[list[int]]:
+        """Returns top, left, height and width of what is cut."""
+        sides = np.array([image.shape[:2] for image in images], np.int64)
+        if self._preprocessing.crop == "resized":
+            return random_draws.resized_windows(
+                self._seed, epoch, ids, sides
+            ).tolist()
+        room = sides - self._size
+        if self._preprocessing.crop == "random":
+            share = np.stack([draws.top[places], draws.left[places]], axis=1)
+            start = (share * (room + 1)).astype(np.int64)
+        else:
+            start = room // 2
+        return [[*corner, self._size, self._size] for corner in start.tolist()]

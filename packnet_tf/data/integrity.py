@@ -1,0 +1,316 @@
+"""All that can be wrong with a task's images, found before training."""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from packnet_tf.data import pipeline, scan_cache
+from packnet_tf.data.images import preprocessing
+from packnet_tf.data.open_task import TaskData
+from packnet_tf.data.sources.base import (
+    PARALLEL,
+    EncodedSource,
+    Progress,
+    Scanned,
+    Source,
+)
+from packnet_tf.errors import DataError
+from packnet_tf.tf_internals import without_autotune
+
+# Images between two reports of progress.
+_CHUNK = 64
+
+# How many of the files that are left out are named.
+_SHOWN = 20
+
+_CORRUPT = "The image is corrupt or truncated."
+
+
+def check(
+    data: TaskData,
+    batch_size: int | None = None,
+    *,
+    train: bool = True,
+    skip_corrupt: bool = False,
+    say: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> TaskData:
+    """Reads every image of a task once, whole, and stops at a bad one.
+
+    What is found is remembered: the same files are not read again.
+
+    Args:
+        data: The opened task.
+        batch_size: Images of a training batch; there must be as many.
+        train: Whether training images are needed; without, only what is
+            there is checked.
+        skip_corrupt: Whether bad images are left out instead.
+        say: Where lines go about what is left out, and about images that are
+            in both parts.
+        progress: Called with the number of images done and of all, e.g.
+            `progress_bar("checking")`.
+
+    Returns:
+        The task, without the images that were left out.
+
+    Raises:
+        DataError: Naming the image that is corrupt, or what is missing.
+    """
+    say = say or (lambda line: None)
+    if train and data.train is None:
+        raise DataError(
+            f"The data of task {data.name!r} has no training images: "
+            f"{data.facts['data']} holds a test part alone."
+        )
+    if batch_size is not None and data.train is not None:
+        pipeline.check_batch(len(data.train), batch_size)
+    parts: dict[str, Any] = {"train": data.train, "test": data.test}
+    total = sum(len(part) for part in parts.values() if part is not None)
+    done = 0
+    skipped: list[str] = []
+    for name, part in parts.items():
+        if part is None:
+            continue
+
+        def report(count, _, done=done):
+            if progress is not None:
+                progress(done + count, total)
+
+        bad = find_bad(part, report)
+        if bad and not skip_corrupt:
+            first = next(iter(bad.values()))
+            raise DataError(
+                f"{first} Or leave such images out with --skip_corrupt."
+            ) from first
+        done += len(part)
+        if bad:
+            skipped += [part.describe(i) for i in bad]
+            parts[name] = _without(part, bad)
+            _check_left(part, parts[name])
+    checked = dataclasses.replace(
+        data, train=parts["train"], test=parts["test"]
+    )
+    if skipped:
+        _say_skipped(skipped, say)
+        checked = dataclasses.replace(
+            checked, facts={**data.facts, "skipped": skipped}
+        )
+        if batch_size is not None and checked.train is not None:
+            pipeline.check_batch(len(checked.train), batch_size)
+    _say_duplicates(checked, say)
+    return checked
+
+
+def check_source(source: Source, progress: Progress | None = None) -> None:
+    """Decodes every image of a source.
+
+    Args:
+        source: The images.
+        progress: Called with the number of images done and of all.
+
+    Raises:
+        DataError: Naming the image that is corrupt or truncated.
+    """
+    for error in find_bad(source, progress).values():
+        raise error
+
+
+def find_bad(
+    source: Source, progress: Progress | None = None
+) -> dict[int, DataError]:
+    """Returns the errors of all images that cannot be used, by place.
+
+    Args:
+        source: The images.
+        progress: Called with the number of images done and of all.
+    """
+    files, places = source.base()
+    if not isinstance(files, EncodedSource):
+        if source.preprocessing.permutation is not None:
+            # Arrays hold images of one size.
+            _check_permuted(source, np.array([files.side_lengths()]))
+        return {}
+    key = files.fingerprint()
+    known = None if key is None else scan_cache.recall(key)
+    if known is not None and len(known["ids"]) == len(files):
+        texts = known["texts"].tolist()
+        bad = dict(zip(known["bad"].tolist(), texts, strict=True))
+        files.know(Scanned(known["ids"], known["odd"], bad))
+        sides = known["sides"]
+        if progress is not None:
+            progress(len(source), len(source))
+    else:
+        scanned = files.survey()
+        sides = _decode(files, scanned, progress)
+        if key is not None:
+            scan_cache.remember(
+                key,
+                {
+                    "ids": scanned.ids,
+                    "odd": scanned.odd,
+                    "sides": sides,
+                    "bad": np.array(list(scanned.bad), np.int64),
+                    "texts": np.array(list(scanned.bad.values()), str),
+                },
+            )
+    bad = files.survey().bad
+    good = np.array([i for i in places if i not in bad], np.int64)
+    _check_permuted(source, sides[good])
+    return {
+        at: files.error(int(i), bad[int(i)])
+        for at, i in enumerate(places)
+        if int(i) in bad
+    }
+
+
+def without_bad(source: Source) -> Source:
+    """Returns the images of a source that can be used.
+
+    Args:
+        source: Images, some of which may be corrupt.
+
+    Raises:
+        DataError: If none is left of a class.
+    """
+    bad = find_bad(source)
+    if not bad:
+        return source
+    left = _without(source, bad)
+    _check_left(source, left)
+    return left
+
+
+def _decode(
+    files: EncodedSource, scanned: Scanned, progress: Progress | None
+) -> np.ndarray:
+    """Decodes all files, notes the bad ones, and returns heights and widths."""
+    count = len(files)
+    places = np.array([i for i in range(count) if i not in scanned.bad])
+    sides = np.zeros((count, 2), np.int32)
+    load = files.load_op(places.astype(np.int64))
+    decoded = (
+        tf.data.Dataset.from_tensor_slices(places.astype(np.int64))
+        .map(
+            lambda index: (index, tf.shape(load(index))[:2]),
+            num_parallel_calls=PARALLEL,
+            deterministic=False,
+        )
+        .ignore_errors()
+        .batch(_CHUNK)
+        .prefetch(1)
+    )
+    done = len(scanned.bad)
+    with _no_errors_shown():
+        for indices, found in without_autotune(decoded):
+            sides[indices.numpy()] = found.numpy()
+            done += len(indices)
+            if progress is not None:
+                progress(done, count)
+    for index in places.tolist():
+        if not sides[index].any():
+            scanned.bad[index] = _CORRUPT
+    if progress is not None and done < count:
+        progress(count, count)
+    return sides
+
+
+@contextlib.contextmanager
+def _no_errors_shown() -> Iterator[None]:
+    """Keeps what the JPEG library says of bad images from the terminal.
+
+    It writes to the process's stderr itself, without the name of a file;
+    the error that is raised has it.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
+def _without(source: Source, bad: dict[int, DataError]) -> Source:
+    """Returns the images of a source that are not bad."""
+    files, _ = source.base()
+    if isinstance(files, EncodedSource):
+        files.leave_out_bad()
+    return source.subset(
+        np.array([i for i in range(len(source)) if i not in bad], np.int64)
+    )
+
+
+def _check_permuted(source: Source, sides: np.ndarray) -> None:
+    side = preprocessing.PERMUTED_SIDE
+    if source.preprocessing.permutation is None:
+        return
+    for height, width in np.unique(sides, axis=0).tolist():
+        if (height, width) != (side, side):
+            raise DataError(
+                f"The data {source.origin} has images of {height} x {width} "
+                f"pixels; the pixels of {side} x {side} images are permuted."
+            )
+
+
+def _check_left(whole: Source, left: Source) -> None:
+    """Refuses to lose a class together with its images."""
+    for label in np.setdiff1d(whole.labels, left.labels):
+        raise DataError(
+            f"Class {whole.class_names[label]!r} of {whole.origin} has no "
+            "image that can be read; fill or remove it."
+        )
+
+
+def _say_skipped(skipped: list[str], say: Callable[[str], None]) -> None:
+    say(f"{len(skipped)} image(s) cannot be read and are left out:")
+    for name in skipped[:_SHOWN]:
+        say(f"  {name}")
+    if len(skipped) > _SHOWN:
+        say(f"  and {len(skipped) - _SHOWN} more; the manifest names all")
+
+
+def _say_duplicates(data: TaskData, say: Callable[[str], None]) -> None:
+    """Reports images that training and test have in common."""
+    if data.train is None or data.test is None:
+        return
+    both, in_train, in_test = np.intersect1d(
+        data.train.ids, data.test.ids, return_indices=True
+    )
+    if len(both):
+        a = data.train.describe(int(in_train[0]))
+        b = data.test.describe(int(in_test[0]))
+        say(
+            f"warning: {len(both)} image(s) are in both train and test, e.g. "
+            f"{a} and {b}; the test accuracy will be too good."
+        )
+
+
+def progress_bar(title: str) -> Progress:
+    """Returns a progress callback that draws a bar on a terminal.
+
+    Args:
+        title: What the line begins with.
+    """
+    # Of its own, so that it is seen while stderr is silenced.
+    terminal = None
+    if sys.stderr.isatty():
+        terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w")
+
+    def show(done: int, total: int) -> None:
+        if terminal is not None:
+            filled = 20 * done // max(total, 1)
+            bar = "=" * filled + "." * (20 - filled)
+            end = "\n" if done >= total else ""
+            terminal.write(f"\r  {title} [{bar}] {done}/{total}{end}")
+            terminal.flush()
+
+    return show

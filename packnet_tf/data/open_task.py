@@ -1,0 +1,263 @@
+"""The way from a task's name to its data."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from packnet_tf.data import registry
+from packnet_tf.data.catalog import TFDS, TaskEntry
+from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.sources import bundled, classes, python_data, tfds_builder
+from packnet_tf.data.sources.arrays import read_npz
+from packnet_tf.data.sources.base import Progress, Source
+from packnet_tf.data.sources.folder import read_folder
+from packnet_tf.errors import DataError
+
+_KINDS = "FOLDER, FILE.npz, tfds:NAME or bundled:NAME"
+
+# Cutting to bounding boxes is asked for, or refused.
+CROPS = ("bbox", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskData:
+    """A task's data, opened.
+
+    Attributes:
+        name: The task's name.
+        class_names: Names in the order of the labels.
+        train: Training images, or None if there are none.
+        test: Test images, or None.
+        preprocessing: How its images become the network's.
+        facts: What a manifest records of the data, JSON-able.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Source | None
+    test: Source | None
+    preprocessing: images.Preprocessing
+    facts: dict[str, Any]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+def open_task(
+    name: str,
+    data: Any = None,
+    *,
+    data_dir: str | pathlib.Path | None = None,
+    crop: str | None = None,
+    image_key: str | None = None,
+    label_key: str | None = None,
+    preprocessing: images.Preprocessing | None = None,
+    class_names: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> TaskData:
+    """Opens the data of a task.
+
+    Args:
+        name: The task's name. If it is registered, its preprocessing is
+            used (without its bounding boxes where the data has none; see
+            `Preprocessing.unboxed`), and its data unless `data` is given.
+            Any other data set of TFDS is a task by its own name, or by
+            `tfds:NAME[/CONFIG][:VERSION]`.
+        data: An image folder (`PATH/{train,test}/CLASS/*.jpg`), a `.npz`
+            file in Keras's layout, `tfds:NAME[/CONFIG][:VERSION]` or
+            `bundled:NAME`; or what `memory.read_python` takes. It brings its
+            own classes.
+        data_dir: Folder of prepared TFDS data sets.
+        crop: `"bbox"` cuts images to their bounding boxes and squashes them,
+            `"none"` does not; by default as the registered task does.
+        image_key: TFDS feature of the image, by default `"image"`.
+        label_key: TFDS feature of the label, by default `"label"`.
+        preprocessing: In place of the registered task's and of `crop`.
+        class_names: Names in the order of the labels, for data of a Python
+            program, which has none.
+        progress: Called with the number of examples done and of all, where
+            opening has to read them (TFDS).
+
+    Returns:
+        The task's data. Folders may have a test part alone. `reopen` opens
+        the same data again, from the facts.
+
+    Raises:
+        DataError: If the task is unknown, or its data missing or unusable.
+
+    Example:
+
+    >>> birds = open_task("birds", "data/birds")
+    >>> birds.classes, len(birds.train), len(birds.test)
+    (36, 1078, 1080)
+    """
+    if data is None and name.startswith(TFDS):
+        data = name
+    name = registry.task_name(name)
+    entry = registry.find(name)
+    if data is None and entry is None:
+        # Any data set of TFDS is a task by its own name.
+        data = tfds_builder.data_set_of(name, data_dir)
+    if data is None:
+        if entry is None:
+            raise DataError(
+                f"{registry.unknown(name)} For a task of your own add "
+                f"--data={_KINDS}."
+            )
+        if not entry.data:
+            raise registry.no_data(entry)
+        data = entry.data
+    keys = {"image_key": image_key, "label_key": label_key}
+    keys = {key: value for key, value in keys.items() if value}
+    of_tfds = isinstance(data, str) and data.startswith(TFDS)
+    if keys and not of_tfds:
+        key, value = next(iter(keys.items()))
+        raise DataError(
+            f"--{key}={value}: only data of TFDS has features to choose from; "
+            "leave the flag out."
+        )
+    given = entry if _is_own(data, entry) else None
+    if preprocessing is None:
+        wanted = entry.preprocessing if entry is not None else None
+        preprocessing = _cropped(wanted, crop)
+    where, kind, parts = _parts(
+        name,
+        data,
+        given,
+        preprocessing,
+        class_names,
+        data_dir=data_dir,
+        image_key=image_key or (given.image_key if given else None),
+        label_key=label_key or (given.label_key if given else None),
+        progress=progress,
+    )
+    if entry is not None and entry.labels:
+        parts = {
+            part: classes.select(source, entry.labels, name)
+            for part, source in parts.items()
+        }
+    first = next(iter(parts.values()))
+    chosen = first.preprocessing
+    if crop == "bbox" and not chosen.box:
+        raise DataError(
+            f"--crop=bbox: {first.origin} has no bounding boxes; leave the "
+            "flag out, or give data that has them."
+        )
+    return TaskData(
+        name,
+        first.class_names,
+        parts.get("train"),
+        parts.get("test"),
+        chosen,
+        {
+            "data": where,
+            "kind": kind,
+            **{f"{part}_from": s.origin for part, s in parts.items()},
+            **keys,
+            **chosen.to_facts(),
+            **images.PIXEL_FACTS,
+        },
+    )
+
+
+def reopen(
+    name: str,
+    facts: Mapping[str, Any],
+    *,
+    data: Any = None,
+    data_dir: str | pathlib.Path | None = None,
+) -> TaskData:
+    """Opens the data that a manifest describes, to the same pixels.
+
+    Args:
+        name: The task's name.
+        facts: `TaskData.facts` of then.
+        data: Where the data is now, if not where it was.
+        data_dir: Folder of prepared TFDS data sets.
+
+    Raises:
+        DataError: As `open_task`.
+    """
+    facts = dict(facts)
+    moved = data is not None and data != facts.get("data")
+    return open_task(
+        name,
+        data if data is not None else facts.get("data"),
+        data_dir=data_dir,
+        image_key=None if moved else facts.get("image_key"),
+        label_key=None if moved else facts.get("label_key"),
+        preprocessing=images.Preprocessing.from_facts(facts),
+    )
+
+
+def _is_own(data: Any, entry: TaskEntry | None) -> bool:
+    """Returns whether data is an entry's own, of whatever version."""
+    if entry is None or not isinstance(data, str):
+        return False
+    if not data.startswith(TFDS):
+        return data == entry.data
+    name, own = (
+        text.removeprefix(TFDS).partition(":")[0] for text in (data, entry.data)
+    )
+    return name == own and entry.data.startswith(TFDS)
+
+
+def _cropped(
+    chosen: images.Preprocessing | None, crop: str | None
+) -> images.Preprocessing | None:
+    """Returns a task's preprocessing, with what `--crop` changes of it."""
+    if crop is None:
+        return chosen
+    if crop not in CROPS:
+        raise DataError(f"--crop={crop}: expected one of {', '.join(CROPS)}.")
+    if crop == "none":
+        return None if chosen is None else chosen.unboxed()
+    return dataclasses.replace(
+        chosen or images.Preprocessing(),
+        resize="squash",
+        crop="none",
+        box=True,
+    )
+
+
+def _parts(
+    name: str,
+    data: Any,
+    entry: TaskEntry | None,
+    preprocessing: images.Preprocessing | None,
+    class_names: Sequence[str] | None,
+    **options: Any,
+) -> tuple[str | None, str, Mapping[str, Source]]:
+    """Returns where the data is, of which kind, and its sources by part."""
+    if not isinstance(data, str | pathlib.Path):
+        parts = python_data.read_python(data, name, preprocessing, class_names)
+        return None, "python", parts
+    where = str(data)
+    if not where:
+        raise DataError(f"The data of task {name!r} is empty; give {_KINDS}.")
+    kind, _, rest = where.partition(":")
+    if kind == "bundled":
+        return where, kind, bundled.read_bundled(rest, preprocessing)
+    if kind == "tfds":
+        # TFDS takes seconds to import, which no other data should wait for.
+        from packnet_tf.data.sources.tfds import read_tfds
+
+        splits = (entry.train, entry.test) if entry is not None else None
+        return (
+            where,
+            kind,
+            read_tfds(
+                rest, splits=splits, preprocessing=preprocessing, **options
+            ),
+        )
+    with contextlib.suppress(OSError, RuntimeError):
+        # What is not to be resolved cannot be read either, and is named then.
+        where = str(pathlib.Path(where).expanduser().resolve())
+    if where.lower().endswith(".npz") and not os.path.isdir(where):
+        return where, "npz", read_npz(where, preprocessing)
+    return where, "folder", read_folder(where, preprocessing)

@@ -1,0 +1,285 @@
+"""Images in arrays: `.npz` files in Keras's layout, and NumPy pairs."""
+
+import pathlib
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.sources.base import PARALLEL, Source, digest
+from packnet_tf.errors import DataError
+
+# Whatever is above is no number of a class.
+MOST_LABEL = np.iinfo(np.int32).max - 1
+
+# How many class names a message shows.
+_NAMES = 5
+
+_LAYOUT = "x_train, y_train, x_test, y_test"
+
+
+class ArraySource(Source):
+    """Images of one size in an array.
+
+    Args:
+        pixels: uint8 array of shape [examples, height, width] or
+            [examples, height, width, channels] with 1 or 3 channels, values
+            from 0 to 255. Greyscale becomes RGB.
+        labels: Integer array of shape [examples].
+        class_names: Names in the order of the labels.
+        preprocessing: How the images become the network's.
+        name: What messages call the array.
+    """
+
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        preprocessing: images.Preprocessing,
+        name: str = "array",
+    ):
+        self._pixels = pixels if pixels.ndim == 4 else pixels[..., None]
+        self.labels = np.asarray(labels, np.int32)
+        self.class_names = tuple(class_names)
+        self.preprocessing = preprocessing.unboxed()
+        self.origin = name
+        self._ids: np.ndarray | None = None
+
+    @property
+    def ids(self) -> np.ndarray:
+        if self._ids is None:
+            self._ids = np.array(
+                [digest(image.tobytes()) for image in self._pixels], np.uint64
+            )
+        return self._ids
+
+    def describe(self, index: int) -> str:
+        return f"{self.origin}[{index}]"
+
+    def array(self, index: int) -> np.ndarray:
+        """Returns one image, uint8 of shape [height, width, channels]."""
+        return self._pixels[index]
+
+    def decoded(self, indices, then=None):
+        shape = self._pixels.shape[1:]
+
+        def pick(index):
+            image = tf.numpy_function(
+                self._pixels.__getitem__, [index], tf.uint8
+            )
+            image = tf.ensure_shape(image, shape)
+            if shape[2] == 1:
+                image = tf.repeat(image, 3, axis=2)
+            return image if then is None else then(image)
+
+        dataset = tf.data.Dataset.from_tensor_slices(
+            np.asarray(indices, np.int64)
+        )
+        return dataset.map(pick, num_parallel_calls=PARALLEL)
+
+
+def read_npz(
+    path: str | pathlib.Path,
+    preprocessing: images.Preprocessing | None = None,
+) -> dict[str, ArraySource]:
+    """Opens a `.npz` file in Keras's layout.
+
+    Args:
+        path: File with `x_train`, `y_train`, `x_test`, `y_test`, either pair
+            optional, and optionally `class_names`.
+        preprocessing: How the images become the network's; by default,
+            greyscale images are not mirrored (mostly they are digits or
+            letters).
+
+    Returns:
+        The sources by part, `"train"` and `"test"`, as far as they exist.
+
+    Raises:
+        DataError: If the file is missing, damaged, or not of this layout.
+    """
+    path = pathlib.Path(path)
+    try:
+        if not path.expanduser().is_file():
+            raise DataError(f"The data file {path} does not exist.")
+        path = path.expanduser()
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise ValueError("it is one array alone, as of np.save")
+        with stored:
+            members = {name: stored[name] for name in stored.files}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise DataError(
+            f"The data file {path} cannot be read as .npz without pickled "
+            f"objects ({error}); write it with np.savez_compressed."
+        ) from error
+    arrays = {k: v for k, v in members.items() if isinstance(v, np.ndarray)}
+    return from_arrays(arrays, str(path), preprocessing)
+
+
+def from_arrays(
+    arrays: Mapping[str, np.ndarray],
+    name: str = "arrays",
+    preprocessing: images.Preprocessing | None = None,
+) -> dict[str, ArraySource]:
+    """Makes sources of arrays in memory, named as in Keras's layout.
+
+    Args:
+        arrays: `x_train`, `y_train`, `x_test`, `y_test`, either pair
+            optional, and optionally `class_names`.
+        name: What messages call the data.
+        preprocessing: See `read_npz`.
+
+    Returns:
+        The sources by part, `"train"` and `"test"`, as far as they exist.
+
+    Raises:
+        DataError: If shapes, types, ranges or classes are not usable.
+    """
+    halves = {
+        part: [f"{half}_{part}" in arrays for half in "xy"]
+        for part in ("train", "test")
+    }
+    parts = [part for part, have in halves.items() if all(have)]
+    if not parts or any(sum(have) == 1 for have in halves.values()):
+        have = ", ".join(sorted(arrays)) or "nothing"
+        raise DataError(
+            f"The data {name} holds {have}; expected arrays named {_LAYOUT}."
+        )
+    pixels = {part: _pixels(arrays[f"x_{part}"], part, name) for part in parts}
+    labels = {
+        part: _labels(arrays[f"y_{part}"], len(pixels[part]), part, name)
+        for part in parts
+    }
+    names = class_names_of(arrays.get("class_names", ()), labels, name)
+    if preprocessing is None:
+        grey = all(x.ndim == 3 or x.shape[3] == 1 for x in pixels.values())
+        preprocessing = images.Preprocessing(flip=not grey)
+    return {
+        part: ArraySource(
+            pixels[part],
+            labels[part],
+            names,
+            preprocessing,
+            f"{name}: x_{part}",
+        )
+        for part in parts
+    }
+
+
+def _pixels(x: np.ndarray, part: str, name: str) -> np.ndarray:
+    shape_ok = x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3))
+    if not shape_ok or not x.size:
+        raise DataError(
+            f"x_{part} of the data {name} has the shape {x.shape}; expected "
+            "[examples, height, width] or [examples, height, width, 1 or 3]."
+        )
+    if x.dtype == np.uint8:
+        return x
+    if x.dtype.kind in "iuf" and 0 <= x.min() and x.max() <= 255:
+        if x.dtype.kind != "f":
+            return x.astype(np.uint8)
+        if x.max() > 1:
+            return np.rint(x).astype(np.uint8)
+    extent = ""
+    if x.dtype.kind in "iuf":
+        extent = f" from {x.min():g} to {x.max():g}"
+    raise DataError(
+        f"x_{part} of the data {name} is {x.dtype}{extent}; expected pixels "
+        "from 0 to 255, as uint8 or not scaled."
+    )
+
+
+def _labels(y: np.ndarray, count: int, part: str, name: str) -> np.ndarray:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise DataError(
+            f"y_{part} of the data {name} is {y.dtype} of shape {y.shape}; "
+            "expected integer labels of shape [examples]."
+        )
+    if len(y) != count:
+        raise DataError(
+            f"x_{part} of the data {name} holds {count} images but y_{part} "
+            f"{len(y)} labels; expected as many."
+        )
+    for extreme in (y.min(), y.max()):
+        if not 0 <= extreme <= MOST_LABEL:
+            raise DataError(
+                f"y_{part} of the data {name} has the label {extreme}; "
+                "expected labels from 0 on, as many as there are classes."
+            )
+    return y.astype(np.int32)
+
+
+def class_names_of(
+    given: Iterable[str], labels: Mapping[str, np.ndarray], name: str
+) -> list[str]:
+    """Returns the names of all classes, after a look at the labels.
+
+    Args:
+        given: Names in the order of the labels; empty for numbers.
+        labels: Labels by part; those of the first part are to be complete.
+        name: What messages call the data.
+
+    Raises:
+        DataError: If there is one class only, a label out of range, or a
+            class without images.
+    """
+    first = next(iter(labels))
+    names = _as_text(given, name)
+    if "" in names or len(set(names)) < len(names):
+        raise DataError(
+            f"The class names of the data {name} are {_shown(names)}; expected "
+            "a different one for each class."
+        )
+    classes = len(names) or int(labels[first].max()) + 1
+    if classes < 2:
+        raise DataError(
+            f"The data {name} has one class only; a task needs two or more."
+        )
+    for part, y in labels.items():
+        if y.max() >= classes:
+            raise DataError(
+                f"y_{part} of the data {name} has the label {y.max()}, but "
+                f"there are {classes} classes: expected 0 to {classes - 1}."
+            )
+        # A test part may lack a class; training would never learn it.
+        found = np.unique(y)
+        if len(found) < classes and part == first:
+            gaps = np.flatnonzero(found != np.arange(len(found)))
+            empty = int(gaps[0]) if len(gaps) else len(found)
+            raise DataError(
+                f"Class {names[empty] if names else empty} of the data "
+                f"{name} has no images in x_{part}; number the classes from "
+                "0 on without gaps."
+            )
+    return names or [str(i) for i in range(classes)]
+
+
+def _as_text(given: Iterable[str], name: str) -> list[str]:
+    listed = np.asarray(given).tolist()
+    try:
+        if not isinstance(listed, list) or any(
+            isinstance(n, list) for n in listed
+        ):
+            raise TypeError
+        return [n.decode() if isinstance(n, bytes) else str(n) for n in listed]
+    except (TypeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The class names of the data {name} are {_shown([str(given)])}; "
+            "expected a list of texts, one for each class."
+        ) from error
+
+
+def _shown(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:_NAMES]))
+    return shown + ", ..." if len(names) > _NAMES else shown

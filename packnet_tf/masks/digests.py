@@ -1,0 +1,55 @@
+"""The digest of a packed task: its view, private variables and head."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from packnet_tf.masks import ownership
+
+
+def kernel_digests(
+    kernels: Sequence[tuple[np.ndarray, np.ndarray]], owners: int
+) -> list[bytes]:
+    """Returns, for each owner, a digest of the weights it owns.
+
+    One pass over the kernels serves the digests of all tasks: the view of
+    task t is made of the weights of owners 1 to t.
+
+    Args:
+        kernels: Pairs of kernel and mask.
+        owners: The highest owner.
+    """
+    hashes = [hashlib.sha256() for _ in range(owners)]
+    for kernel, mask in kernels:
+        for owner in range(1, owners + 1):
+            hashes[owner - 1].update(
+                ownership.owner_digest(kernel, mask, owner)
+            )
+    return [h.digest() for h in hashes]
+
+
+def task_digest(
+    owned: Sequence[bytes],
+    private: Sequence[np.ndarray],
+    constants: Sequence[np.ndarray],
+    head: Sequence[np.ndarray],
+) -> str:
+    """Returns the digest of one task as a hexadecimal string.
+
+    Args:
+        owned: `kernel_digests` of owners 1 to the task's own.
+        private: The task's private variables.
+        constants: Preprocessing constants, shared by all tasks.
+        head: The variables of the task's head.
+    """
+    whole = hashlib.sha256()
+    for digest in owned:
+        whole.update(digest)
+    for part, arrays in enumerate((private, constants, head)):
+        whole.update(f"part {part}: {len(arrays)} arrays".encode())
+        for array in arrays:
+            array = np.asarray(array)
+            whole.update(f"{array.dtype.name}{array.shape}".encode())
+            whole.update(np.ascontiguousarray(array).tobytes())
+    return whole.hexdigest()

@@ -1,0 +1,1 @@
+"""`PackNet`: one backbone, many tasks, and the training that protects them."""

@@ -1,0 +1,1 @@
+"""SavedModels of packed states, for TensorFlow Serving and other programs."""

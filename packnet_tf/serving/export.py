@@ -1,0 +1,189 @@
+"""Packed states for other programs: SavedModels again, or one task alone."""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+
+from packnet_tf import atomic_files
+from packnet_tf.errors import NetworkError, StateError
+from packnet_tf.model.extract import extract
+from packnet_tf.serving.formats import FORMS, check_form
+from packnet_tf.serving.model_config import write_config
+from packnet_tf.serving.publish import (
+    check_model_name,
+    preprocessing_of,
+    publish,
+    versions_of,
+)
+from packnet_tf.serving.saved_model import export_saved_model
+from packnet_tf.serving.weight_store import LAYOUTS
+from packnet_tf.storage import golden, states
+from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.tf_internals import outside_strategy
+
+# What a file's scores may differ from Keras's, as a share of 1 for scores of
+# a softmax: other programs sum in another order.
+TOLERANCE = 1e-4
+_ROWS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: The file or folder.
+        difference: The largest difference from the scores of Keras on a few
+            images, or None where nothing was compared.
+    """
+
+    path: pathlib.Path
+    difference: float | None = None
+
+
+def export_state(
+    workdir: Workdir,
+    which: str | int | None = None,
+    *,
+    output: pathlib.Path | None = None,
+    model_name: str = "packnet",
+    image_size: int | None = None,
+    layout: str = LAYOUTS[0],
+) -> Exported:
+    """Writes the SavedModel of a packed state again.
+
+    Args:
+        workdir: The workdir; hold its lock if there is no `output`.
+        which: The state's number or name; the newest if None.
+        output: The folder to make; by default the state's version of the
+            workdir's served model.
+        model_name: Name of the served model.
+        image_size: Height and width, where the backbone leaves them open.
+        layout: One of `stored.LAYOUTS`.
+
+    Raises:
+        StateError: If the folder exists, or there is no such state.
+    """
+    state = workdir.state(which)
+    if output is None:
+        path = publish(
+            workdir,
+            state,
+            model_name=model_name,
+            image_size=image_size,
+            layout=layout,
+        )
+        return Exported(path)
+    atomic_files.check_absent(output)
+    net = _load(workdir, state)
+    return Exported(
+        export_saved_model(
+            net,
+            output,
+            image_size=image_size,
+            preprocessing=preprocessing_of(state),
+            layout=layout,
+        )
+    )
+
+
+def set_stable(workdir: Workdir, version: int, model_name: str) -> pathlib.Path:
+    """Moves the label `stable` of the served model.
+
+    Args:
+        workdir: The workdir; hold its lock.
+        version: Where to.
+        model_name: Name of the served model.
+
+    Returns:
+        The `models.config`.
+
+    Raises:
+        StateError: If there is no such version.
+    """
+    check_model_name(model_name)
+    folder = workdir.serving_path / model_name
+    versions = versions_of(folder)
+    if not versions:
+        raise StateError(
+            f"{folder} has no versions; give the --model_name that they were "
+            "written with."
+        )
+    write_config(folder, versions, stable=version)
+    return folder / "models.config"
+
+
+def export_task(
+    workdir: Workdir,
+    task: str,
+    output: pathlib.Path,
+    *,
+    form: str = "saved_model",
+    which: str | int | None = None,
+) -> Exported:
+    """Writes one task as a plain model, which has no other task in it.
+
+    It takes pixels from 0 to 255 and gives the task's scores. What was
+    written is loaded and compared with Keras: on images kept with the state
+    where there are such, otherwise on random ones.
+
+    Args:
+        workdir: The workdir.
+        task: The task's name.
+        output: The file or folder to make.
+        form: One of `FORMS`.
+        which: The state's number or name; the newest if None. A task's
+            answers are the same in all.
+
+    Raises:
+        StateError: If `output` exists, or there is no such state.
+        TaskError: If the state has no such task.
+        NetworkError: If the packages for the form are missing, the network
+            cannot be written so, or what was written answers otherwise.
+    """
+    check_form(form)
+    atomic_files.check_absent(output)
+    state = workdir.state(which)
+    state.task(task)
+    net = _load(workdir, state)
+    model = outside_strategy(lambda: extract(net, task))
+    images = _images(state, model)
+    write = (
+        atomic_files.whole_folder
+        if form == "saved_model"
+        else atomic_files.whole_file
+    )
+    with write(output) as aside:
+        run = FORMS[form](model, aside)
+        if images is None:
+            return Exported(output)
+        expected = np.asarray(model.predict(images, verbose=0))
+        found = run(images)
+        difference = float(np.max(np.abs(found - expected), initial=0.0))
+        if not difference <= TOLERANCE * max(1.0, np.abs(expected).max()):
+            raise NetworkError(
+                f"{output}: answers differ from those of Keras by "
+                f"{difference:.2g}, more than {TOLERANCE:g}; this network "
+                f"cannot be written as {form}. Use another --format."
+            )
+    return Exported(output, difference)
+
+
+def _load(workdir: Workdir, state: StateInfo):
+    return outside_strategy(
+        lambda: states.load(workdir, state.number, origin=False)
+    )[0]
+
+
+def _images(state: StateInfo, model: keras.Model) -> np.ndarray | None:
+    """Returns a few inputs, or None if they cannot be made."""
+    images, _ = golden.read_probe(state)
+    if images is not None:
+        return images[:_ROWS]
+    if len(model.inputs) != 1 or None in model.input_shape[1:]:
+        return None
+    random = np.random.default_rng(0)
+    shape = (_ROWS, *model.input_shape[1:])
+    return random.uniform(0, 255, shape).astype(np.float32)

@@ -1,0 +1,227 @@
+"""What a SavedModel's files become when it is loaded.
+
+A resource that TensorFlow initializes after everything else reads the files
+and makes a list of tensors of them: the views of the tasks, each in memory of
+its own. The programs read that list.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from packnet_tf.masks import ownership
+from packnet_tf.serving.array_files import Content, Table
+
+# Weights that are made at a time: what that takes beside the result is small,
+# and stays in the processor's cache.
+_PIECE = 1 << 18
+
+
+class LoadedList(tf.saved_model.experimental.TrackableResource):
+    """A list of tensors that is made of files when the model is loaded.
+
+    TensorFlow initializes such resources when it has loaded everything else,
+    in `tf.saved_model.load` and in the session loader of TensorFlow Serving.
+    One resource for all arrays: as many as there are arrays would make the
+    SavedModel's programs several times as large.
+
+    There is no `_destroy_resource` on purpose: a signature may outlive the
+    object it was loaded with. A session frees its lists when it is closed; a
+    process that loads eagerly keeps them.
+
+    Args:
+        assets: The files, by what is in them.
+        table: What is in them.
+        items: For each element the stored array, and the last owner that is
+            seen in it.
+        shared_name: Name of the resource.
+    """
+
+    def __init__(
+        self,
+        assets: dict[str, tf.saved_model.Asset],
+        table: Table,
+        items: list[tuple[int, int]],
+        shared_name: str,
+    ):
+        super().__init__()
+        self._assets = assets
+        for part, asset in assets.items():
+            # So that the SavedModel has the file, and reads its own copy.
+            self._track_trackable(asset, part)
+        self._table = table
+        self._items = items
+        self._shared_name = shared_name
+        # Made now: made while a program is traced, it would belong to that
+        # program's graph.
+        self._resource_handle = self._create_resource()
+
+    def _create_resource(self) -> tf.Tensor:
+        return tf.raw_ops.VarHandleOp(
+            dtype=tf.variant, shape=[], shared_name=self._shared_name
+        )
+
+    def read_value(self) -> tf.Tensor:
+        """Returns the list; legal in a program, after initialization."""
+        value = tf.raw_ops.ReadVariableOp(
+            resource=self.resource_handle, dtype=tf.variant
+        )
+        value.set_shape([])
+        return value
+
+    def _initialize(self) -> None:
+        tf.raw_ops.AssignVariableOp(
+            resource=self.resource_handle, value=self._made()
+        )
+
+    def _made(self) -> tf.Tensor:
+        table = self._table
+        content = Content(table, self._assets)
+        # Sorted by array: each is made once for all its views.
+        order = sorted(range(len(self._items)), key=self._items.__getitem__)
+        numbers = [self._items[place][0] for place in order]
+        splits = np.searchsorted(numbers, np.arange(len(table.shapes) + 1))
+        places = tf.constant(order, tf.int32)
+        lasts = tf.constant([self._items[p][1] for p in order], tf.uint8)
+        splits = tf.constant(splits, tf.int32)
+        newest = tf.constant(table.newest, tf.uint8)
+
+        def of_array(number, listed):
+            array = self._array(content, number)
+            shape = table.shape(number)
+
+            def of_item(i, listed):
+                view = tf.cond(
+                    lasts[i] >= newest[number],
+                    lambda: array,
+                    lambda: self._view(content, number, array, lasts[i]),
+                )
+                return i + 1, tf.raw_ops.TensorListSetItem(
+                    input_handle=listed,
+                    index=places[i],
+                    item=tf.reshape(view, shape),
+                )
+
+            _, listed = tf.while_loop(
+                lambda i, _: i < splits[number + 1],
+                of_item,
+                (splits[number], listed),
+                parallel_iterations=1,
+            )
+            return number + 1, listed
+
+        return self._loop(of_array, len(table.shapes), table.dtype)
+
+    def _loop(self, body, count: int, dtype: tf.DType) -> tf.Tensor:
+        empty = tf.raw_ops.TensorListReserve(
+            element_shape=-1,
+            num_elements=len(self._items),
+            element_dtype=dtype,
+        )
+        # One after another: several at a time would need memory for each.
+        _, listed = tf.while_loop(
+            lambda i, _: i < count, body, (0, empty), parallel_iterations=1
+        )
+        return listed
+
+    def _array(self, content: Content, number: tf.Tensor) -> tf.Tensor:
+        """Returns the weights of all tasks, flat; free ones are 0."""
+        table = self._table
+
+        def piece(begin, count, stored):
+            owners = content.owners(number, begin, count)
+            seen = tf.cast(tf.not_equal(owners, ownership.FREE), tf.int32)
+            found = tf.cast(tf.reduce_sum(seen), tf.int64)
+            # A 0 in front, for the weights that are free.
+            part = [tf.zeros([1], table.dtype), content.weights(stored, found)]
+            made = tf.gather(tf.concat(part, 0), tf.cumsum(seen) * seen)
+            return made, stored + found
+
+        size = table.of(table.sizes, number)
+        begin = table.of(table.begins, number)
+        return _by_pieces(size, table.dtype, piece, begin)
+
+    def _view(
+        self,
+        content: Content,
+        number: tf.Tensor,
+        array: tf.Tensor,
+        last: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns an array without the weights of later owners, flat."""
+
+        def piece(begin, count, done):
+            visible = content.owners(number, begin, count) <= last
+            part = array[begin : begin + count]
+            return tf.where(visible, part, tf.zeros([], part.dtype)), done
+
+        size = self._table.of(self._table.sizes, number)
+        return _by_pieces(size, array.dtype, piece, tf.constant(0, tf.int64))
+
+
+class LoadedOwners(LoadedList):
+    """The owners of some kernels, for views that are made in every call."""
+
+    def _made(self) -> tf.Tensor:
+        table = self._table
+        content = Content(table, self._assets, weights=False)
+        numbers = tf.constant([number for number, _ in self._items], tf.int32)
+
+        def of_array(i, listed):
+            def piece(begin, count, done):
+                return content.owners(numbers[i], begin, count), done
+
+            size = table.of(table.sizes, numbers[i])
+            owners = _by_pieces(size, tf.uint8, piece, tf.constant(0, tf.int64))
+            return i + 1, tf.raw_ops.TensorListSetItem(
+                input_handle=listed,
+                index=i,
+                item=tf.reshape(owners, table.shape(numbers[i])),
+            )
+
+        return self._loop(of_array, len(self._items), tf.uint8)
+
+
+def _by_pieces(
+    size: tf.Tensor,
+    dtype: tf.DType,
+    piece: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+    state: tf.Tensor,
+) -> tf.Tensor:
+    """Returns a flat tensor that is made in place, one piece after another.
+
+    Made at once, what it is made with would take several times its memory;
+    pieces that are put together afterwards, twice. Nothing else may see the
+    tensor before it is complete: `InplaceUpdate` writes into its very memory,
+    where `tensor_scatter_nd_update` made a copy for each piece.
+
+    Args:
+        size: How many elements it has.
+        dtype: Their type.
+        piece: From the first element of a piece (a multiple of 8), their
+            number and a state to these elements and the next state.
+        state: The first state.
+    """
+    one = tf.constant(1, tf.int64)
+    count = tf.maximum(one, (size + _PIECE - 1) // _PIECE)
+    # The last piece is filled up, so that all are rows of one tensor.
+    length = tf.maximum(one, (size + 8 * count - 1) // (8 * count)) * 8
+    shape = tf.cast(tf.stack([count, length]), tf.int32)
+
+    def of_piece(i, state, whole):
+        begin = tf.cast(i, tf.int64) * length
+        made, state = piece(begin, tf.minimum(length, size - begin), state)
+        rest = tf.zeros([length - tf.size(made, tf.int64)], dtype)
+        whole = tf.raw_ops.InplaceUpdate(
+            x=whole, i=i[tf.newaxis], v=tf.concat([made, rest], 0)[tf.newaxis]
+        )
+        return i + 1, state, whole
+
+    _, _, whole = tf.while_loop(
+        lambda i, *_: i < shape[0],
+        of_piece,
+        (tf.constant(0), state, tf.raw_ops.Empty(shape=shape, dtype=dtype)),
+        parallel_iterations=1,
+    )
+    return tf.reshape(whole, [-1])[:size]

@@ -1,0 +1,267 @@
+"""The SavedModel of a packed state, for TensorFlow Serving or plain use."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from packnet_tf import atomic_files
+from packnet_tf.data.images.preprocessing import Preprocessing
+from packnet_tf.errors import (
+    NetworkError,
+    PhaseError,
+    PromiseError,
+    StateError,
+)
+from packnet_tf.model import heads
+from packnet_tf.model.packnet import PackNet
+from packnet_tf.serving import warmup
+from packnet_tf.serving.functions import Program
+from packnet_tf.serving.signatures import signatures_of
+from packnet_tf.serving.weight_store import LAYOUTS, check_layout
+from packnet_tf.storage import checksums
+from packnet_tf.storage.network_file import mask_problems
+from packnet_tf.tf_internals import is_graph, outside_strategy
+
+# In its assets: the class names of each task, in the order of the scores.
+CLASS_NAMES = "class_names.json"
+
+
+def export_saved_model(
+    net: PackNet,
+    path: str | os.PathLike[str],
+    *,
+    image_size: int | None = None,
+    preprocessing: Mapping[str, Preprocessing] | None = None,
+    layout: str = LAYOUTS[0],
+) -> pathlib.Path:
+    """Writes a packed network as one SavedModel with a signature per task.
+
+    Each task with a head has a signature of its name, and the newest of them
+    is `serving_default` too. Input: `images`, float32 [batch, height, width,
+    3], pixels 0 to 255. A backbone that takes something else than one batch
+    of images has the inputs that it has in Keras, by their own names (or the
+    keys of its dict) and types. Outputs: `logits` and `scores`, float32
+    [batch, ..., classes], and `classes`, string [batch, classes], the class
+    names (`"0"`, `"1"`, ... where the task has none). A task without a head
+    gives `features`.
+
+    A network of square images also has:
+
+    - `<task>_bytes`: input `image_bytes`, string [batch], JPEG, PNG, GIF,
+      WebP or 24-bit BMP files of any size, which are decoded, resized and cut
+      as evaluation does it, to the same bytes. Outputs as `<task>`. If rows
+      are no images, the error names them.
+    - `all_tasks`: input `images`; outputs `<task>_scores` of every task
+      (`<task>_features` of one without a head).
+    - `by_task`: inputs `images` and `task`, string [batch], the task that is
+      to answer each row. Outputs `scores` and `classes`, as wide as the task
+      with the most classes; beyond a task's own, scores are 0 and names
+      empty. A row has the bytes of `<task>` on the same batch.
+    - `auto`: input `images`; each row is answered by the task whose highest
+      score is the highest, which is a heuristic. Outputs as `by_task`, and
+      `task` and `certainty` (that score), [batch]. Tasks with a softmax only.
+
+    The class names of all tasks are in `assets/class_names.json`, and with
+    the package's extra `serving` installed, requests with which TensorFlow
+    Serving warms up in `assets.extra`.
+
+    Logits have the same bytes as those of `net.logits` in a `tf.function`
+    with an open batch size, for the same batch on the same machine. (Eagerly,
+    or with a fixed batch size, TensorFlow may sum in another order: another
+    program, with other roundings.) Each weight is stored once. With the
+    layout `folded`, the views of the tasks are computed when the model is
+    loaded, which needs neither Keras nor packnet_tf; with `on_the_fly`, which
+    takes less memory and more time, in every call.
+
+    Args:
+        net: The network; all its tasks packed. It may live in a strategy.
+        path: The folder to make. It appears at once, complete.
+        image_size: Height and width, where the backbone leaves them open.
+        preprocessing: How the images of the tasks become the network's, by
+            the tasks' names, for `<task>_bytes`; by default as those of an
+            image folder.
+        layout: `"folded"` or `"on_the_fly"`.
+
+    Returns:
+        The path.
+
+    Raises:
+        PhaseError: If a task is still in training, or there is none.
+        PromiseError: If a packed task has changed.
+        StateError: If the folder exists or cannot be written.
+        NetworkError: If the layout is unknown, or the network holds state
+            that no file could have.
+
+    Example:
+
+    >>> export_saved_model(net, "serving/net/2")
+    >>> served = tf.saved_model.load("serving/net/2")
+    >>> served.signatures["birds"](images=images)["scores"]
+    """
+    path = pathlib.Path(path)
+    check_layout(layout)
+    newest = net.newest
+    if newest is None or not newest.packed:
+        what = (
+            "it has no task"
+            if newest is None
+            else (f"task {newest.name!r} is in its {newest.phase} phase")
+        )
+        raise PhaseError(
+            f"Only packed networks are exported, but {what}; pack() first."
+        )
+    net.verify_digests()
+    problems = mask_problems(net)
+    if problems:
+        raise PromiseError(
+            f"The packed network has been changed: {problems[0]}; load the "
+            "last packed state."
+        )
+    # Variables made inside a strategy's scope would be mirrored ones.
+    outside_strategy(
+        lambda: _write(net, path, image_size, preprocessing, layout)
+    )
+    return path
+
+
+def _write(
+    net: PackNet,
+    path: pathlib.Path,
+    image_size: int | None,
+    preprocessing: Mapping[str, Preprocessing] | None,
+    layout: str,
+) -> None:
+    digest = state_digest(net)
+    inputs = _input_specs(net, image_size)
+    with _raw_kernels(net):
+        program = Program(net, layout)
+        with atomic_files.whole_folder(path) as aside:
+            arrays = aside / "arrays"
+            arrays.mkdir()
+            program.write(arrays)
+            signatures = signatures_of(
+                net.tasks, program.answers(inputs), inputs, preprocessing
+            )
+            module = program.module()
+            module.class_names = _class_names(net, arrays)
+            try:
+                tf.saved_model.save(module, str(aside), signatures=signatures)
+            except tf.errors.OpError as error:
+                raise StateError(
+                    f"{path}: cannot be written ({error.message}); make room "
+                    "or give another folder, and run again."
+                ) from error
+            # Copies of them are in its assets now.
+            shutil.rmtree(arrays)
+            asked = [task.name for task in net.tasks if task.classes]
+            warmup.write(aside, signatures, asked or [""], path.parent.name)
+            checksums.seal_folder(
+                aside,
+                {
+                    "state": digest,
+                    "layout": layout,
+                    "tasks": [
+                        {
+                            "name": task.name,
+                            "classes": task.classes,
+                            "digest": task.digest,
+                        }
+                        for task in net.tasks
+                    ],
+                },
+            )
+
+
+def _class_names(net: PackNet, folder: pathlib.Path) -> tf.saved_model.Asset:
+    """Returns the class names of all tasks as a file of the SavedModel."""
+    path = folder / CLASS_NAMES
+    path.write_bytes(
+        checksums.json_bytes(
+            {
+                task.name: task.class_names
+                or [str(number) for number in range(task.classes)]
+                for task in net.tasks
+            }
+        )
+    )
+    return tf.saved_model.Asset(str(path))
+
+
+def state_digest(net: PackNet) -> str:
+    """Returns a digest of all packed tasks, in order (hexadecimal)."""
+    whole = hashlib.sha256()
+    for task in net.tasks:
+        whole.update(f"{task.owner} {task.name} {task.digest}\n".encode())
+    return whole.hexdigest()
+
+
+def _input_specs(net: PackNet, image_size: int | None) -> Any:
+    """Returns the specs of what the network takes, in its structure."""
+    backbone = net.backbone
+    if not is_graph(backbone):
+        # A subclassed backbone knows the shape it was built for, if any, and
+        # nothing of types.
+        built = getattr(backbone, "_build_shapes_dict", None) or {}
+        shape = next(iter(built.values()), (None, None, None, 3))
+        if isinstance(shape, dict) or any(
+            isinstance(part, (dict, list, tuple)) for part in shape
+        ):
+            raise NetworkError(
+                f"{backbone.name!r} ({type(backbone).__name__}) is a "
+                "subclassed model with several inputs, whose names and types "
+                "nothing tells; wrap it in a functional model to export it."
+            )
+        return _image_spec(list(shape), image_size)
+    taken = backbone.inputs
+    if not isinstance(backbone, keras.Sequential):
+        taken = backbone.input
+    taken = heads.only(taken)
+    if hasattr(taken, "shape") and len(taken.shape) == 4:
+        return _image_spec(list(taken.shape), image_size)
+    if isinstance(taken, dict) and not any(
+        isinstance(part, (dict, list, tuple)) for part in taken.values()
+    ):
+        return {key: _spec(part, key) for key, part in taken.items()}
+    return tf.nest.map_structure(lambda part: _spec(part, part.name), taken)
+
+
+def _spec(taken: keras.KerasTensor, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *taken.shape[1:]], taken.dtype, name=name)
+
+
+def _image_spec(shape: list[Any], image_size: int | None) -> tf.TensorSpec:
+    """Returns the spec of the images that the network takes."""
+    if image_size is not None and len(shape) == 4:
+        if any(size not in (None, image_size) for size in shape[1:3]):
+            raise NetworkError(
+                f"image_size={image_size}, but the backbone takes images of "
+                f"{shape[1]} x {shape[2]} pixels; leave image_size out."
+            )
+        shape[1:3] = [image_size, image_size]
+    if len(shape) == 4 and None in shape[1:]:
+        raise NetworkError(
+            f"The backbone takes inputs of shape {tuple(shape)}; give "
+            "image_size where the size is open."
+        )
+    return tf.TensorSpec([None, *shape[1:]], tf.float32, name="images")
+
+
+@contextlib.contextmanager
+def _raw_kernels(net: PackNet) -> Iterator[None]:
+    """Lets the layers compute with kernels as they are given, unmasked."""
+    layers = {id(k.layer): k.layer for k in net.masked_kernels()}.values()
+    views = [layer.view_task for layer in layers]
+    try:
+        for layer in layers:
+            layer.view_task = None
+        yield
+    finally:
+        for layer, view in zip(layers, views, strict=True):
+            layer.view_task = view

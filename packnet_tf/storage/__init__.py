@@ -1,0 +1,1 @@
+"""Workdirs: packed states on disk, written whole and read with distrust."""

@@ -1,0 +1,170 @@
+"""Digests of files: how a flipped byte is found, and the file named.
+
+A folder's record is a JSON file with its own digest in a second file beside
+it; the record holds the digests of the folder's other files.
+"""
+
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from packnet_tf.atomic_files import files_below
+from packnet_tf.errors import StateError
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# TensorFlow Serving ignores what lies in this folder of a SavedModel.
+_EXTRA = "assets.extra"
+_RECORD = "packnet"
+
+
+def digest_of_file(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file's bytes (hexadecimal).
+
+    Raises:
+        StateError: If the file is missing or cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StateError(
+            f"{path}: cannot be read ({error.strerror})."
+        ) from error
+
+
+def digests_below(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the digest of every file below a folder, by relative path."""
+    return {
+        file.relative_to(folder).as_posix(): digest_of_file(file)
+        for file in files_below(folder)
+    }
+
+
+def check_digests(
+    folder: pathlib.Path, digests: Mapping[str, str]
+) -> list[str]:
+    """Compares files with their recorded digests.
+
+    Args:
+        folder: Where the files are.
+        digests: Digests by relative path.
+
+    Returns:
+        One line for each file that is missing or differs, naming it.
+    """
+    problems = []
+    for name, digest in digests.items():
+        file = folder / name
+        if not file.is_file():
+            problems.append(f"{file} is missing")
+        elif digest_of_file(file) != digest:
+            problems.append(f"{file} is not what was written (digest differs)")
+    return problems
+
+
+def json_bytes(value: Any) -> bytes:
+    """Returns JSON that is the same for equal values, and readable."""
+    text = json.dumps(
+        value, indent=1, sort_keys=True, ensure_ascii=False, default=_plain
+    )
+    return (text + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    """Returns NumPy's numbers and arrays as Python's, the rest as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def write_sealed_json(folder: pathlib.Path, name: str, value: Any) -> None:
+    """Writes `<name>.json` and, beside it, its digest in `<name>.sha256`.
+
+    For folders that are still aside: the two are not one step.
+    """
+    content = json_bytes(value)
+    (folder / f"{name}.json").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    (folder / f"{name}.sha256").write_text(f"{digest}  {name}.json\n")
+
+
+def read_sealed_json(folder: pathlib.Path, name: str) -> Any:
+    """Reads what `write_sealed_json` wrote.
+
+    Raises:
+        StateError: If a file is missing, damaged, or does not match its
+            digest.
+    """
+    path, seal = folder / f"{name}.json", folder / f"{name}.sha256"
+    try:
+        content = path.read_bytes()
+        recorded = seal.read_bytes()
+    except OSError as error:
+        raise StateError(
+            f"{error.filename}: cannot be read ({error.strerror})."
+        ) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if recorded != f"{digest}  {name}.json\n".encode():
+        found = recorded[:64].decode("ascii", "replace")
+        blame = path if _DIGEST.fullmatch(found) else seal
+        raise StateError(
+            f"{blame} is damaged: {path.name} and its digest in {seal.name} "
+            "do not match."
+        )
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"{path} is damaged: not JSON ({error}).") from error
+
+
+def seal_folder(folder: pathlib.Path, facts: Mapping[str, Any]) -> None:
+    """Writes a record of a folder's files into its `assets.extra`.
+
+    Args:
+        folder: A SavedModel's folder, complete but still aside.
+        facts: What else the record says, JSON-able.
+    """
+    record = {**facts, "files": digests_below(folder)}
+    (folder / _EXTRA).mkdir(exist_ok=True)
+    write_sealed_json(folder / _EXTRA, _RECORD, record)
+
+
+def is_sealed(folder: pathlib.Path) -> bool:
+    """Tells whether `seal_folder` wrote this folder's record."""
+    return (folder / _EXTRA / f"{_RECORD}.json").is_file()
+
+
+def read_seal(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the record that `seal_folder` wrote.
+
+    Raises:
+        StateError: If it is missing or damaged.
+    """
+    record = read_sealed_json(folder / _EXTRA, _RECORD)
+    if not isinstance(record, dict) or not isinstance(
+        record.get("files"), dict
+    ):
+        raise StateError(
+            f"{folder / _EXTRA / _RECORD}.json is damaged: it lists no files."
+        )
+    return record
+
+
+def check_seal(folder: pathlib.Path) -> list[str]:
+    """Compares a sealed folder with its record.
+
+    Returns:
+        One line for each file that is missing, differs, or is new.
+    """
+    try:
+        record = read_seal(folder)
+    except StateError as error:
+        return [str(error)]
+    problems = check_digests(folder, record["files"])
+    own = {f"{_EXTRA}/{_RECORD}.json", f"{_EXTRA}/{_RECORD}.sha256"}
+    for file in files_below(folder):
+        name = file.relative_to(folder).as_posix()
+        if name not in record["files"] and name not in own:
+            problems.append(f"{file} was not written by packnet_tf")
+    return problems

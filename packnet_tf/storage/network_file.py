@@ -1,0 +1,170 @@
+"""The Keras file of a packed network: written, read, compared."""
+
+import contextlib
+import pathlib
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+
+import keras
+import numpy as np
+
+from packnet_tf.errors import StateError
+from packnet_tf.masks import ownership
+from packnet_tf.model.packnet import PackNet
+from packnet_tf.storage import checksums
+from packnet_tf.storage.archives import check_network_archive
+from packnet_tf.storage.variable_budget import variable_budget
+from packnet_tf.tf_internals import layers_of
+
+
+def write_network(net: PackNet, file: pathlib.Path) -> None:
+    """Writes a network without its optimizer, the same bytes every time.
+
+    Args:
+        net: The network; it may be compiled and live in a strategy.
+        file: Where to; a file of a similar name beside it comes and goes.
+
+    Raises:
+        StateError: If it has layers that could not be read again.
+    """
+    _refuse_code(net)
+    raw = file.with_suffix(".raw.keras")
+    with _uncompiled(net):
+        net.save(raw)
+    with zipfile.ZipFile(raw) as old, zipfile.ZipFile(file, "w") as new:
+        for name in sorted(old.namelist()):
+            with (
+                old.open(name) as source,
+                # A member opened by a bare name has no date of today.
+                new.open(name, "w", force_zip64=True) as target,
+            ):
+                if name == "metadata.json":
+                    # As Keras writes it, but for the date.
+                    target.write(
+                        checksums.json_bytes(
+                            {"keras_version": keras.__version__}
+                        )
+                    )
+                else:
+                    shutil.copyfileobj(source, target, 1 << 20)
+    raw.unlink()
+
+
+def _refuse_code(net: PackNet) -> None:
+    """Raises a StateError if a `Lambda` holds code, which is never read."""
+    with_code = [
+        layer.name
+        for layer in layers_of(net)
+        if isinstance(layer, keras.layers.Lambda)
+        and any(
+            getattr(part, "__name__", None) == "<lambda>"
+            for part in (layer.function, layer._output_shape, layer.mask)
+        )
+    ]
+    if with_code:
+        raise StateError(
+            f"The Lambda layer(s) {', '.join(with_code)} hold Python code, "
+            "which is not read from a file again; give them a function with "
+            "@keras.saving.register_keras_serializable(), or use keras.ops."
+        )
+
+
+@contextlib.contextmanager
+def _uncompiled(net: PackNet) -> Iterator[None]:
+    """Hides what `compile` added, which Keras would save with the network."""
+    kinds = (keras.Optimizer, keras.Metric, keras.Loss)
+    hidden = {k: v for k, v in vars(net).items() if isinstance(v, kinds)}
+    hidden["compiled"] = net.compiled
+    # Past Keras's attribute tracking, which nothing of this concerns.
+    net.__dict__.update(dict.fromkeys(hidden, None), compiled=False)
+    try:
+        yield
+    finally:
+        net.__dict__.update(hidden)
+
+
+def read_network(file: pathlib.Path) -> PackNet:
+    """Reads a network, uncompiled, running no code from the file.
+
+    Raises:
+        StateError: If it is damaged or holds something else.
+    """
+    check_network_archive(file)
+    try:
+        with variable_budget(_budget(file), file):
+            net = keras.saving.load_model(
+                str(file), compile=False, safe_mode=True
+            )
+    except StateError:
+        raise
+    except Exception as error:
+        # Keras raises whatever the damaged content leads to.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise StateError(f"{file} cannot be read: {reason[0]}") from error
+    if not isinstance(net, PackNet):
+        raise StateError(
+            f"{file} holds a {type(net).__name__}; expected a PackNet."
+        )
+    return net
+
+
+def _budget(file: pathlib.Path) -> int:
+    """Returns how many bytes a network of the file can have in memory.
+
+    Its weights are in the file as they are, but for the masks, which are
+    compressed there: one byte for a weight of two or more.
+    """
+    with zipfile.ZipFile(file) as archive:
+        return 2 * archive.getinfo("model.weights.h5").file_size + (1 << 20)
+
+
+def check_network(
+    net: PackNet, digests: Mapping[str, str | None], file: pathlib.Path
+) -> None:
+    """Refuses a network whose tasks are not what they were when packed.
+
+    Args:
+        net: The network, as read.
+        digests: Its tasks' digests when they were packed, by name, in order.
+        file: What it was read from, for the message.
+
+    Raises:
+        StateError: If tasks, digests or masks are wrong.
+    """
+    found = {task.name: net.digest_of(task.name) for task in net.tasks}
+    if list(found) != list(digests):
+        raise StateError(
+            f"{file} holds the tasks {', '.join(found)}; expected "
+            f"{', '.join(digests)}."
+        )
+    changed = [name for name in digests if found[name] != digests[name]]
+    if changed:
+        raise StateError(
+            f"{file} is damaged: task(s) {', '.join(changed)} are not what "
+            "they were when they were packed."
+        )
+    problems = mask_problems(net)
+    if problems:
+        raise StateError(f"{file} is damaged: {problems[0]}.")
+
+
+def mask_problems(net: PackNet) -> list[str]:
+    """Compares the masks of a packed network with its weights and tasks.
+
+    Returns:
+        One line for each kernel whose free weights are not exactly 0, or
+        whose owners are not tasks of the network.
+    """
+    problems = []
+    for kernel in net.masked_kernels():
+        mask = np.asarray(kernel.mask)
+        free = np.asarray(kernel.variable)[mask == ownership.FREE]
+        if np.any(free) or np.any(np.signbit(free)):
+            problems.append(f"free weights of {kernel.path} are not 0")
+        if mask.max(initial=ownership.FREE) > len(net.tasks):
+            problems.append(
+                f"{kernel.path} has weights of task {mask.max()}, but there "
+                f"are {len(net.tasks)} tasks"
+            )
+    return problems

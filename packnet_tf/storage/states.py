@@ -1,0 +1,244 @@
+"""Packed states on disk: commit and load.
+
+A packed state is the whole network after a task was packed. It is written
+once, whole or not at all, and never changed; every way into and out of it
+goes through the digests of its tasks.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from packnet_tf import atomic_files
+from packnet_tf.errors import PhaseError, StateError
+from packnet_tf.model.packnet import PackNet
+from packnet_tf.storage import checksums, golden, manifest
+from packnet_tf.storage.archives import check_array_archive
+from packnet_tf.storage.environment import machine_facts
+from packnet_tf.storage.network_file import (
+    check_network,
+    read_network,
+    write_network,
+)
+from packnet_tf.storage.origin import origin_arrays, set_origin
+from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.tf_internals import outside_strategy
+
+
+def commit(
+    workdir: Workdir,
+    net: PackNet,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    probe_images: np.ndarray | None = None,
+) -> StateInfo:
+    """Writes the packed network as the workdir's next state.
+
+    The state is written aside, without optimizer, read back and compared,
+    and then appears at once. Hold `workdir.lock()`.
+
+    Args:
+        workdir: The workdir.
+        net: The network; its newest task has just been packed.
+        metrics: Figures of the newest task, for the manifest, JSON-able.
+        facts: How the newest task was made (fractions, seeds, data, time),
+            for the manifest, JSON-able.
+        probe_images: A few real images, float32 [n, height, width, 3].
+            Every task's logits on them are kept, for later replays.
+
+    Returns:
+        The new state.
+
+    Raises:
+        PhaseError: If the newest task is not packed.
+        PromiseError: If an older task has changed.
+        StateError: If the state exists already, cannot be written, is not
+            read back as it was, or the workdir is gone whose lock is held.
+    """
+    newest = net.newest
+    if newest is None or not newest.packed:
+        raise PhaseError(
+            "Only a packed network is committed; pack() its newest task first."
+        )
+    workdir.check_there()
+    net.verify_digests()
+    before = workdir.newest()
+    if before is not None:
+        _check_follows(net, before)
+    _write_origin(workdir, net, first=before is None)
+    path = workdir.state_path(newest.owner, newest.name)
+    with atomic_files.whole_folder(path) as aside:
+        write_network(net, aside / "net.keras")
+
+        def read_back():
+            file = aside / "net.keras"
+            copy = read_network(file)
+            check_network(copy, {t.name: t.digest for t in net.tasks}, file)
+            # By what was written, under the default strategy, as readers
+            # will replay it.
+            golden.write_probe(copy, probe_images, aside / "probe.npz")
+
+        outside_strategy(read_back)
+        origin = workdir.origin_path
+        manifest.write(
+            aside,
+            {
+                "number": newest.owner,
+                "name": newest.name,
+                "tasks": _task_records(net, before, metrics, facts),
+                "machine": machine_facts(),
+                "versions": _versions(),
+                "probe": golden.OPEN,
+                "origin": (
+                    checksums.digest_of_file(origin)
+                    if origin.exists()
+                    else None
+                ),
+            },
+        )
+    return workdir.read_state(path)
+
+
+def load(
+    workdir: Workdir | str | os.PathLike[str],
+    which: str | int | None = None,
+    *,
+    origin: bool = True,
+) -> tuple[PackNet, StateInfo]:
+    """Loads a packed state; its newest task is active.
+
+    The network is made in the strategy's scope that the caller is in.
+
+    Args:
+        workdir: The workdir, or its path.
+        which: The state's number or name; the newest if None.
+        origin: Whether to read the kernels from before the base task was
+            pruned too, where they are kept. Only new tasks need them.
+
+    Returns:
+        The network and the state.
+
+    Raises:
+        StateError: If there is no such state, or a file of it is damaged.
+
+    Example:
+
+    >>> net, state = load("runs/m")
+    >>> net.activate("birds")
+    """
+    if not isinstance(workdir, Workdir):
+        workdir = Workdir(workdir)
+    state = workdir.state(which)
+    file = state.network_path
+    _refuse_damaged(file, state.manifest["files"][file.name])
+    net = read_network(file)
+    tasks = state.manifest["tasks"]
+    check_network(net, {t["name"]: t["digest"] for t in tasks}, file)
+    _check_records(net, state)
+    for task, record in zip(net.tasks, state.tasks, strict=True):
+        # Those that were renamed have their old names in the file.
+        task.name = record["name"]
+    digest = state.manifest.get("origin")
+    if origin and digest:
+        _refuse_damaged(workdir.origin_path, digest)
+        check_array_archive(workdir.origin_path)
+        with np.load(workdir.origin_path, allow_pickle=False) as arrays:
+            set_origin(net, arrays)
+    return net, state
+
+
+def _check_follows(net: PackNet, before: StateInfo) -> None:
+    """Refuses a network that did not grow out of the newest state."""
+    ours = [(task.name, task.digest) for task in net.tasks]
+    theirs = [(task["name"], task["digest"]) for task in before.tasks]
+    if len(ours) <= len(theirs):
+        raise StateError(
+            f"{before.path} is as new as the network, whose newest task is "
+            f"{net.tasks[-1].name!r}; load that state and add tasks to it, "
+            "or use another workdir."
+        )
+    if ours[: len(theirs)] != theirs:
+        raise StateError(
+            f"The network's older tasks are not those of {before.path}; load "
+            "that state and add tasks to it, or use another workdir."
+        )
+
+
+def _check_records(net: PackNet, state: StateInfo) -> None:
+    """Refuses a manifest that says of a task what the network does not."""
+    for task, record in zip(net.tasks, state.manifest["tasks"], strict=True):
+        # Through JSON, so that tuples equal lists.
+        ours = json.loads(checksums.json_bytes(task.to_dict()))
+        for key in sorted(ours.keys() & record.keys()):
+            if record[key] != ours[key]:
+                raise StateError(
+                    f"{state.path / 'manifest.json'} is damaged: it has other "
+                    f"{key} of task {task.name!r} than "
+                    f"{state.network_path.name}; restore it from a copy, or "
+                    "go back to an earlier state."
+                )
+
+
+def _refuse_damaged(file, digest: str) -> None:
+    problems = checksums.check_digests(file.parent, {file.name: digest})
+    if problems:
+        raise StateError(
+            f"{problems[0]}; restore it from a copy, or go back to an "
+            "earlier state."
+        )
+
+
+def _task_records(
+    net: PackNet,
+    before: StateInfo | None,
+    metrics: Mapping[str, Any] | None,
+    facts: Mapping[str, Any] | None,
+) -> list[dict[str, Any]]:
+    """Returns the manifest's records; older tasks keep their figures."""
+    known = {t["name"]: t for t in before.tasks} if before else {}
+    totals: dict[int, int] = {}
+    for _, _, counts in net.ownership():
+        for owner, number in counts.items():
+            totals[owner] = totals.get(owner, 0) + number
+    records = []
+    for task in net.tasks:
+        figures = known.get(task.name, {})
+        if task is net.newest:
+            figures = {"metrics": metrics, "facts": facts}
+        records.append(
+            {
+                **task.to_dict(),
+                "weights": totals.get(task.owner, 0),
+                "metrics": dict(figures.get("metrics") or {}),
+                "facts": dict(figures.get("facts") or {}),
+            }
+        )
+    return records
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("packnet_tf", "tensorflow", "keras", "numpy", "zstandard"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _write_origin(workdir: Workdir, net: PackNet, first: bool) -> None:
+    """Keeps what was there before the base task was pruned, once."""
+    arrays: dict[str, Any] = {**origin_arrays(net)}
+    if not arrays or not (first or not workdir.origin_path.exists()):
+        return
+    with (
+        atomic_files.whole_file(workdir.origin_path) as aside,
+        open(aside, "wb") as f,
+    ):
+        np.savez(f, **arrays)

@@ -1,0 +1,358 @@
+"""The workdir: where a network's packed states, exports and logs lie.
+
+workdir/
+  run.json               facts of the network, written once
+  names.json             new names of tasks, if some were renamed
+  origin.npz             its kernels before the base task was pruned
+  states/002-birds/      one folder a packed state
+  serving/NAME/2/        its SavedModel
+  training/              the unfinished task
+  logs/  lock
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import itertools
+import json
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from packnet_tf import atomic_files
+from packnet_tf.errors import StateError, TaskError
+from packnet_tf.storage import checksums, manifest
+from packnet_tf.storage.renames import read_names, renamed
+
+_STATE = re.compile(r"(\d{3,})-(.+)")
+_RUN_SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StateInfo:
+    """One packed state on disk.
+
+    Attributes:
+        number: How many tasks are packed in it.
+        name: Name of its newest task, as it is called now.
+        path: Its folder.
+        manifest: What `manifest.json` says, which keeps the names that tasks
+            were packed with.
+        tasks: The records of its tasks, in order, as they are called now.
+    """
+
+    number: int
+    name: str
+    path: pathlib.Path
+    manifest: dict[str, Any] = dataclasses.field(repr=False)
+    tasks: list[dict[str, Any]] = dataclasses.field(repr=False)
+
+    @property
+    def network_path(self) -> pathlib.Path:
+        """The Keras file of the whole network."""
+        return self.path / "net.keras"
+
+    @property
+    def probe_path(self) -> pathlib.Path:
+        """A few images and every task's logits on them."""
+        return self.path / "probe.npz"
+
+    def task(self, name: str) -> dict[str, Any]:
+        """Returns the record of one task.
+
+        Raises:
+            TaskError: If the state has no such task; the message lists them.
+        """
+        for record in self.tasks:
+            if record["name"] == name:
+                return record
+        known = ", ".join(record["name"] for record in self.tasks)
+        raise TaskError(f"Unknown task {name!r}; the tasks are: {known}.")
+
+
+class Workdir:
+    """The folder of one network.
+
+    Args:
+        path: The folder; it need not exist.
+
+    Example:
+
+    >>> workdir = Workdir("runs/m")
+    >>> [state.name for state in workdir.states()]
+    ['imagenet', 'birds']
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = pathlib.Path(path)
+        self.run_path = self.path / "run.json"
+        self.origin_path = self.path / "origin.npz"
+        self.names_path = self.path / "names.json"
+        self.states_path = self.path / "states"
+        self.serving_path = self.path / "serving"
+        self.training_path = self.path / "training"
+        self.logs_path = self.path / "logs"
+        self.lock_path = self.path / "lock"
+        self._lock_held: int | None = None  # its descriptor
+
+    @property
+    def run(self) -> dict[str, Any] | None:
+        """The facts given to `create`, or None before that.
+
+        Raises:
+            StateError: If `run.json` is damaged or of a later release.
+        """
+        try:
+            content = self.run_path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateError(
+                f"{self.run_path}: cannot be read ({error.strerror}); give "
+                "the folder of a network as the workdir."
+            ) from error
+        try:
+            record = json.loads(content)
+            schema, facts = record["schema"], dict(record["facts"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StateError(
+                f"{self.run_path} is damaged; restore it from a copy, or use "
+                "another workdir."
+            ) from error
+        if schema != _RUN_SCHEMA:
+            raise StateError(
+                f"{self.run_path} has schema {schema!r}, this release reads "
+                f"{_RUN_SCHEMA}; use the release that wrote it."
+            )
+        return facts
+
+    def compare(self, facts: dict[str, Any]) -> None:
+        """Refuses facts that are not those of this workdir's network.
+
+        Args:
+            facts: Options of the network, JSON-able.
+
+        Raises:
+            StateError: Naming the first option that differs.
+        """
+        run = self.run
+        if run is None:
+            return
+        # Through JSON, so that tuples equal lists.
+        facts = json.loads(checksums.json_bytes(facts))
+        for name in sorted({*run, *facts}):
+            if run.get(name) != facts.get(name):
+                raise StateError(
+                    f"{self.path} is the workdir of another network: it was "
+                    f"begun with {name}={run.get(name)!r}, now "
+                    f"{name}={facts.get(name)!r} is asked for; use the same "
+                    "value, or another workdir."
+                )
+
+    def create(self, facts: dict[str, Any]) -> None:
+        """Makes the workdir, or checks that it is this network's.
+
+        Args:
+            facts: Options of the network, JSON-able: the network, its
+                options, image size, preprocessing.
+
+        Raises:
+            StateError: If it is another network's or cannot be written.
+        """
+        self.compare(facts)
+        if self.run is None:
+            record = {"schema": _RUN_SCHEMA, "facts": facts}
+            atomic_files.write_file(self.run_path, checksums.json_bytes(record))
+
+    def states(self) -> list[StateInfo]:
+        """Returns the packed states, oldest first.
+
+        Raises:
+            StateError: If a state's manifest is missing or damaged.
+        """
+        return self._read_listed(lambda folders: folders)
+
+    def _read_listed(
+        self, choose: Callable[[list[pathlib.Path]], list[pathlib.Path]]
+    ) -> list[StateInfo]:
+        """Reads the states that `choose` takes of all folders.
+
+        Another process may remove a state (`undo`) between listing it and
+        reading it; then they are listed again.
+        """
+        while True:
+            folders = choose(self.state_folders())
+            try:
+                return self._read(folders)
+            except StateError:
+                if all(folder.is_dir() for folder in folders):
+                    raise
+
+    def _read(self, folders: list[pathlib.Path]) -> list[StateInfo]:
+        found = [self.read_state(path) for path in folders]
+        for one, next_one in itertools.pairwise(found):
+            if one.number == next_one.number:
+                raise StateError(
+                    f"{one.path} and {next_one.path} have the same number; "
+                    "move the one that does not belong here away."
+                )
+        return found
+
+    def state_folders(self) -> list[pathlib.Path]:
+        """Returns the folders of the states, oldest first, unread."""
+        if not self.states_path.is_dir():
+            return []
+        return sorted(
+            (
+                path
+                for path in self.states_path.iterdir()
+                if _STATE.fullmatch(path.name) and path.is_dir()
+            ),
+            key=lambda path: (_parse(path)[0], path.name),
+        )
+
+    def read_state(self, folder: pathlib.Path) -> StateInfo:
+        """Reads the manifest of one of `state_folders`.
+
+        Raises:
+            StateError: If it is missing or damaged.
+        """
+        number, name = _parse(folder)
+        record = manifest.read(folder, number, name)
+        tasks = renamed(record["tasks"], self.names)
+        if len({task["name"] for task in tasks}) != len(tasks):
+            raise StateError(
+                f"{self.names_path} gives two tasks of {folder} one name; "
+                "remove it to go back to the names they were packed with."
+            )
+        return StateInfo(number, tasks[-1]["name"], folder, record, tasks)
+
+    @staticmethod
+    def number_of(folder: pathlib.Path) -> int:
+        """Returns the number of one of `state_folders`, unread."""
+        return _parse(folder)[0]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """New names of tasks that were renamed, by their digests.
+
+        Raises:
+            StateError: If `names.json` is damaged.
+        """
+        return read_names(self.names_path)
+
+    def newest(self) -> StateInfo | None:
+        """Returns the newest packed state, or None if there is none yet."""
+        states = self.states()
+        return states[-1] if states else None
+
+    def state(self, which: str | int | None = None) -> StateInfo:
+        """Returns one packed state.
+
+        Args:
+            which: Its number, or its task's name; the newest if None. By
+                its number it is found whatever is wrong with the others.
+
+        Raises:
+            StateError: If there is none; the message lists the states.
+        """
+
+        def chosen(folders: list[pathlib.Path]) -> list[pathlib.Path]:
+            its = [path for path in folders if self.number_of(path) == which]
+            return its or folders
+
+        states = self._read_listed(chosen)
+        for state in reversed(states):
+            if which is None or which in (state.number, state.name):
+                return state
+        self.check_there()
+        if which is None:
+            raise StateError(
+                f"{self.path} holds no packed state; add a task first."
+            )
+        known = ", ".join(state.path.name for state in states) or "none yet"
+        raise StateError(
+            f"{self.path} has no packed state {which!r}; the states are: "
+            f"{known}."
+        )
+
+    def state_path(self, number: int, name: str) -> pathlib.Path:
+        """Returns the folder of a state, whether it exists or not."""
+        return self.states_path / f"{number:03d}-{name}"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Makes this process the workdir's one writer; readers need no lock.
+
+        The system drops the lock when its holder ends, however it ends.
+
+        Raises:
+            StateError: If another process holds it, named by its process
+                id, or if the workdir cannot be written.
+        """
+        try:
+            atomic_files.make_folder(self.path)
+            # A link may have come with a stranger's workdir.
+            how = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            file = os.open(self.lock_path, how, 0o666)
+        except OSError as error:
+            raise StateError(
+                f"{self.path}: cannot be written ({error.strerror}); choose "
+                "another workdir."
+            ) from error
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                holder = os.pread(file, 100, 0).decode(errors="replace")
+                raise StateError(
+                    f"{self.path} is in use by another process (pid "
+                    f"{holder.strip() or 'unknown'}); wait until it ends, or "
+                    "use another workdir."
+                ) from error
+            _write_holder(file, f"{os.getpid()}\n")
+            self._lock_held = file
+            try:
+                yield
+            finally:
+                self._lock_held = None
+                _write_holder(file, "")
+        finally:
+            os.close(file)
+
+    def check_there(self) -> None:
+        """Refuses a workdir that was taken away while its lock is held.
+
+        Writing would make a new one, with a part of what was in the old.
+        Without the lock nothing is known, and nothing is refused.
+
+        Raises:
+            StateError: If the workdir is gone, or another is in its place.
+        """
+        if self._lock_held is None:
+            return
+        try:
+            there = os.path.samestat(
+                os.fstat(self._lock_held), self.lock_path.stat()
+            )
+        except OSError:
+            there = False
+        if not there:
+            raise atomic_files.gone(self.path)
+
+
+def _write_holder(file: int, text: str) -> None:
+    """Says in the lock who holds it; where there is room, as it only helps."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(file, 0)
+        os.pwrite(file, text.encode(), 0)
+
+
+def _parse(folder: pathlib.Path) -> tuple[int, str]:
+    """Returns the number and name in the name of a state's folder."""
+    match = _STATE.fullmatch(folder.name)
+    if match is None:
+        raise StateError(f"{folder} is not named like a packed state.")
+    return int(match[1]), match[2]

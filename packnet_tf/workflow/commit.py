@@ -1,0 +1,109 @@
+"""A packed task onto disk: its state, its SavedModel, and what a crash left."""
+
+from typing import Any
+
+import numpy as np
+
+from packnet_tf.model.packnet import PackNet
+from packnet_tf.serving import publish
+from packnet_tf.serving.weight_store import LAYOUTS
+from packnet_tf.storage import checkpoints, states
+from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.workflow import preflight
+from packnet_tf.workflow.datasets import Prepared
+
+_PROBES = 8
+
+
+class Packing:
+    """Where the packed tasks of a workdir go.
+
+    Args:
+        workdir: The workdir.
+        model_name: Name of the served model.
+        image_size: Height and width of its images, in pixels.
+        layout: One of `stored.LAYOUTS`, of the SavedModels.
+
+    Raises:
+        StateError: If the model's name cannot be that of a folder.
+    """
+
+    def __init__(
+        self,
+        workdir: Workdir,
+        model_name: str,
+        image_size: int,
+        layout: str = LAYOUTS[0],
+    ):
+        publish.check_model_name(model_name)
+        self._workdir = workdir
+        self._model_name = model_name
+        self._image_size = image_size
+        self._layout = layout
+
+    def commit(
+        self,
+        net: PackNet,
+        prepared: Prepared,
+        metrics: dict[str, Any],
+        facts: dict[str, Any],
+    ) -> StateInfo:
+        """Writes the state of a task just packed, and its SavedModel.
+
+        Args:
+            net: The network.
+            prepared: Data, some images of which are kept with the answers.
+            metrics: Figures of the task, for the manifest.
+            facts: How it came about, for the manifest.
+
+        Raises:
+            StateError: If the workdir has vanished, or cannot be written.
+        """
+        # Cropped and mirrored, but the same in every run: an epoch's images
+        # follow from its number, the seed and the files alone.
+        images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
+        state = states.commit(
+            self._workdir,
+            net,
+            metrics={**metrics, "capacity_left": net.capacity},
+            facts=facts,
+            probe_images=np.asarray(images),
+        )
+        # The state is whole; whatever stops here, `recover` finishes.
+        checkpoints.remove(self._workdir.training_path)
+        publish.publish(
+            self._workdir,
+            state,
+            model_name=self._model_name,
+            image_size=self._image_size,
+            layout=self._layout,
+        )
+        return state
+
+    def recover(self) -> list[str]:
+        """Finishes what an interrupted commit left; returns what was done."""
+        done = publish.recover(
+            self._workdir,
+            model_name=self._model_name,
+            image_size=self._image_size,
+            layout=self._layout,
+        )
+        folder = self._workdir.training_path
+        record = checkpoints.read_record(folder)
+        if record and preflight.is_packed(
+            self._workdir.newest(), record["name"]
+        ):
+            checkpoints.remove(folder)
+            done.append(f"removed the checkpoint of {record['name']}, packed")
+        return done
+
+    def places(self, state: StateInfo, task: str) -> dict[str, Any]:
+        """Returns a packed task's manifest and where its files are."""
+        return {
+            "task": task,
+            "manifest": state.manifest,
+            "state": state.path,
+            "saved_model": self._workdir.serving_path
+            / self._model_name
+            / str(state.number),
+        }

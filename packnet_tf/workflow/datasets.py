@@ -1,0 +1,108 @@
+"""A task's data, split and ready to train on."""
+
+import dataclasses
+from typing import Any
+
+from packnet_tf.data import pipeline, splits
+from packnet_tf.data.images.mixing import Augmentation
+from packnet_tf.data.open_task import TaskData
+from packnet_tf.errors import DataError
+from packnet_tf.workflow.options import TaskOptions
+
+
+@dataclasses.dataclass
+class Prepared:
+    """A task's data, split and ready to train on.
+
+    Attributes:
+        name: The task's name.
+        class_names: Names in the order of the labels.
+        train: The training pipeline: `train.epoch(n)` is a data set.
+        steps: Steps of an epoch.
+        validation: Evaluation data set, or None.
+        facts: What the manifest records of the data.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Any
+    steps: int
+    validation: Any
+    facts: dict[str, Any]
+
+
+def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
+    """Splits a task's data and builds its pipelines.
+
+    The validation images come out of the training split. The test split is
+    not in the result: no phase can read it (see `prepare_test`).
+
+    Args:
+        data: The opened task.
+        image_size: Height and width in pixels.
+        options: Batch size, validation share, augmentation and seed.
+
+    Raises:
+        DataError: If there are no training images, or fewer than a batch.
+    """
+    if data.train is None:
+        raise DataError(
+            f"The data of task {data.name!r} has no training images."
+        )
+    train, validation = splits.split(
+        data.train, options.validation_share, options.seed
+    )
+    if len(train) < options.batch_size <= len(data.train):
+        raise DataError(
+            f"Of {len(data.train)} training images {len(validation)} are kept "
+            f"for validation, which leaves {len(train)}, fewer than a batch "
+            f"of {options.batch_size}; lower --batch_size or "
+            "--validation_share."
+        )
+    augmentation = Augmentation.parse(options.augment)
+    training = pipeline.training(
+        train,
+        image_size,
+        options.batch_size,
+        options.seed,
+        data.preprocessing,
+        augmentation=augmentation,
+    )
+    return Prepared(
+        name=data.name,
+        class_names=tuple(data.class_names),
+        train=training,
+        steps=training.steps,
+        validation=(
+            _evaluation(validation, data, image_size, options)
+            if len(validation)
+            else None
+        ),
+        facts={
+            "classes": data.classes,
+            "train": len(train),
+            "validation": len(validation),
+            "test": 0 if data.test is None else len(data.test),
+            **data.facts,
+            **augmentation.to_facts(),
+        },
+    )
+
+
+def prepare_test(data: TaskData, image_size: int, options: TaskOptions) -> Any:
+    """Returns the evaluation data set of the test split, or None.
+
+    Args:
+        data: The opened task.
+        image_size: Height and width in pixels.
+        options: Batch size.
+    """
+    if data.test is None:
+        return None
+    return _evaluation(data.test, data, image_size, options)
+
+
+def _evaluation(source, data, image_size, options):
+    return pipeline.evaluation(
+        source, image_size, options.batch_size, data.preprocessing
+    )

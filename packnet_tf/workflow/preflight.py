@@ -1,0 +1,270 @@
+"""What a run is refused for, before it reads data or writes anything.
+
+A run takes minutes to hours, so what can be known to be wrong at its start
+is said at its start.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from packnet_tf.errors import FlagError, PhaseError, StateError
+from packnet_tf.storage import checkpoints
+from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.workflow.options import NetworkOptions, TaskOptions
+
+_RATES = ("learning_rate", "retrain_learning_rate")
+
+
+def check_run(
+    workdir: Workdir,
+    network: NetworkOptions,
+    options: TaskOptions,
+    *,
+    base_data: bool,
+    again: bool = False,
+) -> None:
+    """Refuses a task that the workdir cannot go on with.
+
+    Args:
+        workdir: The workdir.
+        network: Facts of its network.
+        options: How the task is to be trained.
+        base_data: Whether there are images of the base task.
+        again: Whether pruning may be repeated; see `TaskRun.run`.
+
+    Raises:
+        FlagError: If the base task cannot be made with these options.
+        PhaseError: If a phase that comes first is missing.
+        StateError: If another task is in training, or the workdir is
+            damaged.
+    """
+    state = workdir.newest()
+    if is_packed(state, options.task):
+        return
+    if state is None:
+        _check_files(network)
+        if network.pretrained:
+            _check_base(network, options, base_data)
+    record = checkpoints.read_record(workdir.training_path)
+    if record is not None and is_packed(state, record["name"]):
+        record = None
+    if state is None and network.pretrained:
+        # Only the base task can be in training yet.
+        record = None
+    check_task_in_training(record, options.task, workdir.training_path)
+    check_settings(record, options)
+    record = record or {"phase": None, "epoch": 0, "done": []}
+    check_phases(options, begun_again(record) if again else record)
+
+
+def is_packed(state: StateInfo | None, task: str) -> bool:
+    """Returns whether a task is in a packed state.
+
+    Args:
+        state: The newest state, or None if there is none yet.
+        task: The task's name.
+    """
+    return state is not None and any(t["name"] == task for t in state.tasks)
+
+
+def check_task_in_training(
+    record: dict[str, Any] | None, task: str, folder: pathlib.Path
+) -> None:
+    """Refuses a task while another one is in training.
+
+    Args:
+        record: What the workdir's checkpoint says, or None.
+        task: The task that is asked for.
+        folder: Folder of the checkpoint.
+
+    Raises:
+        StateError: Naming the other task.
+    """
+    if record is not None and record["name"] != task:
+        raise StateError(
+            f"The workdir is in the middle of task {record['name']!r}; "
+            f"finish it first, or remove {folder} to drop it."
+        )
+
+
+def check_settings(record: dict[str, Any] | None, options: TaskOptions) -> None:
+    """Refuses to go on with a task in another way than it was begun.
+
+    A phase in progress goes on to the same bytes only with the same
+    settings. The seed and the validation share hold for the whole task:
+    others would train on images that were held out. A phase whose loss was
+    not finite may go on at another learning rate.
+
+    Args:
+        record: What the workdir's checkpoint says, or None.
+        options: How the task is to be trained.
+
+    Raises:
+        PhaseError: Naming the first flag that differs, and its value.
+    """
+    record = record or {}
+    for phase, before in record.get("settings", {}).items():
+        in_progress = record["phase"] == phase
+        for name, value in options.settings(phase).items():
+            if not in_progress and name not in ("seed", "validation_share"):
+                continue
+            if name in _RATES and in_progress and record.get("diverged"):
+                continue
+            if name in before and before[name] != value:
+                raise PhaseError(
+                    f"Task {options.task!r} began its {phase} phase with "
+                    f"--{name}={before[name]}, not {value}; go on with the "
+                    "same, or remove the task with apps/undo.py "
+                    f"--remove={options.task} to begin it again."
+                )
+
+
+def check_pruning(
+    record: dict[str, Any], options: TaskOptions, fraction: float
+) -> None:
+    """Refuses to take a task for pruned that was pruned in another way.
+
+    Args:
+        record: What the workdir's checkpoint says.
+        options: How the task is to be trained, prune among its phases.
+        fraction: The share that it is to give up.
+
+    Raises:
+        PhaseError: Naming the first flag that differs, and its value.
+    """
+    if "prune" not in record["done"] or not record["pruning"]:
+        return
+    before = record["pruning"][-1]
+    now: dict[str, Any] = {
+        "fraction": fraction,
+        "scope": options.scope,
+        "granularity": options.granularity,
+    }
+    if options.gradual_epochs is not None:
+        now["gradual_epochs"] = options.gradual_steps
+    for name, value in now.items():
+        if before[name] != value:
+            flag = "prune_fraction" if name == "fraction" else name
+            raise PhaseError(
+                f"Task {options.task!r} was pruned with "
+                f"--{flag}={before[name]}, not {value}; go on with the same, "
+                "or leave prune out of --phases; apps/prune.py prunes once "
+                "more after the retrain phase."
+            )
+
+
+# What of a task's images all its phases have to share; see `Prepared.facts`.
+_IMAGES = (
+    "train",
+    "validation",
+    "resize",
+    "crop",
+    "flip",
+    "box",
+    "permutation",
+)
+
+
+def facts_of_images(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a record keeps of the images a task was begun with.
+
+    Args:
+        facts: `Prepared.facts`.
+    """
+    return {name: facts.get(name) for name in _IMAGES}
+
+
+def check_images(record: dict[str, Any], facts: Mapping[str, Any]) -> None:
+    """Refuses to go on with a task on other images than it was begun with.
+
+    Images that were held out of one phase would be trained on in the next.
+
+    Args:
+        record: What the workdir's checkpoint says.
+        facts: `Prepared.facts` of the images that were given now.
+
+    Raises:
+        PhaseError: Naming the first fact that differs, and its value.
+    """
+    now = facts_of_images(facts)
+    for name, before in record.get("images", now).items():
+        if now.get(name) != before:
+            raise PhaseError(
+                f"Task {record['name']!r} was begun on other images: {name} "
+                f"was {before}, and is now {now.get(name)}; give the same "
+                "--data and --crop, or remove the task with apps/undo.py "
+                f"--remove={record['name']} to begin it again."
+            )
+
+
+def begun_again(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns a record with prune and retrain open again, if both are done.
+
+    Args:
+        record: The record of a `TaskRun`.
+    """
+    if "retrain" not in record["done"] or record["phase"] is not None:
+        return record
+    return {**record, "done": [p for p in record["done"] if p == "train"]}
+
+
+def check_phases(options: TaskOptions, record: dict[str, Any]) -> None:
+    """Refuses phases that cannot follow on what has been done.
+
+    Args:
+        options: The phases that are asked for.
+        record: The record of a `TaskRun`.
+
+    Raises:
+        PhaseError: Naming the task, the phase, and the one that is missing.
+    """
+    task, done = options.task, list(record["done"])
+    begun, gradual = record["phase"], record.get("gradual")
+    for phase in options.phases:
+        if phase in done:
+            continue
+        if begun not in (None, phase):
+            raise PhaseError(
+                f"Task {task!r} is in its {begun} phase, after epoch "
+                f"{record['epoch']}; finish that before {phase}, with "
+                f"--phases={begun},{phase}."
+            )
+        if phase != "train" and "train" not in done:
+            raise PhaseError(
+                f"Task {task!r} has not been trained, which comes before "
+                f"{phase}; use --phases=train,{phase}."
+            )
+        if phase == "pack" and gradual and "retrain" not in done:
+            raise PhaseError(
+                f"Task {task!r} is to be pruned over {len(gradual)} epochs of "
+                "retraining; retrain it before pack, with "
+                "--phases=retrain,pack."
+            )
+        done.append(phase)
+        begun = None
+
+
+def _check_base(network, options, base_data: bool) -> None:
+    if options.task == network.base_task:
+        raise FlagError(
+            f"--task={options.task} is the name of the base task, that of the "
+            "network's own weights; choose another, or name the base task "
+            "with --base_task."
+        )
+    if network.base_recovery == "data" and not base_data:
+        raise FlagError(
+            "--base_recovery=data needs the base task's images; give "
+            "--base_data, or use --base_recovery=distill."
+        )
+
+
+def _check_files(network) -> None:
+    for flag in ("network", "weights"):
+        value = getattr(network, flag)
+        if value.startswith("file:"):
+            # A workdir knows a file by its content, not by its place.
+            raise FlagError(
+                f"The workdir was begun with the file {value.split(':')[1]} "
+                f"and has no packed state yet; give it again, with --{flag}."
+            )

@@ -1,0 +1,185 @@
+"""What a run, a workdir and a network look like as tables."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from packnet_tf.model.packnet import PackNet
+from packnet_tf.serving.export import Exported
+from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.workflow.evaluate import Answer, Evaluated
+from packnet_tf.workflow.progress import clock
+
+_ACCURACIES = (
+    ("trained", "accuracy_trained"),
+    ("pruned", "accuracy_pruned"),
+    ("retrained", "accuracy_retrained"),
+    ("test", "test_accuracy"),
+)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Returns rows as text in columns: the first flush left, others right."""
+    cells = [[str(c) for c in row] for row in [head, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = []
+    for row in cells:
+        first = row[0].ljust(widths[0])
+        rest = [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([first, *rest]).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def share(value: Any, form: str = ".4f") -> str:
+    """Returns a share as text with four digits, or a dash.
+
+    Args:
+        value: The share; whatever is no number is a dash.
+        form: Another form of the number.
+    """
+    return format(value, form) if _is_number(value) else "-"
+
+
+def _is_number(value: Any) -> bool:
+    # The figures of a manifest are whatever a program kept.
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def size_of(path: pathlib.Path) -> int:
+    """Returns the bytes that a file or folder takes."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def megabytes(size: int) -> str:
+    """Returns a size as text in units of a million bytes."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def of_export(done: Exported) -> str:
+    """Returns what was exported in a line: where, how large, how exact."""
+    line = f"{done.path}  {megabytes(size_of(done.path))}"
+    if done.difference is not None:
+        line += f"  differs from Keras by {done.difference:.1e} at most"
+    return line
+
+
+def of_run(workdir: Workdir, record: dict[str, Any]) -> str:
+    """Returns the closing table of a run.
+
+    Per task: validation accuracy after each phase, so that what pruning
+    cost and retraining won back is seen, and the one accuracy on its test
+    split; the time of each phase; the capacity left; sizes on disk.
+
+    Args:
+        workdir: The workdir.
+        record: What `Session.run` returned.
+    """
+    if "state" not in record:
+        done = ", ".join(record["done"])
+        return (
+            f"{record['name']}: {done} done, not packed; go on with "
+            "apps/add_task.py, apps/prune.py or apps/retrain.py."
+        )
+    state = workdir.state()
+    lines = [
+        "",
+        of_state(state),
+        "",
+        f"packed state  {record['state']}  "
+        f"({megabytes(size_of(record['state']))})",
+    ]
+    if record["saved_model"].exists():
+        size = megabytes(size_of(record["saved_model"]))
+        lines.append(f"SavedModel    {record['saved_model']}  ({size})")
+    return "\n".join(lines)
+
+
+def of_state(state: StateInfo) -> str:
+    """Returns the tasks of a packed state as a table."""
+    rows = []
+    for task in state.tasks:
+        metrics = task.get("metrics") or {}
+        facts = task.get("facts") or {}
+        seconds = facts.get("seconds")
+        if not isinstance(seconds, dict):
+            seconds = {}
+        rows.append(
+            [
+                task["name"],
+                task["classes"],
+                *(share(metrics.get(key)) for _, key in _ACCURACIES),
+                *(
+                    clock(seconds[phase])
+                    if _is_number(seconds.get(phase))
+                    else "-"
+                    for phase in ("train", "prune", "retrain")
+                ),
+                share(metrics.get("capacity_left"), ".1%"),
+            ]
+        )
+    head = ["task", "classes", *(name for name, _ in _ACCURACIES)]
+    head += ["train min", "prune", "retrain", "free after"]
+    return table(head, rows)
+
+
+def of_evaluation(rows: Sequence[Evaluated]) -> str:
+    """Returns the tasks' test accuracies as a table."""
+    cells = [
+        [
+            row.task,
+            row.classes,
+            row.images if row.images is not None else "-",
+            share(row.accuracy) if row.accuracy is not None else row.note,
+            f"{row.owned:.1%}",
+            f"{row.free_after:.1%}",
+        ]
+        for row in rows
+    ]
+    head = ["task", "classes", "images", "accuracy", "weights", "free after"]
+    return table(head, cells)
+
+
+def of_classes(row: Evaluated) -> str:
+    """Returns the accuracy of each class of a task as a table."""
+    cells = [
+        [
+            line.name,
+            line.images,
+            share(line.right / line.images) if line.images else "-",
+            f"{line.taken_for} {line.times}" if line.taken_for else "-",
+        ]
+        for line in row.by_class
+    ]
+    return table([row.task, "images", "accuracy", "most taken for"], cells)
+
+
+def of_answers(answers: Sequence[Answer]) -> str:
+    """Returns the answers for some images as a table."""
+    cells = [
+        [
+            answer.image,
+            *(f"{name} {score:.4f}" for name, score in answer.classes),
+        ]
+        for answer in answers
+    ]
+    places = len(answers[0].classes)
+    return table(["image", *(f"{i + 1}." for i in range(places))], cells)
+
+
+def of_ownership(net: PackNet) -> str:
+    """Returns the owners of every kernel's weights as a table."""
+    names = {0: "(free)", **{t.owner: t.name for t in net.tasks}}
+    cells = []
+    for path, shape, counts in net.ownership():
+        total = sum(counts.values()) or 1
+        cells.append(
+            [
+                path,
+                "x".join(map(str, shape)),
+                *(f"{counts.get(o, 0) / total:.1%}" for o in names),
+            ]
+        )
+    return table(["kernel", "shape", *names.values()], cells)

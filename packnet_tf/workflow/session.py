@@ -1,0 +1,302 @@
+"""A workdir from start to end: what `apps/add_task.py` does, step by step."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from packnet_tf import atomic_files
+from packnet_tf.data.open_task import TaskData
+from packnet_tf.errors import CapacityError, NetworkError
+from packnet_tf.masks import fractions
+from packnet_tf.model.packnet import PackNet
+from packnet_tf.networks import Network, build, check_name
+from packnet_tf.serving.weight_store import LAYOUTS
+from packnet_tf.storage import checkpoints, states
+from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.workflow import preflight
+from packnet_tf.workflow.base_run import BaseRun
+from packnet_tf.workflow.commit import Packing
+from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
+from packnet_tf.workflow.metrics import accuracy
+from packnet_tf.workflow.options import (
+    NetworkOptions,
+    TaskOptions,
+    check_batch_size,
+)
+from packnet_tf.workflow.run_config import facts_of
+from packnet_tf.workflow.task_run import TaskRun
+
+Say = Callable[[str], None]
+
+
+class Session:
+    """One workdir with one network, and the strategy to train it with.
+
+    Make it after the options are checked; nothing is written before `run`.
+
+    Args:
+        workdir: The workdir.
+        network: Facts of the network; see `network_options_of`.
+        model_name: Name of the served model.
+        strategy: The strategy to train with.
+        say: Where lines of progress go.
+        serving_layout: One of `stored.LAYOUTS`, of the SavedModels.
+
+    Raises:
+        NetworkError: If there is no such network, or no such file.
+        StateError: If the model's name cannot be that of a folder.
+    """
+
+    def __init__(
+        self,
+        workdir: Workdir,
+        network: NetworkOptions,
+        model_name: str,
+        strategy: tf.distribute.Strategy,
+        say: Say = print,
+        serving_layout: str = LAYOUTS[0],
+    ):
+        self._packing = Packing(
+            workdir, model_name, network.image_size, serving_layout
+        )
+        if not workdir.state_folders():
+            check_name(network.network)
+        self._facts = facts_of(network)
+        self.workdir = workdir
+        self.network = network
+        self.strategy = strategy
+        self._say = say
+        self._built: Network | None = None
+        keras.config.set_dtype_policy(network.precision)
+
+    def check(
+        self,
+        options: TaskOptions,
+        *,
+        base_data: bool = False,
+        again: bool = False,
+    ) -> str:
+        """Refuses what can be known to be wrong without the data.
+
+        The network is built here, so that its name, options and weights are
+        known to be good before a large data set is read.
+
+        Args:
+            options: How the task is to be trained.
+            base_data: Whether there are images of the base task.
+            again: Whether pruning may be repeated; see `TaskRun.run`.
+
+        Returns:
+            A line on the capacity that the task will take and leave; empty
+            if it is packed already.
+
+        Raises:
+            PackNetError: In one line, what is wrong and what to do.
+        """
+        check_batch_size(options.batch_size, self.strategy.num_replicas_in_sync)
+        self.workdir.compare(self._facts)
+        preflight.check_run(
+            self.workdir,
+            self.network,
+            options,
+            base_data=base_data,
+            again=again,
+        )
+        state = self.workdir.newest()
+        line = ""
+        if not preflight.is_packed(state, options.task):
+            line = self._forecast(options, state)
+        self._build_network(options.seed)
+        return line
+
+    def _forecast(self, options: TaskOptions, state: StateInfo | None) -> str:
+        free = 1.0
+        if state is not None:
+            free = state.tasks[-1].get("metrics", {}).get("capacity_left")
+            if not isinstance(free, (int, float)):
+                # Committed by a program that keeps no figures.
+                return ""
+        elif self.network.pretrained:
+            free = self.network.base_prune_fraction
+        if free == 0.0:
+            raise CapacityError(
+                f"No free weights are left for {options.task!r}; go back to a "
+                "packed state before the last task and prune more there."
+            )
+        fraction, granularity = 0.0, options.granularity
+        if "prune" in options.phases:
+            fraction = fractions.parse_fraction(
+                options.prune_fraction,
+                self._number(state),
+                options.planned_tasks,
+            )
+        elif "pack" not in options.phases:
+            return f"Capacity: {free:.1%} of the weights are free."
+        else:
+            record = checkpoints.read_record(self.workdir.training_path) or {}
+            for how in record.get("pruning", [])[-1:]:
+                fraction, granularity = how["fraction"], how["granularity"]
+        return fractions.forecast(free, fraction, granularity)
+
+    def _number(self, state: StateInfo | None) -> int:
+        """Returns which of the added tasks comes next, from 1."""
+        if state is None:
+            return 1
+        return len(state.tasks) + (0 if self.network.pretrained else 1)
+
+    def run(
+        self,
+        data: TaskData,
+        options: TaskOptions,
+        base_data: TaskData | None = None,
+        *,
+        again: bool = False,
+    ) -> dict[str, Any]:
+        """Takes a task through its phases, up to a state and its SavedModel.
+
+        A workdir without states begins with the base task, if the network
+        comes with weights. What is done is not done again.
+
+        Args:
+            data: The task's data.
+            options: How to train it.
+            base_data: The base task's own data, for its recovery.
+            again: Whether pruning may be repeated; see `TaskRun.run`.
+
+        Returns:
+            The record of the run: `metrics`, `seconds`, `state` (folder) and
+            `saved_model` (folder), the last two if it was packed.
+
+        Raises:
+            PackNetError: In one line, what is wrong and what to do.
+        """
+        self.check(options, base_data=base_data is not None, again=again)
+        network = self._build_network(options.seed)
+        prepared = prepare(data, self.network.image_size, options)
+        base_prepared = self._prepare_base(network, base_data, options)
+        # Everything that can be refused is refused before this line.
+        with self.workdir.lock():
+            self.workdir.create(self._facts)
+            for line in self._packing.recover():
+                self._say(f"  {line}")
+            self.workdir.check_there()
+            state = self.workdir.newest()
+            if state is None and network is None:
+                raise atomic_files.gone(self.workdir.path)
+            if state is None and self.network.pretrained:
+                state = self._make_base(
+                    network, base_prepared or prepared, prepared, options
+                )
+            if state is not None and preflight.is_packed(state, options.task):
+                self._say(f"  {options.task} is packed already: {state.path}")
+                return self._packing.places(state, options.task)
+            net = self._network_to_train(network, state, options.seed)
+            run = TaskRun(
+                net,
+                prepared,
+                options,
+                self.workdir.training_path,
+                self.workdir.logs_path / options.task,
+                self._say,
+                number=self._number(state),
+            )
+            record = run.run(again=again)
+            if net.phase != "packed":
+                return {**record, "net": net}
+            state = self._commit(net, data, prepared, options, record)
+            return self._packing.places(state, options.task)
+
+    def _build_network(self, seed: int) -> Network | None:
+        """Builds the network, once, where its states do not hold it yet."""
+        if self.workdir.state_folders():
+            return None
+        if self._built is not None:
+            return self._built
+        options = self.network
+        keras.utils.set_random_seed(seed)
+        with self.strategy.scope():
+            self._built = build(
+                options.network,
+                image_size=options.image_size,
+                weights=options.weights,
+                options=options.network_options,
+                head_layer=options.head_layer,
+            )
+        return self._built
+
+    def _network_to_train(
+        self, network, state: StateInfo | None, seed: int
+    ) -> PackNet:
+        # Dropout layers draw their seeds as they are made.
+        keras.utils.set_random_seed(seed)
+        with self.strategy.scope():
+            if state is not None:
+                return states.load(self.workdir, state.number)[0]
+            return PackNet(
+                network.backbone,
+                private=self.network.private,
+                depthwise=self.network.depthwise,
+            )
+
+    def _prepare_base(self, network, base_data, options) -> Prepared | None:
+        """Prepares the base task's own images, where it recovers on them."""
+        if (
+            network is None
+            or not self.network.pretrained
+            or self.network.base_recovery != "data"
+        ):
+            return None
+        if network.classes != base_data.classes:
+            raise NetworkError(
+                f"--base_data has {base_data.classes} classes, but the head "
+                f"of {self.network.network} has {network.classes}."
+            )
+        return prepare(base_data, self.network.image_size, options)
+
+    def _make_base(
+        self,
+        network,
+        source: Prepared,
+        prepared: Prepared,
+        options: TaskOptions,
+    ) -> StateInfo:
+        name = self.network.base_task
+        self._say(f"{name} (the base task)")
+        run = BaseRun(
+            network,
+            self.network,
+            source,
+            self.workdir.training_path,
+            self.workdir.logs_path / name,
+            options.seed,
+            self._say,
+        )
+        net = run.run(self.strategy)
+        return self._packing.commit(
+            net,
+            prepared,
+            {"head_agreement": network.head_agreement},
+            {
+                "network": dataclasses.asdict(self.network),
+                "seconds": run.record["seconds"],
+                "history": run.record["history"],
+            },
+        )
+
+    def _commit(self, net, data, prepared, options, record) -> StateInfo:
+        metrics = dict(record["metrics"])
+        test = prepare_test(data, self.network.image_size, options)
+        if test is not None:
+            # The one look at the test split, when nothing can follow it.
+            metrics["test_accuracy"] = accuracy(net, test)
+        facts = {
+            "options": dataclasses.asdict(options),
+            "pruning": record["pruning"],
+            "data": prepared.facts,
+            "seconds": record["seconds"],
+            "history": record["history"],
+        }
+        return self._packing.commit(net, prepared, metrics, facts)

@@ -1,0 +1,216 @@
+"""Changes of mind on disk: remove the newest task, rename, roll back.
+
+What an older task is made of is never written to. Each change is one step on
+the disk, or a few of which each leaves a workdir that is right; the
+SavedModels follow, and whatever stops here is finished by the next command
+that writes to the workdir.
+"""
+
+from packnet_tf import atomic_files
+from packnet_tf.errors import PhaseError, StateError, TaskError
+from packnet_tf.serving import publish
+from packnet_tf.storage import checkpoints, states
+from packnet_tf.storage.renames import write_names
+from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.task import check_task_name
+from packnet_tf.tf_internals import outside_strategy
+
+
+def remove_task(workdir: Workdir, name: str) -> list[str]:
+    """Removes the newest task of a workdir, packed or in training.
+
+    Its weights are free again; older tasks' files are not touched. Called
+    again after an interruption, it finishes what was left.
+
+    Args:
+        workdir: The workdir.
+        name: The task's name.
+
+    Returns:
+        One line for each thing done.
+
+    Raises:
+        TaskError: If there is no such task, or it is not the newest.
+        PhaseError: If another task is in training, or it is the only one.
+        StateError: If the state before it is damaged, or the workdir is in
+            use or cannot be written.
+
+    Example:
+
+    >>> remove_task(Workdir("runs/m"), "flowers")
+    ['removed runs/m/states/003-flowers', ...]
+    """
+    with workdir.lock():
+        newest = workdir.newest()
+        training = _in_training(workdir, newest)
+        if training == name:
+            checkpoints.remove(workdir.training_path)
+            return [f"dropped {name}, which was not packed yet"]
+        if not _has(newest, name) and (done := _follow(workdir)):
+            return [*done, f"{name} was removed before"]
+        if training is not None:
+            raise PhaseError(
+                f"Task {training!r} is in training; finish it, or remove it "
+                f"before {name!r}."
+            )
+        return _back_to(workdir, _before(workdir, newest, name))
+
+
+def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
+    """Renames a packed task in all states and SavedModels of a workdir.
+
+    The states keep their bytes; `names.json` is written, in one step. Called
+    again after an interruption, it finishes what was left.
+
+    Args:
+        workdir: The workdir.
+        old: The task's name.
+        new: What it shall be called.
+
+    Returns:
+        One line for each thing done.
+
+    Raises:
+        TaskError: If there is no packed task `old`, or if `new` is taken or
+            cannot be used.
+        StateError: If a state is damaged, or the workdir is in use or cannot
+            be written.
+    """
+    with workdir.lock():
+        newest = workdir.newest()
+        training = _in_training(workdir, newest)
+        if training == old:
+            raise TaskError(
+                f"Task {old!r} is in training; pack it before it is renamed."
+            )
+        if newest is None:
+            raise StateError(f"{workdir.path} holds no packed state.")
+        if (
+            not _has(newest, old)
+            and _has(newest, new)
+            and (done := _follow(workdir))
+        ):
+            return [f"{old} was renamed to {new} before", *done]
+        task = newest.task(old)
+        check_task_name(new)
+        taken = [t["name"] for t in newest.tasks if t["name"] != old]
+        if new in [*taken, training]:
+            raise TaskError(
+                f"Task {new!r} exists already; choose another name for {old!r}."
+            )
+        names = {**workdir.names, task["digest"]: new}
+        write_names(workdir.names_path, names)
+        return [f"renamed {old} to {new}", *_follow(workdir)]
+
+
+def roll_back(workdir: Workdir, which: str | int) -> list[str]:
+    """Goes back to an earlier packed state; all later tasks are removed.
+
+    The task in training is dropped too. Later states may be damaged.
+
+    Args:
+        workdir: The workdir.
+        which: The state's number, or its task's name.
+
+    Returns:
+        One line for each thing done.
+
+    Raises:
+        StateError: If there is no such state or it is damaged, or if the
+            workdir is in use or cannot be written.
+    """
+    with workdir.lock():
+        return _back_to(workdir, _find(workdir, which))
+
+
+def _back_to(workdir: Workdir, state: StateInfo) -> list[str]:
+    # Nothing goes before what stays is known to be good.
+    outside_strategy(lambda: states.load(workdir, state.number))
+    done = []
+    if (workdir.training_path / checkpoints.FILE).exists():
+        checkpoints.remove(workdir.training_path)
+        done.append("dropped the task in training")
+    for folder in reversed(workdir.state_folders()):
+        if workdir.number_of(folder) > state.number:
+            atomic_files.remove_folder(folder)
+            done.append(f"removed {folder}")
+    return [*done, *_follow(workdir)]
+
+
+def _before(workdir: Workdir, newest: StateInfo | None, name: str) -> StateInfo:
+    """Returns the state before the newest task, which has to be `name`."""
+    if newest is None:
+        raise StateError(f"{workdir.path} holds no packed state.")
+    newest.task(name)
+    if newest.name != name:
+        raise TaskError(
+            f"Task {name!r} is not the newest, and later tasks use its "
+            f"weights; remove {newest.name!r} first."
+        )
+    states_before = workdir.states()[:-1]
+    if not states_before:
+        raise PhaseError(
+            f"Task {name!r} is the only one; remove the folder "
+            f"{workdir.path} to begin again."
+        )
+    before = states_before[-1]
+    between = [task["name"] for task in newest.tasks[before.number : -1]]
+    if between:
+        raise StateError(
+            f"{workdir.path} has no state {newest.number - 1:03d}, and without "
+            f"{name!r} would lose {', '.join(between)} too; restore it from a "
+            f"copy, or go back to {before.path.name} (--back_to)."
+        )
+    return before
+
+
+def _has(state: StateInfo | None, name: str) -> bool:
+    return state is not None and any(t["name"] == name for t in state.tasks)
+
+
+def _find(workdir: Workdir, which: str | int) -> StateInfo:
+    """Returns a state, whatever is wrong with later ones."""
+    found = []
+    for folder in workdir.state_folders():
+        try:
+            state = workdir.read_state(folder)
+        except StateError:
+            if workdir.number_of(folder) == which:
+                raise
+            continue
+        if which in (state.number, state.name):
+            return state
+        found.append(folder.name)
+    known = ", ".join(found) or "none"
+    raise StateError(
+        f"{workdir.path} has no packed state {which!r}; the states are: "
+        f"{known}."
+    )
+
+
+def _in_training(workdir: Workdir, newest: StateInfo | None) -> str | None:
+    """Returns the name of the task in training, or None."""
+    record = checkpoints.read_record(workdir.training_path)
+    if record is None:
+        return None
+    if newest is None or all(
+        task["name"] != record["name"] for task in newest.tasks
+    ):
+        return record["name"]
+    # A commit was interrupted behind its one step that counts.
+    checkpoints.remove(workdir.training_path)
+    return None
+
+
+def _follow(workdir: Workdir) -> list[str]:
+    """Makes every SavedModel of the workdir that of its state."""
+    if not workdir.serving_path.is_dir():
+        return []
+    done = []
+    size = (workdir.run or {}).get("image_size")
+    for folder in sorted(workdir.serving_path.iterdir()):
+        if publish.has_versions(folder):
+            done += publish.recover(
+                workdir, model_name=folder.name, image_size=size
+            )
+    return done

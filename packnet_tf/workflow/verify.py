@@ -1,0 +1,159 @@
+"""Checks that every packed state is what it was when it was packed."""
+
+import dataclasses
+import pathlib
+
+from packnet_tf import atomic_files
+from packnet_tf.errors import PackNetError, StateError
+from packnet_tf.serving import publish
+from packnet_tf.storage import checksums, replay
+from packnet_tf.storage.states import load
+from packnet_tf.storage.workdir import Workdir
+from packnet_tf.tf_internals import outside_strategy
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        subject: What was checked: a file, or a task of a state.
+        ok: Whether it is as it was.
+        text: What was found; if not ok, it names the file or task.
+    """
+
+    subject: str
+    ok: bool
+    text: str
+
+    def __str__(self) -> str:
+        sign = "ok    " if self.ok else "FAILED"
+        return f"{sign} {self.subject}: {self.text}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All findings of one `verify`.
+
+    Attributes:
+        findings: In the order of the states.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(finding.ok for finding in self.findings)
+
+    def __str__(self) -> str:
+        return "\n".join(str(finding) for finding in self.findings)
+
+
+def verify(workdir: Workdir) -> Report:
+    """Checks every packed state and SavedModel of a workdir.
+
+    The digest of every file; the digest of every task, recomputed from the
+    weights; masks against weights; heads against tasks; and the probe: the
+    kept images through every task's view, and through the SavedModel. Its
+    logits must be the same bytes where the machine's facts agree with the
+    manifest's. Elsewhere the largest difference is reported, and is no
+    failure. Readers need no lock: what a writer takes away meanwhile is left
+    out.
+
+    Args:
+        workdir: The workdir.
+
+    Returns:
+        The report; problems are findings in it, not exceptions.
+
+    Example:
+
+    >>> report = verify(Workdir("runs/m"))
+    >>> print(report)
+    >>> report.ok
+    True
+    """
+    findings: list[Finding] = []
+    findings += _still_there(workdir.run_path, _check_run(workdir))
+    for folder in workdir.state_folders():
+        findings += _still_there(folder, _check_state(workdir, folder))
+    if workdir.serving_path.is_dir():
+        for folder in sorted(workdir.serving_path.glob("*/*")):
+            if atomic_files.is_leftover(folder):
+                continue  # Nobody reads it; the next writer removes it.
+            if checksums.is_sealed(folder) or folder.name.isdigit():
+                found = _check_saved_model(workdir, folder)
+                findings += _still_there(folder, found)
+    return Report(tuple(findings))
+
+
+def _still_there(path: pathlib.Path, found: list[Finding]) -> list[Finding]:
+    return found if path.exists() else []
+
+
+def _check_run(workdir: Workdir) -> list[Finding]:
+    subject = str(workdir.run_path)
+    try:
+        if workdir.run is None:
+            return []
+    except StateError as error:
+        return [Finding(subject, False, str(error))]
+    return [Finding(subject, True, "facts of the network")]
+
+
+def _check_state(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
+    subject = str(folder)
+    try:
+        state = workdir.read_state(folder)
+    except StateError as error:
+        return [Finding(subject, False, str(error))]
+    problems = checksums.check_digests(folder, state.manifest["files"])
+    known = {*state.manifest["files"], "manifest.json", "manifest.sha256"}
+    problems += [
+        f"{path} does not belong to a packed state"
+        for path in sorted(folder.iterdir())
+        if path.name not in known
+    ]
+    if problems:
+        return [Finding(subject, False, problem) for problem in problems]
+    findings = [Finding(subject, True, "files")]
+    try:
+        # Compares the digests of all tasks, and masks with weights.
+        net, _ = outside_strategy(lambda: load(workdir, state.number))
+        findings.append(
+            Finding(subject, True, f"{len(net.tasks)} task digests, masks")
+        )
+        answers = replay.replay_network(state, net)
+    except PackNetError as error:
+        return [*findings, Finding(subject, False, str(error))]
+    return [*findings, *_findings_of(subject, answers)]
+
+
+def _check_saved_model(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
+    subject = str(folder)
+    problems = checksums.check_seal(folder)
+    if problems:
+        return [Finding(subject, False, problem) for problem in problems]
+    findings = [Finding(subject, True, "files")]
+    try:
+        state = publish.state_of(workdir, folder)
+    except StateError:
+        # Reported where the states are.
+        return findings
+    if state is None:
+        text = f"{folder} is of no packed state; the next command that "
+        text += "writes to the workdir puts it right"
+        return [*findings, Finding(subject, False, text)]
+    try:
+        answers = replay.replay_saved_model(state, folder)
+    except StateError as error:
+        return [*findings, Finding(subject, False, str(error))]
+    return [*findings, *_findings_of(subject, answers)]
+
+
+def _findings_of(subject: str, answers: list[replay.Answered]) -> list[Finding]:
+    return [
+        Finding(f"{subject} {answer.task}", answer.ok, str(answer))
+        for answer in answers
+    ]

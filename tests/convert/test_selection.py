@@ -1,0 +1,55 @@
+"""Layers that stay plain by choice, in a network and in its files."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from support import two_tasks
+
+import packnet_tf as pn
+from packnet_tf.convert.mask_model import coverage, mask_model
+from packnet_tf.errors import ConversionError
+
+
+@keras.saving.register_keras_serializable("test_skipping")
+class Scaled(layers.Layer):
+    """Has a kernel of its own, which nobody declared."""
+
+    def build(self, input_shape):
+        self.matrix = self.add_weight(shape=(input_shape[-1], 5))
+
+    def call(self, x):
+        return x @ self.matrix
+
+
+def test_what_is_skipped_stays_plain_in_a_network_and_its_files(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            Scaled(name="steps"),
+            layers.Dense(4, name="plain"),
+            layers.Dense(3),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(4, 6))
+    with pytest.raises(ConversionError, match="Skip them by name"):
+        pn.PackNet(model)
+    skip = ["steps", "plain"]
+    for net in (
+        pn.PackNet(mask_model(model, skip=skip)),
+        pn.PackNet(model, skip=skip),
+    ):
+        (kernel,) = net.masked_kernels()
+        assert kernel.variable.shape == (4, 3)
+        assert set(coverage(net.backbone).skipped) == set(skip)
+    packed = {}
+    for name in ("one", "two"):
+        two_tasks.pack(net, name, x, np.arange(4) % 3, retrain=False)
+        packed[name] = two_tasks.scores(net, name, x)
+    assert two_tasks.scores(net, "one", x) == packed["one"]
+    loaded = two_tasks.check_files(net, packed, x, tmp_path)
+    # What was read is written again.
+    loaded = two_tasks.check_files(loaded, packed, x, tmp_path, extract=False)
+    assert len(loaded.masked_kernels()) == 1
+    assert set(coverage(loaded.backbone).skipped) == set(skip)

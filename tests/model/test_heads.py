@@ -1,0 +1,579 @@
+"""Heads, losses and metrics of the user's choice."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from support import two_tasks
+
+import packnet_tf as pn
+from packnet_tf.errors import ConversionError, TaskError
+from packnet_tf.layers import MaskedDense
+from packnet_tf.model.heads import last_activation
+from packnet_tf.model.losses import loss_name
+from packnet_tf.model.replicas import make_strategy
+
+layers = keras.layers
+RNG = np.random.default_rng(5)
+ROWS = 16
+X = RNG.normal(size=(ROWS, 6)).astype("float32")
+ONE_OF_3 = RNG.integers(0, 3, ROWS)
+SEVERAL = RNG.integers(0, 2, (ROWS, 4)).astype("float32")
+NUMBERS = RNG.normal(size=(ROWS, 2)).astype("float32")
+
+
+def backbone():
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(16, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Dense(8, activation="relu", name="last"),
+        ]
+    )
+
+
+@keras.saving.register_keras_serializable("test_heads")
+class Bilinear(keras.layers.Layer):
+    """A head of the user's own, with its weights and an inner layer."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.inner = layers.Dense(units)
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(self.units,), initializer="ones")
+        self.inner.build(input_shape)
+
+    def call(self, inputs):
+        return self.inner(inputs) * self.scale
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def small_model():
+    return keras.Sequential(
+        [
+            layers.Dense(5, activation="relu", name="last"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.2),
+            layers.Dense(3),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """One network with tasks of every kind, and the bytes of each."""
+    keras.utils.set_random_seed(0)
+    net = pn.PackNet(backbone())
+    packed = {}
+
+    def add(name, y, loss, **task):
+        two_tasks.pack(net, name, X, y, loss=loss, retrain=False, **task)
+        packed[name] = two_tasks.scores(net, name, X)
+
+    add(
+        "kinds",
+        ONE_OF_3,
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    add(
+        "labels",
+        SEVERAL,
+        "binary_crossentropy",
+        classes=4,
+        activation="sigmoid",
+        metrics=["binary_accuracy"],
+    )
+    add(
+        "numbers",
+        NUMBERS,
+        "mse",
+        classes=2,
+        activation="linear",
+        metrics=["mae"],
+    )
+    add(
+        "logits",
+        ONE_OF_3,
+        activation="linear",
+        metrics=["accuracy"],
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    add(
+        "model",
+        ONE_OF_3,
+        "sparse_categorical_crossentropy",
+        classes=None,
+        head=small_model(),
+    )
+    add(
+        "layer",
+        NUMBERS,
+        keras.losses.Huber(),
+        classes=2,
+        activation="linear",
+        head=Bilinear(2),
+    )
+    return net, packed
+
+
+def test_packed_tasks_of_all_kinds_keep_their_bytes(mixed, tmp_path):
+    net, packed = mixed
+    for name, expected in packed.items():
+        assert two_tasks.scores(net, name, X) == expected, name
+    loaded = two_tasks.check_files(net, packed, X, tmp_path)
+    assert two_tasks.scores(loaded, "model", X) == packed["model"]
+    name = net.backbone.inputs[0].name
+    two_tasks.check_served(net, X, tmp_path / "6", [name])
+
+
+def test_what_a_task_records(mixed):
+    net, _ = mixed
+    assert [(t.classes, t.activation, t.loss) for t in net.tasks] == [
+        (3, "softmax", "sparse_categorical_crossentropy"),
+        (4, "sigmoid", "binary_crossentropy"),
+        (2, "linear", "mean_squared_error"),
+        (3, "linear", "sparse_categorical_crossentropy"),
+        (3, "softmax", "sparse_categorical_crossentropy"),
+        (2, "linear", "huber"),
+    ]
+    assert [t.head is None for t in net.tasks] == [True] * 4 + [False] * 2
+    assert net.tasks[5].head["class_name"] == "Bilinear"
+    assert net.head_of("layer").name == "head_6"
+
+
+def test_scores_are_what_the_activation_says(mixed):
+    net, _ = mixed
+    net.activate("labels")
+    expected = keras.ops.sigmoid(net.logits(X, training=False))
+    assert np.asarray(net(X)).tobytes() == np.asarray(expected).tobytes()
+    for name in ("numbers", "logits"):
+        net.activate(name)
+        logits = np.asarray(net.logits(X, training=False))
+        assert np.asarray(net(X)).tobytes() == logits.tobytes()
+        assert logits.min() < 0
+
+
+def test_each_task_is_evaluated_by_losses_of_its_kind(mixed):
+    net, _ = mixed
+    net.activate("numbers")
+    net.compile("adam", "mae", metrics=["mse"])
+    assert np.isfinite(net.evaluate(X, NUMBERS, verbose=0)).all()
+    net.activate("kinds")
+    with pytest.raises(TaskError, match="'kinds' was trained with sparse"):
+        net.evaluate(X, ONE_OF_3, verbose=0)
+    one_hot = np.eye(3, dtype="float32")[ONE_OF_3]
+    net.compile("adam", "categorical_crossentropy")
+    assert np.isfinite(net.evaluate(X, one_hot, verbose=0))
+    net.activate("numbers")
+    with pytest.raises(TaskError, match="outputs are linear"):
+        net.evaluate(X, NUMBERS, verbose=0)
+    # What was trained with logits may be evaluated with another such loss.
+    net.activate("logits")
+    net.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
+    assert np.isfinite(net.evaluate(X, one_hot, verbose=0))
+    net.compile("adam", "mse")
+    with pytest.raises(TaskError, match="'logits' was trained with sparse"):
+        net.evaluate(X, one_hot, verbose=0)
+
+
+def test_a_network_compiled_for_another_task_is_loaded(mixed, tmp_path):
+    net, _ = mixed
+    net.activate("kinds")
+    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    net.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    assert loaded.active_task.name == "layer"
+    with pytest.raises(TaskError, match="'layer' was trained with huber"):
+        loaded.evaluate(X, NUMBERS, verbose=0)
+    loaded.activate("kinds")
+    assert loaded.evaluate(X, ONE_OF_3, verbose=0) == net.evaluate(
+        X, ONE_OF_3, verbose=0
+    )
+
+
+def test_compile_forgets_the_metrics_of_the_task_before():
+    net = pn.PackNet(backbone())
+    net.add_task("kinds", 3)
+    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    net.compile("adam", "sparse_categorical_crossentropy")
+    result = net.train_on_batch(X, ONE_OF_3, return_dict=True)
+    assert list(result) == ["loss"]
+
+
+_SPARSE = keras.losses.SparseCategoricalCrossentropy
+_BINARY = keras.losses.BinaryCrossentropy
+
+
+@pytest.mark.parametrize(
+    ("activation", "classes", "loss", "message"),
+    [
+        ("softmax", 3, _SPARSE(from_logits=True), "scores behind softmax"),
+        ("softmax", 3, [_SPARSE(from_logits=True)], "scores behind softmax"),
+        ("sigmoid", 3, _BINARY(from_logits=True), "scores behind sigmoid"),
+        ("softmax", 3, "binary_crossentropy", "use categorical_cross"),
+        ("sigmoid", 3, "categorical_crossentropy", "use binary_cross"),
+        ("sigmoid", 3, "crossentropy", "activation='softmax'"),
+        ("softmax", 1, "sparse_categorical_crossentropy", "always 0"),
+        ("linear", 3, "crossentropy", "from_logits=True"),
+        ("linear", 3, _SPARSE(), "activation='softmax'"),
+        ("linear", 1, "bce", "activation='sigmoid'"),
+        ("linear", 3, keras.losses.binary_focal_crossentropy, "linear"),
+    ],
+)
+def test_losses_that_do_not_suit_are_refused(
+    activation, classes, loss, message
+):
+    net = pn.PackNet(backbone())
+    net.add_task("a", classes, activation=activation)
+    with pytest.raises(TaskError, match=message):
+        net.compile("adam", loss)
+
+
+@pytest.mark.parametrize(
+    ("activation", "classes", "loss"),
+    [
+        ("softmax", 3, "mse"),  # The score of Brier.
+        ("softmax", 3, "crossentropy"),
+        ("softmax", 3, "kl_divergence"),
+        ("sigmoid", 1, "binary_crossentropy"),
+        ("sigmoid", 1, "crossentropy"),
+        ("linear", 3, _SPARSE(from_logits=True)),
+        ("linear", 1, _BINARY(from_logits=True)),
+        ("linear", 1, "hinge"),
+        ("tanh", 2, "mae"),
+        ("softmax", 3, lambda y_true, y_pred: keras.ops.sum(y_pred, -1)),
+        ("softmax", 3, None),
+    ],
+)
+def test_losses_that_may_suit_are_taken(activation, classes, loss):
+    net = pn.PackNet(backbone())
+    net.add_task("a", classes, activation=activation)
+    net.compile("adam", loss)
+
+
+def test_a_loss_from_before_the_task_is_checked_when_it_trains():
+    net = pn.PackNet(backbone())
+    net.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+    net.add_task("a", 4, activation="sigmoid")
+    for train in (net.fit, net.train_on_batch):
+        with pytest.raises(TaskError, match="use binary_crossentropy"):
+            train(X, SEVERAL)
+
+
+def test_accuracy_that_would_be_another_is_refused():
+    net = pn.PackNet(backbone())
+    net.add_task("a", 4, activation="sigmoid")
+    with pytest.raises(TaskError, match="use 'binary_accuracy'"):
+        net.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    with pytest.raises(TaskError, match="use 'binary_accuracy'"):
+        net.compile("adam", "bce", weighted_metrics=[["acc"]])
+    net = pn.PackNet(backbone())
+    net.add_task("a", 2, activation="linear")
+    with pytest.raises(TaskError, match="use 'mae'"):
+        net.compile("adam", "mse", metrics=["accuracy"])
+    net.compile("adam", "mse", metrics=["mae", keras.metrics.R2Score()])
+
+
+def test_names_of_losses():
+    assert loss_name("mse") == loss_name(keras.losses.MeanSquaredError())
+    assert loss_name({"a": "mae"}) == "mean_absolute_error"
+    assert loss_name([keras.losses.huber]) == "huber"
+    assert loss_name("CE") == "crossentropy"
+    assert loss_name(None) is loss_name(["mse", "mae"]) is None
+
+
+# Heads of the user's own.
+
+
+def test_a_built_head_is_copied_with_its_weights():
+    head = keras.Sequential(
+        [keras.Input((8,)), layers.Dense(4), layers.Dense(3)]
+    )
+    before = head.get_weights()
+    net = pn.PackNet(backbone())
+    task = net.add_task("a", head=head)
+    assert task.classes == 3 and task.trained
+    made = net.head_of("a")
+    assert made is not head and len(made.weights) == 4
+    for a, b in zip(made.get_weights(), before, strict=True):
+        assert a.tobytes() == b.tobytes()
+    # The user's layer may go on to serve another task.
+    net.pack()
+    made = net.head_of("a")
+    head.layers[0].kernel.assign(head.layers[0].kernel + 1)
+    net.verify_digests()
+    assert made.get_weights()[0].tobytes() == before[0].tobytes()
+
+
+def test_a_head_is_private_to_its_task_and_never_pruned():
+    net = pn.PackNet(backbone(), private="frozen")
+    head = small_model()
+    net.add_task("a", 0)
+    net.prune(0.5)
+    net.pack()
+    net.add_task("b", 3, head=head)
+    net.compile("adam", "sparse_categorical_crossentropy")
+    made = net.head_of("b")
+    before = [w.copy() for w in made.get_weights()]
+    two_tasks.train(net, X, ONE_OF_3)
+    trained = [w.copy() for w in made.get_weights()]
+    # Moving statistics of a head move, though the backbone's are frozen.
+    assert len(trained) == 8
+    for a, b in zip(before, trained, strict=True):
+        assert a.tobytes() != b.tobytes()
+    net.prune(0.5)
+    for a, b in zip(made.get_weights(), trained, strict=True):
+        assert a.tobytes() == b.tobytes()
+    net.pack()
+    net.add_task("c", 3, head=head)
+    other = net.head_of("c")
+    assert not {id(w) for w in made.weights} & {id(w) for w in other.weights}
+    kernels = {id(k.variable) for k in net.masked_kernels()}
+    assert not kernels & {id(w) for w in (*made.weights, *other.weights)}
+
+
+def test_a_head_of_ones_own_on_two_replicas():
+    keras.utils.set_random_seed(0)
+    with make_strategy(2).scope():
+        net = pn.PackNet(backbone())
+    two_tasks.pack(
+        net, "a", X[:15], ONE_OF_3[:15], head=small_model(), retrain=False
+    )
+    before = two_tasks.scores(net, "a", X)
+    net.add_task("b", 2, head=Bilinear(2), activation="linear")
+    net.compile("adam", "mse", metrics=["mae"])
+    two_tasks.train(net, X, NUMBERS)
+    assert two_tasks.scores(net, "a", X) == before
+    net.verify_digests()
+
+
+def test_an_unbuilt_head_has_to_be_trained():
+    net = pn.PackNet(backbone())
+    net.add_task("a", 3, head=small_model())
+    with pytest.raises(pn.PhaseError, match="has not been trained"):
+        net.prune(0.5)
+
+
+def maps():
+    """A backbone that gives a feature map."""
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            layers.Conv2D(5, 3, padding="same", activation="relu"),
+            layers.Conv2D(4, 3, padding="same", activation="relu"),
+        ]
+    )
+
+
+def test_a_head_on_a_feature_map(tmp_path):
+    x = RNG.uniform(0, 255, (4, 6, 6, 3)).astype("float32")
+    pixels = RNG.integers(0, 2, (4, 6, 6))
+    keras.utils.set_random_seed(0)
+    net = pn.PackNet(maps())
+    packed = {}
+    two_tasks.pack(
+        net,
+        "pixels",
+        x,
+        pixels,
+        2,
+        head=layers.Conv2D(2, 1),
+        metrics=["accuracy"],
+    )
+    packed["pixels"] = two_tasks.scores(net, "pixels", x)
+    two_tasks.pack(net, "whole", x, two_tasks.labels(4))
+    packed["whole"] = two_tasks.scores(net, "whole", x)
+    two_tasks.pack(
+        net,
+        "depth",
+        x,
+        pixels[..., None].astype("float32"),
+        classes=1,
+        loss="mae",
+        activation="linear",
+        head=layers.Dense(1),
+    )
+    packed["depth"] = two_tasks.scores(net, "depth", x)
+    two_tasks.check_files(net, packed, x, tmp_path)
+    model = two_tasks.check_served(net, x, tmp_path / "3", ["images"])
+    answer = model.signatures["pixels"](images=tf.constant(x))
+    assert answer["scores"].shape == (4, 6, 6, 2)
+
+
+def test_a_classifier_with_weights_for_flat_features_gets_them_flat():
+    net = pn.PackNet(maps())
+    head = layers.Dense(3)
+    head.build((None, 6 * 6 * 4))
+    task = net.add_task("a", 3, head=head)
+    assert task.head is None and task.trained
+    assert net.logits(np.zeros((2, 6, 6, 3), "float32")).shape == (2, 3)
+    made = net.head_of("a").kernel
+    assert np.array_equal(np.asarray(made), np.asarray(head.kernel))
+
+
+def test_padded_steps_stay_out_of_the_loss_and_the_head(tmp_path):
+    ids = RNG.integers(1, 9, (ROWS, 6)).astype("float32")[..., None]
+    ids[:, 4:] = 0
+    tags = RNG.integers(0, 3, (ROWS, 6))
+    tags_of_padding_changed = np.where(ids[..., 0] == 0, 2 - tags, tags)
+
+    def sequence():
+        inputs = keras.Input((6, 1), name="steps")
+        y = layers.Dense(8)(layers.Masking()(inputs))
+        return keras.Model(inputs, y)
+
+    net = pn.PackNet(sequence())
+    two_tasks.pack(net, "tags", ids, tags, head=layers.Dense(3))
+    losses = [
+        net.evaluate(ids, y, verbose=0) for y in (tags, tags_of_padding_changed)
+    ]
+    assert losses[0] == losses[1]
+    head = keras.Sequential([layers.GlobalAveragePooling1D(), layers.Dense(3)])
+    two_tasks.pack(net, "mean", ids, ONE_OF_3, head=head)
+    net.activate("mean")
+    assert np.array_equal(
+        np.asarray(net.logits(ids, training=False)),
+        np.asarray(net.head_of("mean")(net.backbone(ids))),
+    )
+    two_tasks.check_served(net, ids, tmp_path / "2", ["steps"])
+
+
+class NoConfig(keras.layers.Layer):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, inputs):
+        return self.function(inputs)
+
+
+def _two_outputs():
+    inputs = keras.Input((8,))
+    return keras.Model(
+        inputs, [layers.Dense(3)(inputs), layers.Dense(2)(inputs)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "classes", "message"),
+    [
+        (3, 3, "is a int; expected a Keras layer"),
+        (layers.Dense(4), 3, r"classes=3.*outputs of shape \(None, 4\)"),
+        (layers.Conv2D(3, 1), 3, r"does not take.*\(None, 8\)"),
+        (_two_outputs(), 3, "several outputs"),
+        (layers.Dense(3, activation="softmax"), 3, "softmax would follow"),
+        (NoConfig(len), 3, r"cannot be made again from its get_config\(\)"),
+        (layers.Dense(3), 0, "has a head, and classes=0"),
+        (layers.Dense(3), -2, "classes=-2; expected 1 or more"),
+        (None, None, "classes=None; expected 1 or more"),
+        (keras.Sequential([keras.Input((7,)), layers.Dense(3)]), 3, "not take"),
+    ],
+)
+def test_heads_that_do_not_fit_are_refused(head, classes, message):
+    net = pn.PackNet(backbone())
+    with pytest.raises(TaskError, match=message) as raised:
+        net.add_task("a", classes, head=head)
+    assert "\n" not in str(raised.value)
+    assert net.tasks == () and net.capacity == 1.0
+
+
+@pytest.mark.parametrize("activation", ["softplux", None, 3, abs])
+def test_activations_are_keras_names(activation):
+    net = pn.PackNet(backbone())
+    with pytest.raises(TaskError, match="not the name of a Keras activation"):
+        net.add_task("a", 3, activation=activation)
+
+
+def test_what_a_head_ends_in():
+    model = small_model()
+    assert last_activation(model) is None
+    model.build((None, 8))
+    assert last_activation(model) == "linear"
+    assert last_activation(layers.Dense(3, activation="tanh")) == "tanh"
+    assert last_activation(layers.Activation("sigmoid")) == "sigmoid"
+    inputs = keras.Input((8,))
+    nested = keras.Model(inputs, layers.Softmax()(model(inputs)))
+    outer = keras.Sequential([keras.Input((8,)), nested])
+    assert last_activation(outer) == "softmax"
+    assert last_activation(layers.Flatten()) is None
+
+
+def test_a_head_that_ends_in_its_own_softmax_takes_losses_of_scores():
+    net = pn.PackNet(backbone())
+    head = keras.Sequential([layers.Dense(3), layers.Softmax()])
+    net.add_task("a", 3, head=head, activation="linear")
+    net.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(TaskError, match="scores behind softmax"):
+        net.compile("adam", _SPARSE(from_logits=True))
+
+
+# Backbones.
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = MaskedDense(7)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def test_features_of_a_subclassed_backbone_are_counted():
+    model = Subclassed()
+    model(X)
+    assert pn.PackNet(model).feature_count() == 7
+
+
+class Untraceable(Subclassed):
+    def call(self, inputs):
+        if not tf.executing_eagerly():
+            raise RuntimeError("only\neagerly")
+        return self.dense(inputs)
+
+
+def test_features_that_cannot_be_counted_are_one_line():
+    model = Untraceable()
+    model.run_eagerly = True
+    model(X)
+    with pytest.raises(TaskError, match=r"'untraceable'.*compute_output") as e:
+        pn.PackNet(model).feature_count()
+    assert "\n" not in str(e.value)
+
+
+def test_open_sizes_and_several_outputs_need_a_head_of_their_own(tmp_path):
+    inputs = keras.Input((None, 3))
+    a = layers.Dense(4, name="a")(inputs)
+    net = pn.PackNet(keras.Model(inputs, a))
+    with pytest.raises(TaskError, match=r"\(None, None, 4\).*pooling layer"):
+        net.add_task("x", 3)
+    inputs = keras.Input((6,))
+    a, b = layers.Dense(4)(inputs), layers.Dense(5)(inputs)
+    net = pn.PackNet(keras.Model(inputs, [a, b]))
+    with pytest.raises(TaskError, match="several outputs"):
+        net.add_task("x", 3)
+    left, right = keras.Input((4,)), keras.Input((5,))
+    joined = layers.Concatenate()([left, right])
+    head = keras.Model([left, right], layers.Dense(3)(joined))
+    two_tasks.pack(net, "x", X, ONE_OF_3, head=head)
+    packed = {"x": two_tasks.scores(net, "x", X)}
+    two_tasks.check_files(net, packed, X, tmp_path)
+
+
+def test_a_backbone_that_grew_is_refused():
+    net = pn.PackNet(backbone())
+    assert net.masked_kernels()[0] is net.masked_kernels()[0]
+    two_tasks.pack(net, "a", X, ONE_OF_3)
+    net.backbone.add(layers.Dense(3))
+    with pytest.raises(ConversionError, match="takes no new layers"):
+        net.verify_digests()
+    net.add_task("b", 3)
+    net.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(ConversionError, match="takes no new layers"):
+        net.fit(X, ONE_OF_3, verbose=0)

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+from support import tiny_nets
+
+from packnet_tf.errors import StateError
+from packnet_tf.storage import states
+from packnet_tf.storage.golden import probe_logits, read_probe
+from packnet_tf.storage.workdir import Workdir
+
+
+def test_logits_of_every_headed_task():
+    net = tiny_nets.packed_net(())
+    tiny_nets.add_packed(net, "base", classes=0)
+    tiny_nets.add_packed(net, "a")
+    tiny_nets.add_packed(net, "b", classes=2)
+    net.activate("a")
+    images = tiny_nets.images()
+    found = probe_logits(net, images)
+    assert {name: v.shape for name, v in found.items()} == {
+        "a": (5, 3),
+        "b": (5, 2),
+    }
+    assert net.active_task.name == "a"
+    for name, logits in found.items():
+        expected = tiny_nets.graph_logits(net, name, images)
+        assert logits.tobytes() == expected.tobytes()
+
+
+def test_a_probe_replays_after_a_commit(tmp_path):
+    net = tiny_nets.packed_net(("a", "b"))
+    images = tiny_nets.images()
+    state = states.commit(Workdir(tmp_path), net, probe_images=images)
+    kept, logits = read_probe(state)
+    assert np.array_equal(kept, images)
+    read, _ = states.load(tmp_path)
+    for name, again in probe_logits(read, kept).items():
+        assert logits[name].tobytes() == again.tobytes()
+    state.probe_path.write_bytes(b"x")
+    with pytest.raises(StateError, match="probe.npz is damaged"):
+        read_probe(state)
+
+
+def test_no_images_no_probe(tmp_path):
+    net = tiny_nets.packed_net(("a",))
+    state = states.commit(Workdir(tmp_path), net)
+    assert read_probe(state) == (None, {})

@@ -1,0 +1,87 @@
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from support import tiny_nets
+
+from packnet_tf.errors import StateError
+from packnet_tf.storage.network_file import (
+    check_network,
+    mask_problems,
+    read_network,
+    write_network,
+)
+
+
+def test_the_same_bytes_whatever_is_active_and_compiled(tmp_path):
+    net = tiny_nets.packed_net(("a", "b"))
+    write_network(net, tmp_path / "1.keras")
+    net.activate("a")
+    write_network(net, tmp_path / "2.keras")
+    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    net.evaluate(tiny_nets.images(), np.zeros(5), verbose=0)
+    optimizer = net.optimizer
+    write_network(net, tmp_path / "3.keras")
+    assert net.compiled and net.optimizer is optimizer
+    net.evaluate(tiny_nets.images(), np.zeros(5), verbose=0)
+    write_network(read_network(tmp_path / "1.keras"), tmp_path / "4.keras")
+    one = (tmp_path / "1.keras").read_bytes()
+    for name in ("2.keras", "3.keras", "4.keras"):
+        assert (tmp_path / name).read_bytes() == one, name
+    assert len(list(tmp_path.iterdir())) == 4
+    assert net.active_task.name == "a"
+
+
+def test_plain_keras_reads_it(tmp_path):
+    net = tiny_nets.packed_net(("a", "b"))
+    file = tmp_path / "net.keras"
+    write_network(net, file)
+    with zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+    read = keras.saving.load_model(file)
+    assert read.active_task.name == "b"
+    digests = {task.name: task.digest for task in net.tasks}
+    check_network(read, digests, file)
+    assert not read.compiled
+
+
+def test_what_is_no_network_is_refused(tmp_path):
+    file = tmp_path / "net.keras"
+    file.write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(StateError, match="net.keras is damaged: File is not"):
+        read_network(file)
+    tiny_nets.backbone().save(file)
+    with pytest.raises(StateError, match="net.keras holds a Functional"):
+        read_network(file)
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs))
+    model.save(tmp_path / "net.keras")
+    with pytest.raises(StateError, match="cannot be read"):
+        read_network(tmp_path / "net.keras")
+
+
+def test_other_tasks_and_digests_are_refused(tmp_path):
+    net = tiny_nets.packed_net(("a", "b"))
+    digests = {task.name: task.digest for task in net.tasks}
+    check_network(net, digests, tmp_path)
+    with pytest.raises(StateError, match="expected a"):
+        check_network(net, {"a": digests["a"]}, tmp_path)
+    with pytest.raises(StateError, match="b are not what"):
+        check_network(net, {**digests, "b": "0" * 64}, tmp_path)
+
+
+def test_weights_that_no_digest_covers_are_checked_too():
+    net = tiny_nets.packed_net(("a",))
+    assert mask_problems(net) == []
+    kernel = net.masked_kernels()[0]
+    free = np.asarray(kernel.mask) == 0
+    value = np.asarray(kernel.variable)
+    kernel.variable.assign(np.where(free, np.float32(-0.0), value))
+    assert f"{kernel.path} are not 0" in mask_problems(net)[0]
+    kernel.variable.assign(value)
+    kernel.mask.assign(np.where(free, 9, np.asarray(kernel.mask)))
+    assert "task 9" in mask_problems(net)[0]

@@ -1,0 +1,147 @@
+"""Runs apps one after another, each in a process of its own, cheaply.
+
+Importing TensorFlow takes seconds. This program imports once, and forks for
+every app that it is told to run: real processes, with exit codes and output,
+without the wait. No TensorFlow device is touched before a fork.
+"""
+
+import errno
+import json
+import os
+import pathlib
+import resource
+import runpy
+import signal
+import sys
+import time
+import traceback
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+# What Python does to files, as its audit hooks call it.
+_REMOVES = ("os.remove", "os.rmdir")
+_WRITES = ("open", "os.rename", "os.mkdir", *_REMOVES)
+
+
+def _fault_at(
+    below,
+    die_at=None,
+    interrupt_at=None,
+    full_at=None,
+    read_only_at=None,
+    gone_at=None,
+):
+    """Counts how often this process touches files, and makes that fail.
+
+    Args:
+        below: The folder of the files.
+        die_at: The touch before which the process ends by SIGKILL.
+        interrupt_at: The touch before which Ctrl-C is pressed.
+        full_at: The touch from which on the disk is full: nothing can be
+            written any more, and what is there can be removed.
+        read_only_at: The touch from which on nothing can be changed.
+        gone_at: The touch before which the folder is taken away: it is
+            called `taken` then, beside where it was.
+
+    Returns:
+        A list that grows with every touch.
+    """
+    touches = []
+
+    def hook(event, arguments):
+        if event not in _WRITES or below not in str(arguments[0]):
+            return
+        if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            return
+        touches.append(event)
+        now = len(touches)
+        if now == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if now == interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        if now == gone_at:
+            # This calls the hook again, which finds nothing to do.
+            os.rename(below, pathlib.Path(below).with_name("taken"))
+        if read_only_at is not None and now >= read_only_at:
+            _fail(errno.EROFS, arguments[0])
+        if full_at is not None and now >= full_at and event not in _REMOVES:
+            _fail(errno.ENOSPC, arguments[0])
+
+    sys.addaudithook(hook)
+    return touches
+
+
+def _fail(number, path):
+    raise OSError(number, os.strerror(number), str(path))
+
+
+def _wait(child, number, seconds):
+    """Waits for a process, which gets a signal after so many seconds."""
+    if seconds is not None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                break
+            time.sleep(0.002)
+        else:
+            os.kill(child, number)
+    return os.waitpid(child, 0)[1]
+
+
+def _run(app, arguments, stdout, stderr, below=None, largest=None, **faults):
+    """Becomes the app; never returns."""
+    if largest is not None:
+        # Whoever writes it, native code too.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    for path, descriptor in ((stdout, 1), (stderr, 2)):
+        file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        os.dup2(file, descriptor)
+    # A shell's background jobs ignore Ctrl-C, and hand that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = [str(ROOT / "apps" / app), *arguments]
+    code = 0
+    touches = _fault_at(below, **faults) if below else []
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        # As Python itself does at the end of a process.
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    count = len(touches)
+    pathlib.Path(f"{stdout}.touches").write_text(str(count))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    os.chdir(ROOT)
+    sys.path[0] = str(ROOT)
+    import packnet_tf.workflow.evaluate
+    import packnet_tf.workflow.report
+    import packnet_tf.workflow.session  # noqa: F401
+
+    for line in sys.stdin:
+        start = time.monotonic()
+        task = json.loads(line)
+        kill_after = task.pop("kill_after", None)
+        sent = task.pop("signal_after", [signal.SIGKILL, kill_after])
+        child = os.fork()
+        if child == 0:
+            _run(**task)
+        status = _wait(child, *sent)
+        seconds = time.monotonic() - start
+        code = os.waitstatus_to_exitcode(status)
+        answers.write(json.dumps({"code": code, "seconds": seconds}) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
