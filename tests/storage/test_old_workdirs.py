@@ -5,52 +5,135 @@ import tarfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from support import tiny_nets
+from support.tiny_runs import make_images
 
-from packnet_tf.storage import golden, states
+from packnet_tf.data import open_task
+from packnet_tf.model.replicas import make_strategy
+from packnet_tf.storage import checkpoints, checksums, golden, states
 from packnet_tf.storage.workdir import Workdir
+from packnet_tf.workflow.options import TaskOptions
+from packnet_tf.workflow.run_config import network_options_of
+from packnet_tf.workflow.session import Session
 from packnet_tf.workflow.verify import verify
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
-KEPT = sorted(FIXTURES.glob("workdir_*.tar.xz"))
+# The tasks of each, as they are called now, and what every state answers.
+KEPT = {
+    "workdir_schema_1": ("colours", "shades"),
+    "workdir_schema_2": ("colours", "shades"),
+    # An own network with every kind of layer; `hues` was renamed and `more`
+    # is in training.
+    "workdir_v0_1": ("letters", "hues", "shades"),
+}
+# Written anew when a workdir has moved, or by every writer.
+NOT_KEPT = ("lock", "models.config")
 
 
-@pytest.fixture(params=KEPT, ids=lambda path: path.name.split(".")[0])
-def workdir(request, tmp_path):
-    with tarfile.open(request.param) as archive:
+def unpacked(name, folder):
+    with tarfile.open(FIXTURES / f"{name}.tar.xz") as archive:
         # Our own file; the first releases of Python 3.11 know no `filter`.
-        archive.extractall(tmp_path)
-    return Workdir(tmp_path / "w")
+        archive.extractall(folder)
+    return Workdir(folder / "w")
 
 
-def test_it_is_verified(workdir):
+@pytest.fixture(params=KEPT)
+def kept(request, tmp_path):
+    """A workdir and the names of its tasks."""
+    return unpacked(request.param, tmp_path), KEPT[request.param]
+
+
+def written(workdir):
+    """Returns the digests of all packed files of a workdir."""
+    return {
+        name: digest
+        for name, digest in checksums.digests_below(workdir.path).items()
+        if not name.startswith("training/")
+        and pathlib.Path(name).name not in NOT_KEPT
+    }
+
+
+def test_it_is_verified(kept):
+    workdir, names = kept
     report = verify(workdir)
     assert report.ok, str(report)
-    # Tasks of both states, by their networks and SavedModels.
-    assert sum("probe, " in f.text for f in report.findings) == 6
+    # Tasks of all states, by their networks and SavedModels.
+    asked = 2 * sum(range(1, len(names) + 1))
+    assert sum("probe, " in f.text for f in report.findings) == asked
 
 
-def test_its_tasks_answer_and_more_are_added(workdir):
+def test_its_tasks_answer_and_more_are_added(kept):
+    workdir, names = kept
+    files = written(workdir)
     net, state = states.load(workdir)
-    assert [task.name for task in net.tasks] == ["colours", "shades"]
-    images, kept = golden.read_probe(state)
+    assert [task.name for task in net.tasks] == [*names]
+    images, logits = golden.read_probe(state)
     program = state.manifest["probe"]
     before = golden.probe_logits(net, images, program)
-    for name, logits in kept.items():
+    for name in names:
         # Bytes are for the machine that wrote them.
-        assert np.abs(before[name] - logits).max() < 1e-4
-    tiny_nets.add_packed(net, "more")
+        assert np.abs(before[name] - logits[name]).max() < 1e-4
+    tiny_nets.add_packed(net, "new")
     states.commit(workdir, net, probe_images=images)
     read, state = states.load(workdir)
     assert state.manifest["schema"] == 2
     after = golden.probe_logits(read, images, program)
-    for name in kept:
+    for name in names:
         assert after[name].tobytes() == before[name].tobytes()
+    assert files.items() <= written(workdir).items()
 
 
-def test_there_is_one_of_each_schema():
-    assert [path.name for path in KEPT] == [
-        "workdir_schema_1.tar.xz",
-        "workdir_schema_2.tar.xz",
-    ]
-    assert all(path.stat().st_size < 300_000 for path in KEPT)
+def test_its_saved_models_answer_as_their_states(kept):
+    workdir, names = kept
+    for state in workdir.states():
+        images, _ = golden.read_probe(state)
+        net, _ = states.load(workdir, state.number)
+        expected = golden.probe_logits(net, images)
+        assert [*expected] == [*names[: state.number]]
+        folder = workdir.serving_path / "packnet" / str(state.number)
+        served = tf.saved_model.load(str(folder))
+        for name, logits in expected.items():
+            found = served.signatures[name](images=tf.constant(images))
+            assert found["logits"].numpy().tobytes() == logits.tobytes()
+
+
+def test_a_task_in_training_is_finished_and_the_next_added(tmp_path):
+    workdir = unpacked("workdir_v0_1", tmp_path)
+    files = written(workdir)
+    net, state = states.load(workdir)
+    images, _ = golden.read_probe(state)
+    before = golden.probe_logits(net, images)
+    record = checkpoints.read_record(workdir.training_path)
+    assert record["done"] == ["train", "prune"]
+    for number, name in enumerate(("more", "new"), start=4):
+        folder = make_images(
+            tmp_path / name, ("one", "two", "three"), train=8, test=3, seed=2
+        )
+        said = []
+        session = Session(
+            workdir,
+            network_options_of(workdir, {}),
+            "packnet",
+            make_strategy(1),
+            said.append,
+        )
+        options = TaskOptions(
+            task=name, batch_size=8, train_epochs=1, retrain_epochs=2
+        )
+        session.run(open_task(name, folder), options)
+        assert any("done before" in line for line in said) == (name == "more")
+        net, state = states.load(workdir)
+        assert (state.number, state.name) == (number, name)
+        after = golden.probe_logits(net, images)
+        for task, logits in before.items():
+            assert after[task].tobytes() == logits.tobytes()
+    report = verify(workdir)
+    assert report.ok, str(report)
+    assert files.items() <= written(workdir).items()
+
+
+def test_there_is_one_of_each_kind():
+    found = sorted(FIXTURES.glob("workdir_*.tar.xz"))
+    assert [path.name.split(".")[0] for path in found] == sorted(KEPT)
+    assert all(path.stat().st_size < 300_000 for path in found)
