@@ -7,7 +7,8 @@ is needed beside the result.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -110,6 +111,26 @@ def count(mask: np.ndarray) -> dict[int, int]:
         for owner, number in enumerate(totals)
         if number or owner == FREE
     }
+
+
+def totals(masks: Iterable[Any]) -> dict[int, int]:
+    """Returns how many weights each owner has in several masks together.
+
+    Args:
+        masks: uint8 arrays, or variables of them, of any shapes.
+
+    Returns:
+        As `count`.
+
+    Example:
+        >>> totals([np.array([0, 1], np.uint8), np.array([1], np.uint8)])
+        {0: 1, 1: 2}
+    """
+    sums: dict[int, int] = {FREE: 0}
+    for mask in masks:
+        for owner, number in count(np.asarray(mask)).items():
+            sums[owner] = sums.get(owner, 0) + number
+    return dict(sorted(sums.items()))
 
 
 def owner_digest(kernel: np.ndarray, mask: np.ndarray, owner: int) -> bytes:

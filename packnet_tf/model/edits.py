@@ -47,14 +47,10 @@ class Amendable(Phases):
         self.verify_digests()
         self.activate(self._tasks[-2].name)
         for kernel in self.masked_kernels():
-            mask = np.asarray(kernel.mask)
-            own = mask == task.owner
-            if own.any():
-                value = np.asarray(kernel.variable)
-                zero = np.zeros((), value.dtype)
-                kernel.variable.assign(np.where(own, zero, value))
-                free = np.asarray(ownership.FREE, mask.dtype)
-                kernel.mask.assign(np.where(own, free, mask))
+            value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
+            # The task before sees all that is left.
+            kernel.variable.assign(ownership.view(value, mask, task.owner - 1))
+            kernel.mask.assign(ownership.release(mask, task.owner))
         self.heads.pop()
         self._tasks = self._tasks[:-1]
         self._bank.forget(task.owner)

@@ -226,12 +226,13 @@ class PackNet(Amendable):
             for kernel in self.masked_kernels()
         ]
 
+    def owner_totals(self) -> dict[int, int]:
+        """Returns how many weights each owner has in all; 0 has the free."""
+        return ownership.totals(k.mask for k in self.masked_kernels())
+
     def summary_of_tasks(self) -> str:
         """Returns a table of who owns what, and what is left."""
-        totals: dict[int, int] = {}
-        for _, _, counts in self.ownership():
-            for owner, number in counts.items():
-                totals[owner] = totals.get(owner, 0) + number
+        totals = self.owner_totals()
         everything = sum(totals.values()) or 1
         lines = [
             f"{'task':<20} {'phase':<8} {'classes':>7} {'weights':>12} "
@@ -243,7 +244,7 @@ class PackNet(Amendable):
                 f"{task.name:<20} {task.phase:<8} {task.classes:>7} "
                 f"{own:>12,} {own / everything:>6.1%}"
             )
-        free = totals.get(ownership.FREE, 0)
+        free = totals[ownership.FREE]
         lines.append(
             f"{'(free)':<20} {'':<8} {'':>7} {free:>12,} "
             f"{free / everything:>6.1%}"

@@ -88,14 +88,11 @@ class MultiTask(ProtectedTraining):
     @property
     def capacity(self) -> float:
         """Share of the prunable weights that is free, from 0 to 1."""
-        counts = [
-            ownership.count(np.asarray(k.mask))
-            for k in self.masked_kernels()
-            if k.prunable
-        ]
-        total = sum(sum(c.values()) for c in counts)
-        free = sum(c.get(ownership.FREE, 0) for c in counts)
-        return free / total if total else 0.0
+        counts = ownership.totals(
+            k.mask for k in self.masked_kernels() if k.prunable
+        )
+        total = sum(counts.values())
+        return counts[ownership.FREE] / total if total else 0.0
 
     @property
     def pretrained_kernels(self) -> list[np.ndarray] | None:

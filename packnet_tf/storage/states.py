@@ -202,10 +202,7 @@ def _task_records(
 ) -> list[dict[str, Any]]:
     """Returns the manifest's records; older tasks keep their figures."""
     known = {t["name"]: t for t in before.tasks} if before else {}
-    totals: dict[int, int] = {}
-    for _, _, counts in net.ownership():
-        for owner, number in counts.items():
-            totals[owner] = totals.get(owner, 0) + number
+    totals = net.owner_totals()
     records = []
     for task in net.tasks:
         figures = known.get(task.name, {})

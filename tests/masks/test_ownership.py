@@ -39,6 +39,12 @@ def test_release_frees_one_owner_only():
     assert np.array_equal(mask, [[3, 1], [2, 3]])
 
 
+def test_totals_of_several_masks():
+    masks = [np.array([2, 1], np.uint8), np.array([[1]], np.uint8)]
+    assert ownership.totals(masks) == {0: 0, 1: 2, 2: 1}
+    assert ownership.totals([]) == {0: 0}
+
+
 @FEW
 @given(masks(highest=5), st.integers(1, 255))
 def test_claim_and_release_are_what_where_says(mask, owner):
