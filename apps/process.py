@@ -39,7 +39,7 @@ def _quiet() -> Iterator[None]:
 with _quiet():
     import tensorflow as tf
 
-from packnet_tf.errors import FlagError, PackNetError
+from packnet_tf.errors import FlagError, PackNetError, first_line
 
 if _HANDLER is signal.default_int_handler:
     signal.signal(signal.SIGINT, _HANDLER)
@@ -115,12 +115,11 @@ def run(
         except PackNetError as error:
             sys.exit(f"error: {error}")
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            what = str(error).strip().splitlines() or ["no more to be had"]
             sys.exit(
-                f"error: out of memory ({what[0][:120]}); what is finished is "
-                "kept. Run the same command again with fewer other programs, "
-                "or begin the task anew (apps/undo.py) with a smaller "
-                "--batch_size."
+                f"error: out of memory ({first_line(error)[:120]}); what is "
+                "finished is kept. Run the same command again with fewer "
+                "other programs, or begin the task anew (apps/undo.py) with "
+                "a smaller --batch_size."
             )
 
     app.run(guarded)

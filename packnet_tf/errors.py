@@ -49,3 +49,17 @@ class StateError(PackNetError):
 
 class FlagError(PackNetError):
     """A command line flag with a value that cannot be used."""
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message that says something.
+
+    Args:
+        error: Any error, mostly one that another library raised.
+
+    Returns:
+        That line without the spaces around it, or the name of the error's
+        type if it has no message.
+    """
+    lines = filter(None, map(str.strip, str(error).splitlines()))
+    return next(lines, type(error).__name__)

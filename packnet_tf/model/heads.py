@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from packnet_tf.convert.clone import copy_state
-from packnet_tf.errors import TaskError
+from packnet_tf.errors import TaskError, first_line
 from packnet_tf.task import Task
 from packnet_tf.tf_internals import is_graph, layers_of
 
@@ -45,8 +45,8 @@ def features_of(backbone: keras.Model) -> Any:
     except Exception as error:
         raise TaskError(
             f"The shape of the features of {backbone.name!r} "
-            f"({type(backbone).__name__}) cannot be found out: {_line(error)} "
-            "Build it by calling it on a batch, or define "
+            f"({type(backbone).__name__}) cannot be found out: "
+            f"{first_line(error)} Build it by calling it on a batch, or define "
             "compute_output_shape()."
         ) from error
 
@@ -228,7 +228,7 @@ def copy_head(given: keras.Layer, task: Task) -> keras.Layer:
     except Exception as error:
         raise TaskError(
             f"The head given for {task.name!r} ({type(given).__name__}) "
-            f"cannot be made again from its get_config(): {_line(error)}"
+            f"cannot be made again from its get_config(): {first_line(error)}"
         ) from error
 
 
@@ -240,7 +240,7 @@ def _record(head: keras.Layer, task: Task) -> dict[str, Any]:
     except Exception as error:
         raise TaskError(
             f"The head given for {task.name!r} cannot be written to a file: "
-            f"{_line(error)}"
+            f"{first_line(error)}"
         ) from error
 
 
@@ -254,7 +254,7 @@ def _build(head: keras.Layer, task: Task, features: Any) -> None:
     except Exception as error:
         raise TaskError(
             f"The head given for {task.name!r} does not take the backbone's "
-            f"features of shape {_shape(features)}: {_line(error)}"
+            f"features of shape {_shape(features)}: {first_line(error)}"
         ) from error
     if not hasattr(outputs, "shape"):
         raise TaskError(
@@ -296,8 +296,3 @@ def _symbolic(shape: Any) -> Any:
 
 def _shape(features: Any) -> Any:
     return keras.tree.map_structure(lambda x: tuple(x.shape), features)
-
-
-def _line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__

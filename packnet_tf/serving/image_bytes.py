@@ -5,10 +5,8 @@ so that a served answer has the bytes of the evaluated one.
 """
 
 import functools
-import io
 
 import tensorflow as tf
-from PIL import Image
 
 from packnet_tf.data.images import preprocessing as images
 
@@ -18,14 +16,6 @@ PROBLEM = "is no image that can be decoded"
 
 # Images decoded at the same time: more than a serving machine has cores for.
 _PARALLEL = 16
-
-
-def _blank() -> bytes:
-    """Returns an image that no preprocessing fails on."""
-    stream = io.BytesIO()
-    side = images.PERMUTED_SIDE
-    Image.new("RGB", (side, side)).save(stream, "PNG")
-    return stream.getvalue()
 
 
 @functools.cache
@@ -66,7 +56,7 @@ def pixels_of(
         count = tf.size(encoded, out_type=tf.int64)
         rows, squares = (
             tf.data.Dataset.from_tensor_slices(
-                tf.concat([[_blank()], encoded], 0)
+                tf.concat([[images.blank_png()], encoded], 0)
             )
             .enumerate(-1)
             .map(

@@ -5,15 +5,13 @@ program is optimized then. The server replays the records that lie beside a
 SavedModel while it loads it, so that no client waits for that.
 """
 
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import tensorflow as tf
-from PIL import Image
 
-from packnet_tf.data.images.preprocessing import PERMUTED_SIDE
+from packnet_tf.data.images.preprocessing import blank_png
 
 # Where the server looks.
 PATH = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
@@ -65,17 +63,9 @@ def _example(spec: tf.TensorSpec, task: str):
     """Returns a value for an input; one row, and all open sizes are 1."""
     value: Any = 0
     if spec.dtype == tf.string:
-        value = {"image_bytes": _png(), "task": task}.get(spec.name, "")
+        value = {"image_bytes": blank_png(), "task": task}.get(spec.name, "")
     proto = tf.make_tensor_proto(value, spec.dtype)
     # One value stands for all of the shape: a record of a hundred bytes.
     shape = [side or 1 for side in spec.shape]
     proto.tensor_shape.CopyFrom(tf.TensorShape(shape).as_proto())
     return proto
-
-
-def _png() -> bytes:
-    """Returns an image that every preprocessing takes."""
-    stream = io.BytesIO()
-    side = PERMUTED_SIDE
-    Image.new("RGB", (side, side)).save(stream, "PNG")
-    return stream.getvalue()

@@ -14,7 +14,7 @@ from typing import IO
 import h5py
 import numpy as np
 
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 
 _NETWORK = re.compile(r"metadata\.json|config\.json|model\.weights\.h5")
 _ARRAY = re.compile(r"[A-Za-z0-9_]+\.npy")
@@ -136,5 +136,4 @@ def _array_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _damaged(path: pathlib.Path, error: Exception) -> StateError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return StateError(f"{path} is damaged: {lines[0]}")
+    return StateError(f"{path} is damaged: {first_line(error)}")

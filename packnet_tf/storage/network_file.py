@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import keras
 import numpy as np
 
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 from packnet_tf.masks import ownership
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checksums
@@ -100,8 +100,9 @@ def read_network(file: pathlib.Path) -> PackNet:
         raise
     except Exception as error:
         # Keras raises whatever the damaged content leads to.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise StateError(f"{file} cannot be read: {reason[0]}") from error
+        raise StateError(
+            f"{file} cannot be read: {first_line(error)}"
+        ) from error
     if not isinstance(net, PackNet):
         raise StateError(
             f"{file} holds a {type(net).__name__}; expected a PackNet."

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import environment, golden
 from packnet_tf.storage.foreign import check_programs
@@ -73,10 +73,9 @@ def replay_network(state: StateInfo, net: PackNet) -> list[Answered]:
         )
     except Exception as error:
         # Keras raises whatever images of another kind lead to.
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise StateError(
-            f"{state.probe_path} cannot be asked: {lines[0]}; restore it from "
-            "a copy."
+            f"{state.probe_path} cannot be asked: {first_line(error)}; "
+            "restore it from a copy."
         ) from error
     return _compare(state, kept, logits, same_program=True)
 
@@ -113,10 +112,9 @@ def replay_saved_model(
         logits = outside_strategy(ask)
     except Exception as error:
         # TensorFlow raises whatever the content leads to.
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise StateError(
-            f"{folder} cannot be asked: {lines[0]}; remove it, and the next "
-            "command that writes exports it again."
+            f"{folder} cannot be asked: {first_line(error)}; remove it, and "
+            "the next command that writes exports it again."
         ) from error
     same = state.manifest["probe"] == golden.OPEN
     return _compare(state, kept, logits, same_program=same)

@@ -8,10 +8,12 @@ here, made of TensorFlow ops so that it can become part of a SavedModel.
 """
 
 import dataclasses
+import io
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from packnet_tf.data.images.transcode import as_readable
 from packnet_tf.errors import DataError
@@ -95,6 +97,13 @@ class Preprocessing:
         """
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{k: v for k, v in facts.items() if k in names})
+
+
+def blank_png() -> bytes:
+    """Returns a black image file that every `Preprocessing` accepts."""
+    stream = io.BytesIO()
+    Image.new("RGB", (PERMUTED_SIDE, PERMUTED_SIDE)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:

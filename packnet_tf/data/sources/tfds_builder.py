@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from packnet_tf.errors import DataError
+from packnet_tf.errors import DataError, first_line
 
 _FOLDER_ROUTE = (
     "give an image folder instead: --data=PATH with "
@@ -66,7 +66,7 @@ def open_builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
     except Exception as error:
         raise DataError(
             f"The data set tfds:{name} in {folder} cannot be read "
-            f"({_first_line(error)}); prepare it again."
+            f"({first_line(error)}); prepare it again."
         ) from error
 
 
@@ -177,7 +177,7 @@ def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
     except Exception as error:
         raise DataError(
             f"The data set tfds:{name} could not be prepared in {root} "
-            f"({_first_line(error)}); prepare it by hand, or {_FOLDER_ROUTE}"
+            f"({first_line(error)}); prepare it by hand, or {_FOLDER_ROUTE}"
         ) from error
     return builder
 
@@ -203,8 +203,3 @@ def _reachable() -> bool:
     thread.start()
     thread.join(_PROBE_SECONDS)
     return answered.is_set()
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
