@@ -18,7 +18,8 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
-from packnet_tf.workflow.options import NetworkOptions, TaskOptions
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.task import TaskOptions
 
 flags.FLAGS.set_default("workdir", "runs/demo")
 run_flags.define_run_flags()

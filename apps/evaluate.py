@@ -41,10 +41,10 @@ def main() -> None:
     places = run_flags.pairs("data")
 
     from packnet_tf.model.replicas import make_strategy
+    from packnet_tf.options.task import check_batch_size
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import report
     from packnet_tf.workflow.evaluate import evaluate_tasks
-    from packnet_tf.workflow.options import check_batch_size
 
     flag = flags.FLAGS
     check_batch_size(flag.batch_size, flag.replicas or 1)

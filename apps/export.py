@@ -21,6 +21,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
+from packnet_tf.options.serving import ServingConfig
 
 flags.DEFINE_string("state", None, "Packed state to export; the newest.")
 flags.DEFINE_string("task", None, "One task alone, as a plain model.")
@@ -34,7 +35,7 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "stable", None, "Version to which the served model's label stable moves."
 )
-run_flags.define_serving_flags()
+run_flags.define(ServingConfig)
 
 
 # What each way of exporting has no use for.

@@ -22,7 +22,7 @@ flags.DEFINE_float(
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
 
-    from packnet_tf.masks import fractions
+    from packnet_tf.options import fractions
     from packnet_tf.storage import states
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import report

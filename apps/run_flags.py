@@ -1,245 +1,91 @@
-"""Flags that the apps share, and how they become options."""
+"""Flags that the apps share, made from the options, and made into them."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
 
-from packnet_tf.data.open_task import CROPS
 from packnet_tf.errors import FlagError
-from packnet_tf.masks.pruning import GRANULARITIES, SCOPES
-from packnet_tf.serving.weight_store import LAYOUTS
-from packnet_tf.workflow.options import (
-    OPTIMIZERS,
-    PHASES,
-    SCHEDULES,
-    NetworkOptions,
-    TaskOptions,
-    check_batch_size,
-    check_writable,
-)
+from packnet_tf.options import fields
+from packnet_tf.options.data import DataOptions, task_name
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.options.task import TaskOptions, check_batch_size
+from packnet_tf.options.workdir import check_writable
+from packnet_tf.task import check_task_name
 
-_NETWORK = NetworkOptions()
-_TASK = TaskOptions(task="")
+_DEFINE: dict[type, Callable[..., Any]] = {
+    bool: flags.DEFINE_bool,
+    float: flags.DEFINE_float,
+    int: flags.DEFINE_integer,
+    tuple: flags.DEFINE_list,
+}
 
 flags.DEFINE_string(
-    "workdir", None, "Folder of the network: its packed states and SavedModels."
+    "workdir",
+    None,
+    "Folder of the network: its packed states, SavedModels and logs.",
 )
+
+
+def define(record: type, **defaults: Any) -> None:
+    """Defines a flag for every option of a record.
+
+    Args:
+        record: A dataclass of options.
+        **defaults: Defaults other than the record's, by name.
+    """
+    for one in fields.declared(record):
+        default, how = defaults.get(one.name, one.default), one.option
+        if how.choices:
+            flags.DEFINE_enum(one.flag, default, [*how.choices], how.help)
+        elif one.type in _DEFINE:
+            value = list(default) if one.type is tuple else default
+            _DEFINE[one.type](one.flag, value, how.help)
+        else:
+            # No text is no option of a network.
+            text = None if default is None else str(default or "")
+            flags.DEFINE_string(one.flag, text, how.help)
+
+
+def values(record: type, *, given: bool = False) -> dict[str, Any]:
+    """Returns the values of a record's flags, by the names of its fields.
+
+    Args:
+        record: A dataclass of options whose flags are defined.
+        given: Whether only flags that the command line sets are wanted.
+    """
+    found = {}
+    for one in fields.declared(record):
+        flag = flags.FLAGS[one.flag]
+        if given and not flag.present:
+            continue
+        parse = one.option.parse
+        found[one.name] = parse(flag.value) if parse else flag.value
+    return found
 
 
 def define_network_flags() -> None:
     """Flags of the network; fixed by the first command on a workdir."""
-    flags.DEFINE_string(
-        "network",
-        _NETWORK.network,
-        "vgg16, resnet50, densenet121, mobilenet, any other keras.applications "
-        "network, cnn (a small one), or the path of a .keras file. This and "
-        "the other network flags are kept in the workdir by its first "
-        "command, and need not be given again.",
-    )
-    flags.DEFINE_string(
-        "network_options", "", "Options of the network, e.g. alpha=0.75."
-    )
-    flags.DEFINE_string(
-        "weights",
-        _NETWORK.weights,
-        "imagenet (downloaded), none (the first task trains from scratch), or "
-        "the path of a weights file.",
-    )
-    flags.DEFINE_integer(
-        "image_size", _NETWORK.image_size, "Height and width in pixels."
-    )
-    flags.DEFINE_string(
-        "head_layer",
-        None,
-        "Layer of the network that is the base task's head; none for a base "
-        "task without one. By default the last layer with a kernel.",
-    )
-    flags.DEFINE_enum(
-        "private",
-        _NETWORK.private,
-        ["per_task", "frozen"],
-        "Normalization, biases and depthwise kernels: a copy for each task, "
-        "or those of the base task for all (the paper).",
-    )
-    flags.DEFINE_enum(
-        "depthwise",
-        _NETWORK.depthwise,
-        ["private", "masked"],
-        "Depthwise kernels: private variables, or shared under masks.",
-    )
-    flags.DEFINE_enum(
-        "precision",
-        _NETWORK.precision,
-        ["float32", "mixed_float16", "mixed_bfloat16"],
-        "Arithmetic of the network.",
-    )
-    flags.DEFINE_string(
-        "base_task",
-        _NETWORK.base_task,
-        "Name of the pretrained weights' task; name it yourself for a network "
-        "file that was not trained on ImageNet.",
-    )
-    flags.DEFINE_float(
-        "base_prune_fraction",
-        _NETWORK.base_prune_fraction,
-        "Share of the pretrained weights freed for added tasks; more serves "
-        "them, less serves the base task.",
-    )
+    define(NetworkOptions)
     flags.DEFINE_string(
         "base_data",
         None,
         "Labelled images of the base task, which recovers on them unless "
         "--base_recovery says otherwise; places as in --data.",
     )
-    flags.DEFINE_enum(
-        "base_recovery",
-        _NETWORK.base_recovery,
-        ["none", "distill", "data"],
-        "What heals the base task after pruning: nothing (if nobody asks it "
-        "anything), the unpruned network's answers on the new task's images, "
-        "or --base_data.",
-    )
-    flags.DEFINE_integer(
-        "base_recovery_epochs",
-        _NETWORK.base_recovery_epochs,
-        "Epochs of the base task's recovery.",
-    )
-    flags.DEFINE_float(
-        "base_learning_rate",
-        _NETWORK.base_learning_rate,
-        "Peak learning rate of the base task's recovery.",
-    )
 
 
-def define_task_flags(
-    phases: tuple[str, ...] = PHASES, gradual_epochs: int | None = None
-) -> None:
-    """Flags of one task's training.
+def define_task_flags(**defaults: Any) -> None:
+    """Flags of one task's data and training.
 
     Args:
-        phases: The phases that the app runs.
-        gradual_epochs: Default of the flag.
+        **defaults: Defaults of the app's own, by name.
     """
-    flags.DEFINE_string("task", None, "Name of the task.")
-    define_data_flags()
-    flags.DEFINE_list(
-        "phases",
-        list(phases),
-        "Which phases to run. train,pack keeps all weights, for a last task.",
-    )
-    flags.DEFINE_string(
-        "prune_fraction",
-        str(_TASK.prune_fraction),
-        "Share of the task's weights freed for later tasks: a number, a comma-"
-        "separated list (the n-th added task takes the n-th), or equal_share.",
-    )
-    flags.DEFINE_integer(
-        "planned_tasks", None, "For equal_share: tasks to be added in all."
-    )
-    flags.DEFINE_enum(
-        "scope",
-        _TASK.scope,
-        list(SCOPES),
-        "Rank weights within each layer (the paper), or over all layers.",
-    )
-    flags.DEFINE_enum(
-        "granularity",
-        _TASK.granularity,
-        list(GRANULARITIES),
-        "Free single weights, or whole output channels (filters) by their "
-        "mean magnitude; the fraction is then one of channels. The base task "
-        "is always pruned by single weights.",
-    )
-    flags.DEFINE_integer(
-        "gradual_epochs",
-        gradual_epochs,
-        "Epochs of retraining over which pruning is spread; 0: at once; by "
-        "default half of them.",
-    )
-    flags.DEFINE_enum(
-        "origin",
-        _TASK.origin,
-        ["auto", "zero", "pretrained", "random"],
-        "Where claimed weights start: pretrained is the value that each had "
-        "before the base task was pruned; zero is the paper's code.",
-    )
-    for phase in ("train", "retrain"):
-        flags.DEFINE_integer(
-            f"{phase}_epochs",
-            getattr(_TASK, f"{phase}_epochs"),
-            f"Epochs of the {phase} phase.",
-        )
-    flags.DEFINE_integer(
-        "batch_size", _TASK.batch_size, "Images a step, over all replicas."
-    )
-    flags.DEFINE_enum(
-        "optimizer", _TASK.optimizer, list(OPTIMIZERS), "Keras optimizer."
-    )
-    flags.DEFINE_float(
-        "learning_rate", _TASK.learning_rate, "Peak rate of the train phase."
-    )
-    flags.DEFINE_float(
-        "retrain_learning_rate",
-        _TASK.retrain_learning_rate,
-        "Peak rate of the retrain phase.",
-    )
-    flags.DEFINE_enum(
-        "schedule",
-        _TASK.schedule,
-        list(SCHEDULES),
-        "Learning rate: cosine (one decay to 0 over both phases), constant, or "
-        "step (a tenth after half of each phase).",
-    )
-    flags.DEFINE_float(
-        "warmup_share",
-        _TASK.warmup_share,
-        "Share of both phases, at the start, in which the rate of cosine rises "
-        "from 0 to its peak.",
-    )
-    flags.DEFINE_float(
-        "weight_decay", None, "Decoupled weight decay; default: Keras's own."
-    )
-    flags.DEFINE_float(
-        "validation_share",
-        _TASK.validation_share,
-        "Share of the training images kept for validation.",
-    )
-    flags.DEFINE_string(
-        "augment",
-        _TASK.augment,
-        "Augmentation beyond crops and flips: randaugment[:MAGNITUDE], "
-        "mixup[:ALPHA], cutmix[:ALPHA], separated by commas.",
-    )
-    flags.DEFINE_integer("seed", _TASK.seed, "Seed of everything random.")
+    define(TaskOptions, **defaults)
+    define(DataOptions)
     define_run_flags()
-
-
-def define_data_flags() -> None:
-    """Flags of where a task's data is."""
-    flags.DEFINE_string(
-        "data",
-        None,
-        "An image folder (PATH/{train,test}/CLASS/*.jpg), a .npz file in "
-        "Keras's layout, tfds:NAME[/CONFIG][:VERSION] or bundled:NAME. By "
-        "default the data set that is registered under the task's name; "
-        "--list_tasks shows them.",
-    )
-    flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS data sets.")
-    flags.DEFINE_enum(
-        "crop",
-        None,
-        list(CROPS),
-        "Cut images to their bounding boxes and squash them, or do not; by "
-        "default as the paper does with the task.",
-    )
-    for role in ("image", "label"):
-        flags.DEFINE_string(
-            f"{role}_key", None, f"TFDS feature of the {role}; {role}."
-        )
-    flags.DEFINE_bool(
-        "skip_corrupt", False, "Leave out images that cannot be read."
-    )
 
 
 def define_run_flags() -> None:
@@ -247,52 +93,18 @@ def define_run_flags() -> None:
     flags.DEFINE_integer(
         "replicas",
         None,
-        "Devices to train on: all GPUs by default; on a CPU a number makes as "
-        "many logical devices.",
+        "Devices to train on: by default all GPUs, or one CPU; on a CPU a "
+        "number makes as many logical devices.",
     )
-    define_serving_flags()
-
-
-def define_serving_flags() -> None:
-    """Flags of the served model."""
-    flags.DEFINE_string(
-        "model_name", "packnet", "Name of the model in TensorFlow Serving."
-    )
-    flags.DEFINE_enum(
-        "serving_layout",
-        LAYOUTS[0],
-        list(LAYOUTS),
-        "Memory or time of the served model: each task's view in memory of "
-        "its own, or made in every call.",
-    )
-
-
-def given_network_options() -> dict[str, Any]:
-    """Returns the network flags that the command line sets."""
-    from packnet_tf.networks import parse_options
-
-    given: dict[str, Any] = {}
-    for name in NetworkOptions.__dataclass_fields__:
-        if flags.FLAGS[name].present:
-            given[name] = flags.FLAGS[name].value
-    if "network_options" in given:
-        given["network_options"] = parse_options(given["network_options"])
-    return given
+    define(ServingConfig)
 
 
 def task_options() -> TaskOptions:
     """Returns the task flags as checked options."""
-    from packnet_tf.data.registry import task_name
-    from packnet_tf.task import check_task_name
-
-    values: dict[str, Any] = {
-        name: flags.FLAGS[name].value
-        for name in TaskOptions.__dataclass_fields__
-    }
-    values["task"] = check_task_name(task_name(values["task"]))
-    values["phases"] = tuple(values["phases"])
-    check_batch_size(values["batch_size"], flags.FLAGS.replicas or 1)
-    return TaskOptions(**values)
+    found = values(TaskOptions)
+    found["task"] = check_task_name(task_name(found["task"]))
+    check_batch_size(found["batch_size"], flags.FLAGS.replicas or 1)
+    return TaskOptions(**found)
 
 
 def pairs(flag: str) -> dict[str, str]:

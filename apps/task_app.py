@@ -3,6 +3,7 @@
 from absl import flags
 
 from apps import run_flags
+from packnet_tf.options.network import NetworkOptions
 
 
 def main(*, again: bool = False) -> None:
@@ -28,7 +29,7 @@ def main(*, again: bool = False) -> None:
 
     flag = flags.FLAGS
     workdir = Workdir(path)
-    given = run_flags.given_network_options()
+    given = run_flags.values(NetworkOptions, given=True)
     if flag.base_data is not None and workdir.run is None:
         given.setdefault("base_recovery", "data")
     network = network_options_of(workdir, given)

@@ -23,11 +23,12 @@ from absl import app, flags, logging
 from benchmarks.plain import train_plain
 from packnet_tf.data import open_task
 from packnet_tf.model.replicas import make_strategy
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.tf_internals import keep_freed_memory
 from packnet_tf.workflow.datasets import prepare, prepare_test
 from packnet_tf.workflow.metrics import accuracy
-from packnet_tf.workflow.options import NetworkOptions, TaskOptions
 from packnet_tf.workflow.session import Session
 
 _SHARED = flags.DEFINE_string(

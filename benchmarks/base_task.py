@@ -23,11 +23,12 @@ from absl import app, flags, logging
 from packnet_tf.data import evaluation, open_task
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.networks import build
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.task import TaskOptions
 from packnet_tf.tf_internals import keep_freed_memory
 from packnet_tf.workflow.base_run import BaseRun
 from packnet_tf.workflow.datasets import prepare
 from packnet_tf.workflow.metrics import accuracy
-from packnet_tf.workflow.options import NetworkOptions, TaskOptions
 
 _SHARED = flags.DEFINE_string(
     "shared", None, "Folder with data/{birds,imagenet_sample} and weights/."

@@ -3,8 +3,8 @@
 import keras
 
 from packnet_tf.networks import build
+from packnet_tf.options.task import TaskOptions
 from packnet_tf.workflow.datasets import Prepared
-from packnet_tf.workflow.options import TaskOptions
 from packnet_tf.workflow.schedules import make_optimizer
 
 

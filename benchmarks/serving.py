@@ -36,9 +36,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from packnet_tf.model.extract import extract
 from packnet_tf.model.packnet import PackNet
+from packnet_tf.options.serving import LAYOUTS
 from packnet_tf.serving.formats import save_plain
 from packnet_tf.serving.saved_model import export_saved_model
-from packnet_tf.serving.weight_store import LAYOUTS
 from packnet_tf.workflow.report import size_of
 
 _TASKS = flags.DEFINE_list("tasks", ["1", "4", "10"], "Numbers of tasks.")

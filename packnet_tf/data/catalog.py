@@ -9,6 +9,7 @@ numbers of classes and images are for `--list_tasks` alone.
 import dataclasses
 
 from packnet_tf.data.images import preprocessing as images
+from packnet_tf.options.data import NUMBERED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +49,6 @@ class TaskEntry:
     counts: tuple[int, int] | None = None
     needs: str = ""
 
-
-# What a data set of TFDS begins with, where it is named in full.
-TFDS = "tfds:"
 
 # Section 4 of the paper: images of CUBS and Cars cut to the bounding box and
 # squashed; of the others a random resized crop. Both are mirrored.
@@ -225,11 +223,6 @@ _PAIRS = (
     (12_183, 1_986),
     (11_800, 1_983),
 )
-
-# Tasks with a number: the network knows split_mnist/0 as split_mnist.0, for
-# a task's name is also that of a folder.
-NUMBERED = {"split_mnist": 5, "cifar100_superclass": 20}
-PERMUTED = "permuted_mnist"
 
 
 def _numbered(name: str, number: int, mnist: TaskEntry, cifar: TaskEntry):

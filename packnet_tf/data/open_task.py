@@ -8,18 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from packnet_tf.data import registry
-from packnet_tf.data.catalog import TFDS, TaskEntry
+from packnet_tf.data.catalog import TaskEntry
 from packnet_tf.data.images import preprocessing as images
 from packnet_tf.data.sources import bundled, classes, python_data, tfds_builder
 from packnet_tf.data.sources.arrays import read_npz
 from packnet_tf.data.sources.base import Progress, Source
 from packnet_tf.data.sources.folder import read_folder
 from packnet_tf.errors import DataError
+from packnet_tf.options.data import CROPS, TFDS, task_name
 
 _KINDS = "FOLDER, FILE.npz, tfds:NAME or bundled:NAME"
-
-# Cutting to bounding boxes is asked for, or refused.
-CROPS = ("bbox", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +96,7 @@ def open_task(
     """
     if data is None and name.startswith(TFDS):
         data = name
-    name = registry.task_name(name)
+    name = task_name(name)
     entry = registry.find(name)
     if data is None and entry is None:
         # Any data set of TFDS is a task by its own name.

@@ -15,9 +15,9 @@ import tensorflow as tf
 from packnet_tf.data.images import preprocessing as images
 from packnet_tf.data.images import random_draws
 from packnet_tf.data.images.crops import Cutter, Store
-from packnet_tf.data.images.mixing import Augmentation
 from packnet_tf.data.sources.base import CORES, Progress, Source
 from packnet_tf.errors import DataError
+from packnet_tf.options.augmentation import Augmentation
 from packnet_tf.tf_internals import without_autotune
 
 # Memory that the images of one data set may take, in bytes.

@@ -3,16 +3,9 @@
 import difflib
 from collections.abc import Mapping
 
-from packnet_tf.data.catalog import (
-    BUILTIN,
-    NUMBERED,
-    PERMUTED,
-    TFDS,
-    TaskEntry,
-    numbers,
-    permuted,
-)
+from packnet_tf.data.catalog import BUILTIN, TaskEntry, numbers, permuted
 from packnet_tf.errors import DataError
+from packnet_tf.options.data import NUMBERED, PERMUTED, task_name
 
 _REGISTRY: dict[str, TaskEntry] = dict(BUILTIN)
 
@@ -29,25 +22,6 @@ def register(entry: TaskEntry) -> None:
 def registered() -> Mapping[str, TaskEntry]:
     """Returns the known tasks by name; `permuted_mnist/SEED` is not listed."""
     return dict(_REGISTRY)
-
-
-def task_name(name: str) -> str:
-    """Returns the name under which a network knows a task.
-
-    Args:
-        name: A task's name; that of a numbered task may have a slash, as in
-            `"split_mnist/0"`. Or `"tfds:NAME[/CONFIG][:VERSION]"`.
-
-    Returns:
-        The same name, or that of a numbered task with a dot for the slash.
-        A data set of TFDS is known without `tfds:`, with dots.
-    """
-    if name.startswith(TFDS):
-        return name.removeprefix(TFDS).replace("/", ".").replace(":", ".")
-    head, slash, number = name.partition("/")
-    if slash and head in (*NUMBERED, PERMUTED):
-        return f"{head}.{number}"
-    return name
 
 
 def find(name: str) -> TaskEntry | None:

@@ -1,7 +1,8 @@
 """The table of all tasks that are known by name."""
 
-from packnet_tf.data.catalog import NUMBERED, PERMUTED, TaskEntry, numbers
+from packnet_tf.data.catalog import TaskEntry, numbers
 from packnet_tf.data.registry import registered
+from packnet_tf.options.data import NUMBERED, PERMUTED
 
 
 def table() -> str:

@@ -11,16 +11,14 @@ import numpy as np
 
 from packnet_tf.errors import PackNetError
 from packnet_tf.masks import filters, ownership
-from packnet_tf.masks.fractions import validate_fraction
 from packnet_tf.masks.magnitude import (
     DTYPES,
     Ranked,
     compared_as,
     free_smallest,
 )
-
-SCOPES = ("layer", "global")
-GRANULARITIES = ("weight", "filter")
+from packnet_tf.options.fractions import validate_fraction
+from packnet_tf.options.task import GRANULARITIES, SCOPES
 
 
 def prune_count(owned: int, fraction: float) -> int:

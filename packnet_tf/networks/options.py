@@ -1,4 +1,4 @@
-"""Options of a network: read from text, and checked."""
+"""Constructor options of a network, checked."""
 
 import difflib
 import inspect
@@ -6,39 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from packnet_tf.errors import NetworkError
-
-
-def parse_options(text: str) -> dict[str, Any]:
-    """Returns options as a dictionary.
-
-    Numbers become numbers, `true` and `false` become booleans; anything else
-    stays text.
-
-    Args:
-        text: Options such as `"alpha=0.75,depth_multiplier=1"`; may be empty.
-
-    Raises:
-        NetworkError: If a part is not of the form NAME=VALUE, or a name is
-            there twice.
-
-    Example:
-
-    >>> parse_options("alpha=0.75,minimalistic=true")
-    {'alpha': 0.75, 'minimalistic': True}
-    """
-    options: dict[str, Any] = {}
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        name, equals, value = (p.strip() for p in part.partition("="))
-        if not (name and equals and value):
-            raise NetworkError(
-                f"--network_options: {part!r} is not of the form NAME=VALUE."
-            )
-        if name in options:
-            raise NetworkError(
-                f"--network_options: {name!r} is given twice; give it once."
-            )
-        options[name] = _value(value)
-    return options
 
 
 def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
@@ -141,12 +108,3 @@ def _kind(value: Any) -> str | None:
     if isinstance(value, int):
         return "a whole number"
     return "a number" if isinstance(value, float) else None
-
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)

@@ -9,6 +9,7 @@ import numpy as np
 from packnet_tf import atomic_files
 from packnet_tf.errors import NetworkError, StateError
 from packnet_tf.model.extract import extract
+from packnet_tf.options.serving import LAYOUTS
 from packnet_tf.serving.formats import FORMS, check_form
 from packnet_tf.serving.model_config import write_config
 from packnet_tf.serving.publish import (
@@ -18,7 +19,6 @@ from packnet_tf.serving.publish import (
     versions_of,
 )
 from packnet_tf.serving.saved_model import export_saved_model
-from packnet_tf.serving.weight_store import LAYOUTS
 from packnet_tf.storage import golden, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.tf_internals import outside_strategy

@@ -11,9 +11,9 @@ import re
 from packnet_tf import atomic_files
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import StateError
+from packnet_tf.options.serving import LAYOUTS
 from packnet_tf.serving.model_config import FILE, write_config
 from packnet_tf.serving.saved_model import export_saved_model
-from packnet_tf.serving.weight_store import LAYOUTS
 from packnet_tf.storage import checksums, manifest
 from packnet_tf.storage.states import load
 from packnet_tf.storage.workdir import StateInfo, Workdir

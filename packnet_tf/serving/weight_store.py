@@ -22,10 +22,9 @@ import tensorflow as tf
 
 from packnet_tf.errors import NetworkError
 from packnet_tf.masks import ownership
+from packnet_tf.options.serving import LAYOUTS
 from packnet_tf.serving.array_files import Table
 from packnet_tf.serving.folded_views import LoadedList, LoadedOwners
-
-LAYOUTS = ("folded", "on_the_fly")
 
 
 def check_layout(layout: str) -> None:

@@ -17,8 +17,8 @@ import tensorflow as tf
 from packnet_tf.errors import PhaseError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import Network
+from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage import checkpoints
-from packnet_tf.workflow.options import NetworkOptions
 from packnet_tf.workflow.schedules import make_optimizer
 from packnet_tf.workflow.train_loop import new_record, run_epochs
 

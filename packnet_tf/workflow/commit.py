@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from packnet_tf.model.packnet import PackNet
+from packnet_tf.options.serving import LAYOUTS
 from packnet_tf.serving import publish
-from packnet_tf.serving.weight_store import LAYOUTS
 from packnet_tf.storage import checkpoints, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow import preflight

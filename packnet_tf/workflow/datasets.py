@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 from packnet_tf.data import pipeline, splits
-from packnet_tf.data.images.mixing import Augmentation
 from packnet_tf.data.open_task import TaskData
 from packnet_tf.errors import DataError
-from packnet_tf.workflow.options import TaskOptions
+from packnet_tf.options.augmentation import Augmentation
+from packnet_tf.options.task import TaskOptions
 
 
 @dataclasses.dataclass

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from packnet_tf.errors import FlagError, PhaseError, StateError
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.workdir import StateInfo, Workdir
-from packnet_tf.workflow.options import NetworkOptions, TaskOptions
 
 _RATES = ("learning_rate", "retrain_learning_rate")
 

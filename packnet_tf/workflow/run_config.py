@@ -7,8 +7,8 @@ import pathlib
 from typing import Any
 
 from packnet_tf.errors import NetworkError, PackNetError, StateError
+from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage.workdir import Workdir
-from packnet_tf.workflow.options import NetworkOptions
 
 
 def facts_of(options: NetworkOptions) -> dict[str, Any]:

@@ -10,10 +10,12 @@ import tensorflow as tf
 from packnet_tf import atomic_files
 from packnet_tf.data.open_task import TaskData
 from packnet_tf.errors import CapacityError, NetworkError
-from packnet_tf.masks import fractions
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import Network, build, check_name
-from packnet_tf.serving.weight_store import LAYOUTS
+from packnet_tf.options import fractions
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.serving import LAYOUTS
+from packnet_tf.options.task import TaskOptions, check_batch_size
 from packnet_tf.storage import checkpoints, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow import preflight
@@ -21,11 +23,6 @@ from packnet_tf.workflow.base_run import BaseRun
 from packnet_tf.workflow.commit import Packing
 from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
 from packnet_tf.workflow.metrics import accuracy
-from packnet_tf.workflow.options import (
-    NetworkOptions,
-    TaskOptions,
-    check_batch_size,
-)
 from packnet_tf.workflow.run_config import facts_of
 from packnet_tf.workflow.task_run import TaskRun
 

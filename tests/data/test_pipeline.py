@@ -7,11 +7,11 @@ from PIL import Image
 
 from packnet_tf.data import pipeline
 from packnet_tf.data.images import preprocessing, random_draws
-from packnet_tf.data.images.mixing import Augmentation
 from packnet_tf.data.sources.arrays import ArraySource
 from packnet_tf.data.sources.folder import read_folder
 from packnet_tf.errors import DataError
 from packnet_tf.model.replicas import make_strategy, split_for_replicas
+from packnet_tf.options.augmentation import Augmentation
 
 CHOICES = [
     preprocessing.Preprocessing(),

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from support.promise_nets import NETWORKS, SIZE
 
-from packnet_tf.masks import fractions
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.model.replicas import make_strategy
+from packnet_tf.options import fractions
 from packnet_tf.storage.golden import probe_logits
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "reliability.md"

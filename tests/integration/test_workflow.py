@@ -14,9 +14,10 @@ from support.tiny_runs import make_images
 from packnet_tf.data import open_task
 from packnet_tf.errors import FlagError, PhaseError, StateError
 from packnet_tf.model.replicas import make_strategy
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints, states
 from packnet_tf.storage.workdir import Workdir
-from packnet_tf.workflow.options import NetworkOptions, TaskOptions
 from packnet_tf.workflow.session import Session
 
 SIZE = 16

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from packnet_tf.errors import PackNetError
-from packnet_tf.masks import fractions, ownership
+from packnet_tf.masks import ownership
 from packnet_tf.masks.pruning import GRANULARITIES, SCOPES, prune_count
 from packnet_tf.model.packnet import PackNet
+from packnet_tf.options import fractions
 
 RNG = np.random.default_rng(3)
 IMAGES = RNG.uniform(-1, 1, (16, 6, 6, 2)).astype("float32")

@@ -11,9 +11,9 @@ from support.tiny_runs import make_images
 
 from packnet_tf.data import open_task
 from packnet_tf.model.replicas import make_strategy
+from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints, checksums, golden, states
 from packnet_tf.storage.workdir import Workdir
-from packnet_tf.workflow.options import TaskOptions
 from packnet_tf.workflow.run_config import network_options_of
 from packnet_tf.workflow.session import Session
 from packnet_tf.workflow.verify import verify

@@ -4,11 +4,12 @@ from support import tiny_nets
 
 from packnet_tf.errors import DataError, StateError, TaskError
 from packnet_tf.model.replicas import make_strategy
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow import report
 from packnet_tf.workflow.evaluate import evaluate_tasks, predict_files
-from packnet_tf.workflow.options import NetworkOptions, TaskOptions
 from packnet_tf.workflow.session import Session
 
 NAMES = ("ant", "bee", "cat")

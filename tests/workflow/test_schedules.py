@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from packnet_tf.workflow.options import OPTIMIZERS, SCHEDULES
+from packnet_tf.options.task import OPTIMIZERS, SCHEDULES
 from packnet_tf.workflow.schedules import learning_rate, make_optimizer
 
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 from support import tiny_nets
 
 from packnet_tf.errors import PackNetError, PhaseError
+from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
 from packnet_tf.workflow import preflight
-from packnet_tf.workflow.options import TaskOptions
 from packnet_tf.workflow.schedules import make_optimizer
 from packnet_tf.workflow.train_loop import new_record, run_epochs
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from packnet_tf.data.images import random_draws
-from packnet_tf.data.images.mixing import Augmentation
+from packnet_tf.data.images import mixing, random_draws
 from packnet_tf.data.images.preprocessing import Preprocessing
+from packnet_tf.options.augmentation import Augmentation
 
 # The fewest images to guess from what all of them will take.
 _SAMPLE = 64
@@ -115,7 +115,7 @@ class Cutter:
 
         Returns:
             Pixels of shape [batch, size, size, 3], uint8 or, where images
-            are blended, float32; labels as in `Augmentation.apply`.
+            are blended, float32; labels as in `mixing.apply`.
         """
         size, crop = self._size, self._preprocessing.crop
         windows = self._windows(images, places, ids, draws, epoch)
@@ -139,8 +139,14 @@ class Cutter:
                     out[:, :, channel] = square[:, ::-1, channel]
             else:
                 out[:] = square
-        return self._augmentation.apply(
-            pixels, labels, ids, self._classes, self._seed, epoch
+        return mixing.apply(
+            self._augmentation,
+            pixels,
+            labels,
+            ids,
+            self._classes,
+            self._seed,
+            epoch,
         )
 
     def _windows(self, images, places, ids, draws, epoch) -> list[list[int]]:

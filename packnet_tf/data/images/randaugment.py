@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from packnet_tf.data.images import random_draws
+from packnet_tf.options.augmentation import MAX_MAGNITUDE
 
 OPERATIONS = 2
-MAX_MAGNITUDE = 10.0
 
 # What becomes visible beyond the border.
 _GREY = (128, 128, 128)

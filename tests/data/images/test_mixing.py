@@ -1,12 +1,12 @@
-"""Tests of packnet_tf/data/strong.py and randaugment.py."""
+"""Tests of packnet_tf/data/images/mixing.py and randaugment.py."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from packnet_tf.data.images import randaugment
-from packnet_tf.data.images.mixing import Augmentation
+from packnet_tf.data.images import mixing, randaugment
 from packnet_tf.errors import DataError
+from packnet_tf.options.augmentation import Augmentation
 
 COUNT, SIZE = 40, 12
 RANDOM = np.random.default_rng(0)
@@ -17,7 +17,7 @@ IDS = RANDOM.integers(0, 2**64, COUNT, np.uint64)
 
 def apply(choice, seed=0, epoch=0, pixels=PIXELS, ids=IDS):
     labels = LABELS[: len(ids)]
-    return choice.apply(pixels, labels, ids, 5, seed, epoch)
+    return mixing.apply(choice, pixels, labels, ids, 5, seed, epoch)
 
 
 def test_parse():

@@ -3,12 +3,9 @@ import dataclasses
 import pytest
 
 from packnet_tf.errors import FlagError, PackNetError, TaskError
-from packnet_tf.workflow.options import (
-    NetworkOptions,
-    TaskOptions,
-    check_batch_size,
-    check_writable,
-)
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.task import TaskOptions, check_batch_size
+from packnet_tf.options.workdir import check_writable
 
 
 def test_the_defaults_are_legal():

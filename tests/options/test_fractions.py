@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packnet_tf.errors import CapacityError, FlagError, PackNetError
-from packnet_tf.masks import fractions
+from packnet_tf.options import fractions
 
 FEW = settings(deadline=None, max_examples=40, derandomize=True)
 FRACTIONS = st.floats(0.01, 0.99)

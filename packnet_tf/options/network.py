@@ -1,0 +1,152 @@
+"""The options of a workdir's network, fixed when its first task begins."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from packnet_tf.errors import FlagError, NetworkError
+from packnet_tf.options import fields
+from packnet_tf.options.fields import option
+from packnet_tf.options.fractions import validate_fraction
+from packnet_tf.task import check_task_name
+
+# Beyond it, a batch of images alone takes gigabytes.
+MAX_IMAGE_SIZE = 4096
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """Returns the constructor options of a network as a dictionary.
+
+    Numbers become numbers, `true` and `false` become booleans; anything else
+    stays text.
+
+    Args:
+        text: Options such as `"alpha=0.75,depth_multiplier=1"`; may be empty.
+
+    Raises:
+        NetworkError: If a part is not of the form NAME=VALUE, or a name is
+            there twice.
+
+    Example:
+
+    >>> parse_options("alpha=0.75,minimalistic=true")
+    {'alpha': 0.75, 'minimalistic': True}
+    """
+    options: dict[str, Any] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, equals, value = (p.strip() for p in part.partition("="))
+        if not (name and equals and value):
+            raise NetworkError(
+                f"--network_options: {part!r} is not of the form NAME=VALUE."
+            )
+        if name in options:
+            raise NetworkError(
+                f"--network_options: {name!r} is given twice; give it once."
+            )
+        options[name] = _value(value)
+    return options
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """What a workdir's network is, and how its base task is made."""
+
+    network: str = option(
+        "vgg16, resnet50, densenet121, mobilenet, another network of "
+        "keras.applications, cnn (a small one), or the path of a .keras file. "
+        "This and the other options of the network are kept in the workdir by "
+        "its first command, and need not be given again.",
+        "mobilenet",
+    )
+    network_options: dict[str, Any] = option(
+        "Options of the network, e.g. alpha=0.75.",
+        default_factory=dict,
+        parse=parse_options,
+    )
+    weights: str = option(
+        "imagenet (downloaded), none (the first task trains from scratch), or "
+        "the path of a weights file.",
+        "imagenet",
+    )
+    image_size: int = option(
+        "Height and width of the images in pixels.",
+        224,
+        at_least=1,
+        at_most=MAX_IMAGE_SIZE,
+    )
+    head_layer: str | None = option(
+        "Layer of the network that is the base task's head; none for a base "
+        "task without one. By default the last layer with a kernel.",
+        None,
+    )
+    private: str = option(
+        "Normalization, biases and depthwise kernels: per_task, a copy for "
+        "each task, or frozen, those of the base task for all (the paper).",
+        "per_task",
+        choices=("per_task", "frozen"),
+    )
+    depthwise: str = option(
+        "Depthwise kernels: private variables, or masked like the other "
+        "kernels.",
+        "private",
+        choices=("private", "masked"),
+    )
+    precision: str = option(
+        "Arithmetic of the network: a Keras dtype policy.",
+        "float32",
+        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+    )
+    base_task: str = option(
+        "Name of the pretrained weights' task; name it yourself for a network "
+        "file that was not trained on ImageNet.",
+        "imagenet",
+        check=check_task_name,
+    )
+    base_prune_fraction: float = option(
+        "Share of the pretrained weights freed for added tasks; more serves "
+        "them, less serves the base task.",
+        0.75,
+        check=functools.partial(validate_fraction, name="base_prune_fraction"),
+    )
+    base_recovery: str = option(
+        "How the base task recovers from pruning: none (if nobody will ask it "
+        "anything), distill (from the unpruned network, on the images of the "
+        "first added task), or data (on --base_data).",
+        "distill",
+        choices=("none", "distill", "data"),
+    )
+    base_recovery_epochs: int = option(
+        "Epochs of the base task's recovery.", 20, at_least=1
+    )
+    base_learning_rate: float = option(
+        "Peak learning rate of the base task's recovery.", 1e-3, above=0
+    )
+
+    def __post_init__(self) -> None:
+        if not self.network:
+            raise FlagError("--network=: expected a name or a .keras file.")
+        if self.network.endswith(".keras") and self.weights != "imagenet":
+            raise FlagError(
+                f"--weights={self.weights} does not go with --network="
+                f"{self.network}: the file brings its own weights; leave "
+                "--weights out."
+            )
+        fields.check(self)
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network comes with weights, those of the base task."""
+        # A file, as a workdir knows it, or by its path.
+        own = self.network.startswith("file:") or self.network.endswith(
+            ".keras"
+        )
+        return own or self.weights != "none"

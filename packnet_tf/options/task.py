@@ -1,0 +1,223 @@
+"""The options of one task: how it is trained, pruned and packed."""
+
+import dataclasses
+from typing import Any
+
+from packnet_tf.errors import FlagError
+from packnet_tf.options import fields
+from packnet_tf.options.augmentation import Augmentation
+from packnet_tf.options.fields import option
+from packnet_tf.options.fractions import EQUAL_SHARE, parse_fraction
+
+PHASES = ("train", "prune", "retrain", "pack")
+SCOPES = ("layer", "global")
+GRANULARITIES = ("weight", "filter")
+ORIGINS = ("auto", "zero", "pretrained", "random")
+OPTIMIZERS = (
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "ftrl",
+    "lamb",
+    "lion",
+    "muon",
+    "nadam",
+    "rmsprop",
+    "sgd",
+)
+SCHEDULES = ("cosine", "constant", "step")
+
+
+def check_batch_size(batch_size: int, replicas: int = 1) -> None:
+    """Refuses a batch that does not give every replica an image.
+
+    Args:
+        batch_size: Images a step, over all replicas.
+        replicas: How many share them.
+
+    Raises:
+        FlagError: If it is too small.
+    """
+    if batch_size < 1:
+        raise FlagError(f"--batch_size={batch_size}: expected 1 or more.")
+    if batch_size < replicas:
+        raise FlagError(
+            f"--batch_size={batch_size} is less than the {replicas} replicas, "
+            "each of which needs an image; give more, or fewer --replicas."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskOptions:
+    """How one task is trained, pruned and packed."""
+
+    task: str = option(
+        "Name of the task: letters, digits, '_', '.' and '-'; or a registered "
+        "one, such as split_mnist/0 or tfds:NAME."
+    )
+    phases: tuple[str, ...] = option(
+        "Which phases to run, in order; train,pack keeps all weights, for a "
+        "last task.",
+        PHASES,
+        parse=tuple,
+    )
+    prune_fraction: Any = option(
+        "Share of the task's weights freed for later tasks: a number, a comma-"
+        "separated list (the n-th added task takes the n-th), or equal_share.",
+        0.75,
+    )
+    planned_tasks: int | None = option(
+        "For equal_share: how many tasks will be added in all.",
+        None,
+        at_least=1,
+    )
+    scope: str = option(
+        "Rank weights within each layer (the paper), or global: over all "
+        "layers.",
+        SCOPES[0],
+        choices=SCOPES,
+    )
+    granularity: str = option(
+        "Free single weights, or with filter whole output channels, ranked by "
+        "the mean magnitude of the task's weights in them; the fraction is "
+        "then one of channels. The base task is always pruned by single "
+        "weights.",
+        GRANULARITIES[0],
+        choices=GRANULARITIES,
+    )
+    gradual_epochs: int | None = option(
+        "Epochs of the retrain phase over which the pruning is spread; 0 "
+        "prunes at once; by default half of them.",
+        None,
+        at_least=0,
+    )
+    origin: str = option(
+        "Where claimed weights start: pretrained (the values that they had "
+        "before the base task was pruned), zero (the paper's code), random, "
+        "or auto: pretrained if there are such values, else zero.",
+        ORIGINS[0],
+        choices=ORIGINS,
+    )
+    train_epochs: int = option("Epochs of the train phase.", 12, at_least=1)
+    retrain_epochs: int = option("Epochs of the retrain phase.", 18, at_least=1)
+    batch_size: int = option(
+        "Images a step, over all replicas.", 32, at_least=1
+    )
+    optimizer: str = option(
+        "Name of a Keras optimizer.", "adam", choices=OPTIMIZERS
+    )
+    learning_rate: float = option(
+        "Peak learning rate of the train phase.", 4e-3, above=0
+    )
+    retrain_learning_rate: float = option(
+        "Peak learning rate of the retrain phase.", 4e-3, above=0
+    )
+    schedule: str = option(
+        "Learning rate: cosine (one decay to 0 over both phases), constant, or "
+        "step (a tenth after half of each phase, as in the paper's train "
+        "phase).",
+        SCHEDULES[0],
+        choices=SCHEDULES,
+    )
+    warmup_share: float = option(
+        "Share of both phases' steps, at the start, in which the rate of "
+        "cosine rises from 0 to its peak.",
+        0.07,
+        at_least=0,
+        below=1,
+    )
+    weight_decay: float | None = option(
+        "Decoupled weight decay; by default Keras's own.", None, at_least=0
+    )
+    validation_share: float = option(
+        "Share of the training images kept for validation.",
+        0.1,
+        at_least=0,
+        below=1,
+    )
+    augment: str = option(
+        "Augmentation beyond crops and flips: randaugment[:MAGNITUDE], "
+        "mixup[:ALPHA], cutmix[:ALPHA], separated by commas.",
+        "",
+        check=Augmentation.parse,
+    )
+    seed: int = option(
+        "Seed of everything random.", 0, at_least=0, at_most=2**32 - 1
+    )
+
+    def __post_init__(self) -> None:
+        unknown = [p for p in self.phases if p not in PHASES]
+        order = [PHASES.index(p) for p in self.phases if p in PHASES]
+        if unknown or not self.phases or order != sorted(set(order)):
+            raise FlagError(
+                f"--phases={','.join(self.phases)}: expected some of "
+                f"{','.join(PHASES)}, in this order."
+            )
+        fields.check(self)
+        self._check_pruning()
+
+    def _check_pruning(self) -> None:
+        if self.planned_tasks is not None and (
+            str(self.prune_fraction).strip() != EQUAL_SHARE
+        ):
+            raise FlagError(
+                f"--planned_tasks={self.planned_tasks} is for "
+                f"--prune_fraction={EQUAL_SHARE}, not {self.prune_fraction}; "
+                "give one of the two."
+            )
+        # Which of the added tasks this will be is not known here; that the
+        # setting is well formed is.
+        parse_fraction(self.prune_fraction, 1, self.planned_tasks)
+        if self.gradual_epochs is None:
+            return
+        if self.gradual_epochs > self.retrain_epochs:
+            raise FlagError(
+                f"--gradual_epochs={self.gradual_epochs} is more than "
+                f"--retrain_epochs={self.retrain_epochs}; the pruning has to "
+                "end within the retrain phase."
+            )
+        if self.gradual_epochs and self._skips_retraining:
+            raise FlagError(
+                f"--gradual_epochs={self.gradual_epochs} needs the retrain "
+                f"phase, and --phases={','.join(self.phases)} has none "
+                "between prune and pack; add it, or prune at once with 0."
+            )
+
+    def settings(self, phase: str) -> dict[str, Any]:
+        """Returns what an interrupted phase has to be resumed with.
+
+        Args:
+            phase: `"train"` or `"retrain"`.
+        """
+        names = ["seed", "validation_share", "batch_size", "optimizer"]
+        names += ["schedule", "warmup_share", "weight_decay", "augment"]
+        if phase == "train":
+            names += ["origin", "learning_rate"]
+        else:
+            names += ["retrain_learning_rate"]
+        # The decay of the learning rate spans both phases.
+        names += ["train_epochs", "retrain_epochs"]
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def epochs_to_retrain(self) -> int:
+        """Epochs of the retrain phase, 0 if pack comes without it."""
+        return 0 if self._packs_as_trained else self.retrain_epochs
+
+    @property
+    def _packs_as_trained(self) -> bool:
+        return "pack" in self.phases and "retrain" not in self.phases
+
+    @property
+    def _skips_retraining(self) -> bool:
+        return "prune" in self.phases and self._packs_as_trained
+
+    @property
+    def gradual_steps(self) -> int:
+        """Epochs of the retrain phase that the pruning is spread over."""
+        if self.gradual_epochs is not None:
+            return self.gradual_epochs
+        return 0 if self._skips_retraining else self.retrain_epochs // 2
