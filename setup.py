@@ -38,6 +38,7 @@ setup(
         "keras>=3.15,<3.16",
         "numpy",
         "pillow",
+        "rich",
         "tensorboard",
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.10",

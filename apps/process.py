@@ -55,8 +55,8 @@ def _stop_now(number: int, frame: object) -> NoReturn:
     # Not while the program is printing itself.
     with contextlib.suppress(RuntimeError):
         sys.stdout.flush()
-    # A terminal shows ^C where the progress bar was.
-    start = "\n" if sys.stderr.isatty() else ""
+    # A terminal shows ^C where the progress bar was, which hid the cursor.
+    start = "\n\x1b[?25h" if sys.stderr.isatty() else ""
     line = (
         f"{start}interrupted; what is finished is kept, the last epoch too. "
         "Run the same command again to go on.\n"

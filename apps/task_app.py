@@ -18,8 +18,8 @@ def main(*, again: bool = False) -> None:
     options = run_flags.task_options()
     path = run_flags.workdir_path(writing=True)
 
+    from packnet_tf import console
     from packnet_tf.data import check, open_task
-    from packnet_tf.data.integrity import progress_bar
     from packnet_tf.model.replicas import make_strategy
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.tf_internals import keep_freed_memory
@@ -43,16 +43,17 @@ def main(*, again: bool = False) -> None:
         strategy,
         serving_layout=flag.serving_layout,
     )
-    data = open_task(
-        # As it was given: `tfds:NAME` says where the data is.
-        flag.task,
-        flag.data,
-        data_dir=flag.data_dir,
-        crop=flag.crop,
-        image_key=flag.image_key,
-        label_key=flag.label_key,
-        progress=progress_bar(f"opening {options.task}"),
-    )
+    with console.bar(f"opening {options.task}") as progress:
+        data = open_task(
+            # As it was given: `tfds:NAME` says where the data is.
+            flag.task,
+            flag.data,
+            data_dir=flag.data_dir,
+            crop=flag.crop,
+            image_key=flag.image_key,
+            label_key=flag.label_key,
+            progress=progress,
+        )
     base_data = None
     if flag.base_data is not None and workdir.newest() is None:
         base_data = open_task(
@@ -61,13 +62,14 @@ def main(*, again: bool = False) -> None:
     line = session.check(options, base_data=base_data is not None, again=again)
 
     def checked(opened):
-        return check(
-            opened,
-            options.batch_size,
-            skip_corrupt=flag.skip_corrupt,
-            say=print,
-            progress=progress_bar(opened.name),
-        )
+        with console.bar(opened.name) as progress:
+            return check(
+                opened,
+                options.batch_size,
+                skip_corrupt=flag.skip_corrupt,
+                say=print,
+                progress=progress,
+            )
 
     data = checked(data)
     if base_data is not None:

@@ -21,6 +21,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks.plain import train_plain
+from packnet_tf import console
 from packnet_tf.data import open_task
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.options.network import NetworkOptions
@@ -123,26 +124,20 @@ def table():
         row = json.loads(line)
         rows.setdefault(row["name"], []).append(row["test"])
     tasks = ["birds", "cars", "flowers"]
-    print(
-        f"{'method':<42} seeds  "
-        + "  ".join(f"{t:>11}" for t in tasks)
-        + f"  {'mean':>11}"
-    )
+    cells = []
     for name, found in rows.items():
-        cells = []
-        for task in tasks:
-            values = [f[task] for f in found if task in f]
-            cells.append(values)
+        columns = [[f[task] for f in found if task in f] for task in tasks]
         whole = [
             np.mean([f[t] for t in tasks])
             for f in found
             if all(t in f for t in tasks)
         ]
-        text = "  ".join(
-            f"{np.mean(v):.3f} ±{np.std(v):.3f}" if v else f"{'-':>11}"
-            for v in [*cells, whole]
-        )
-        print(f"{name:<42} {len(found):>5}  {text}")
+        shown = [
+            f"{np.mean(v):.3f} ±{np.std(v):.3f}" if v else "-"
+            for v in [*columns, whole]
+        ]
+        cells.append([name, len(found), *shown])
+    print(console.table(["method", "seeds", *tasks, "mean"], cells))
 
 
 def main(_):

@@ -28,12 +28,13 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from packnet_tf.console import table
 from packnet_tf.data import Preprocessing, evaluation, reopen
 from packnet_tf.data.pipeline import evaluation_order
 from packnet_tf.serving.publish import preprocessing_of
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow.evaluate import evaluate_tasks
-from packnet_tf.workflow.report import share, table
+from packnet_tf.workflow.report import share
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The workdir.")
 _NAME = flags.DEFINE_string("model_name", "packnet", "The served model.")

@@ -1,19 +1,21 @@
 """Progress of a phase on the terminal and in TensorBoard."""
 
+import contextlib
 import os
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import keras
 import tensorflow as tf
+
+from packnet_tf import console
 
 
 class PhaseProgress(keras.callbacks.Callback):
     """Shows one phase: a bar in each epoch, a line for it, time left.
 
-    On a terminal the bar moves; elsewhere (a log file) each epoch is one
-    line. The `fit` calls it goes with run one epoch each.
+    The bar is for terminals alone; in a log file each epoch is one line.
+    Every `fit` call that it is a callback of runs one epoch.
 
     Args:
         title: What the lines begin with.
@@ -38,18 +40,20 @@ class PhaseProgress(keras.callbacks.Callback):
         self._first = done
         self._done = done
         self._start = time.monotonic()
-        self._terminal = sys.stdout.isatty()
+        self._report: console.Report = lambda done, total: None
         self._writer = None
         if log_folder is not None:
             self._writer = tf.summary.create_file_writer(str(log_folder))
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._terminal:
-            share = min((batch + 1) / self._steps, 1.0)
-            filled = int(20 * share)
-            bar = "=" * filled + "." * (20 - filled)
-            sys.stdout.write(f"\r{self._head(self._done + 1)} [{bar}]")
-            sys.stdout.flush()
+        self._report(batch + 1, self._steps)
+
+    @contextlib.contextmanager
+    def bar(self) -> Iterator[None]:
+        """Shows the bar of the epoch that runs within."""
+        head = self._head(self._done + 1)
+        with console.bar(head.strip(), keep=False) as self._report:
+            yield
 
     def end_epoch(self, figures: Mapping[str, float]) -> None:
         """Prints an epoch's line and logs its figures.
@@ -62,9 +66,8 @@ class PhaseProgress(keras.callbacks.Callback):
         left = elapsed / (self._done - self._first)
         left *= self._epochs - self._done
         text = "  ".join(f"{n} {value:.4f}" for n, value in figures.items())
-        line = f"{self._head(self._done)}  {text}  left {clock(left)}"
-        sys.stdout.write(f"\r{line}\n" if self._terminal else f"{line}\n")
-        sys.stdout.flush()
+        line = f"{self._head(self._done)}  {text}  left {console.clock(left)}"
+        print(line, flush=True)
         if self._writer is not None:
             with self._writer.as_default(step=self._done):
                 for name, value in figures.items():
@@ -73,9 +76,3 @@ class PhaseProgress(keras.callbacks.Callback):
 
     def _head(self, epoch: int) -> str:
         return f"  {self._title:<24} epoch {epoch:>3}/{self._epochs}"
-
-
-def clock(seconds: float) -> str:
-    """Returns a duration as minutes and seconds, e.g. `2:05`."""
-    minutes, rest = divmod(int(round(seconds)), 60)
-    return f"{minutes}:{rest:02d}"

@@ -4,11 +4,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from packnet_tf.console import clock, table
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving.export import Exported
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow.evaluate import Answer, Evaluated
-from packnet_tf.workflow.progress import clock
 
 _ACCURACIES = (
     ("trained", "accuracy_trained"),
@@ -18,24 +18,11 @@ _ACCURACIES = (
 )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Returns rows as text in columns: the first flush left, others right."""
-    cells = [[str(c) for c in row] for row in [head, *rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    lines = []
-    for row in cells:
-        first = row[0].ljust(widths[0])
-        rest = [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([first, *rest]).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
-
-
 def share(value: Any, form: str = ".4f") -> str:
     """Returns a share as text with four digits, or a dash.
 
     Args:
-        value: The share; whatever is no number is a dash.
+        value: The share; anything but a number becomes a dash.
         form: Another form of the number.
     """
     return format(value, form) if _is_number(value) else "-"

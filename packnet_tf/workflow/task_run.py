@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from packnet_tf.console import clock
 from packnet_tf.errors import CapacityError, PhaseError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options import fractions
@@ -21,7 +22,6 @@ from packnet_tf.tf_internals import layers_of
 from packnet_tf.workflow import preflight
 from packnet_tf.workflow.datasets import Prepared
 from packnet_tf.workflow.metrics import accuracy
-from packnet_tf.workflow.progress import clock
 from packnet_tf.workflow.schedules import make_optimizer
 from packnet_tf.workflow.train_loop import new_record, run_epochs
 

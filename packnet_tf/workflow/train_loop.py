@@ -90,12 +90,13 @@ def run_epochs(
         start = time.monotonic()
         if epoch < len(gradual):
             net.prune_to(gradual[epoch], **how)
-        history = net.fit(
-            batches(epoch),
-            verbose=0,
-            shuffle=False,
-            callbacks=[progress, _FiniteLoss(folder, record)],
-        ).history
+        with progress.bar():
+            history = net.fit(
+                batches(epoch),
+                verbose=0,
+                shuffle=False,
+                callbacks=[progress, _FiniteLoss(folder, record)],
+            ).history
         _check_weights(net, folder, record)
         figures = {name: values[-1] for name, values in history.items()}
         share = score()
