@@ -8,12 +8,12 @@ from setuptools import find_packages, setup
 EXTRAS = {
     "demo": ["mlxtend", "scikit-learn"],
     "test": ["pytest", "pytest-xdist", "hypothesis"],
-    "dev": ["ruff", "mypy"],
+    "dev": ["ruff", "mypy", "nox"],
     # What `keras.Model.export` needs, and what runs the files.
     "litert": ["ai-edge-litert"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx>=1.17"],
     # The requests that TensorFlow Serving warms up with, and a client's.
-    "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio"],
+    "serving": ["tensorflow-serving-api>=2.19,<2.22", "grpcio"],
     "hub": ["keras-hub>=0.32"],
 }
 EXTRAS["all"] = sorted({package for e in EXTRAS.values() for package in e})
@@ -29,24 +29,27 @@ setup(
     license_files=["LICENSE", "packnet_tf/data/files/LICENSE"],
     packages=find_packages(include=["packnet_tf", "packnet_tf.*"]),
     package_data={"packnet_tf.data": ["files/*"]},
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",
+    # docs/versions.md says what holds these ranges, and what bars others.
     install_requires=[
         "absl-py",
         "h5py",
         # TensorFlow Datasets needs it and does not declare it.
         "importlib_resources",
-        "keras>=3.15,<3.16",
+        "keras>=3.13,<3.16",
         "numpy",
         "pillow",
         "rich",
         "tensorboard",
-        "tensorflow>=2.21,<2.22",
+        "tensorflow>=2.19,<2.22",
         "tensorflow-datasets>=4.9.10",
         "zstandard",
     ],
     extras_require=EXTRAS,
     classifiers=[
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )
