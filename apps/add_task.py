@@ -30,6 +30,7 @@ flags.DEFINE_bool(
 
 def main() -> None:
     if flags.FLAGS.list_tasks:
+        process.load()
         from packnet_tf.data.task_table import table
 
         print(table())

@@ -37,6 +37,7 @@ TRAINING: dict[str, Any] = {
 
 def main() -> None:
     path = run_flags.workdir_path(writing=True)
+    process.load()
 
     from packnet_tf.data import open_task
     from packnet_tf.model.replicas import make_strategy

@@ -17,6 +17,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
+from packnet_tf.options.task import check_batch_size
 
 run_flags.define_run_flags()
 flags.DEFINE_multi_string(
@@ -39,15 +40,15 @@ flags.DEFINE_string("state", None, "Packed state to evaluate; the newest.")
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
     places = run_flags.pairs("data")
+    flag = flags.FLAGS
+    check_batch_size(flag.batch_size, flag.replicas or 1)
+    process.load()
 
     from packnet_tf.model.replicas import make_strategy
-    from packnet_tf.options.task import check_batch_size
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import report
     from packnet_tf.workflow.evaluate import evaluate_tasks
 
-    flag = flags.FLAGS
-    check_batch_size(flag.batch_size, flag.replicas or 1)
     workdir = Workdir(path)
     with make_strategy(flag.replicas).scope():
         rows = evaluate_tasks(

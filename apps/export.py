@@ -21,6 +21,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
+from packnet_tf.errors import FlagError
 from packnet_tf.options.serving import ServingConfig
 
 flags.DEFINE_string("state", None, "Packed state to export; the newest.")
@@ -48,13 +49,13 @@ _USELESS = {
 
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
+    _check()
+    process.load()
 
-    from packnet_tf.errors import FlagError
     from packnet_tf.serving import export
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import report
 
-    _check()
     flag = flags.FLAGS
     workdir = Workdir(path)
     state = flag.state
@@ -89,8 +90,6 @@ def main() -> None:
 
 def _check() -> None:
     """Refuses flags that do not go together."""
-    from packnet_tf.errors import FlagError
-
     flag = flags.FLAGS
     for name, useless in _USELESS.items():
         given = [other for other in useless if flag[other].present]

@@ -12,6 +12,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
+from packnet_tf.options import fractions
 
 flags.DEFINE_string("state", None, "Packed state to look at; the newest.")
 flags.DEFINE_float(
@@ -21,14 +22,14 @@ flags.DEFINE_float(
 
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
+    flag = flags.FLAGS
+    fractions.validate_fraction(flag.prune_fraction, "prune_fraction")
+    process.load()
 
-    from packnet_tf.options import fractions
     from packnet_tf.storage import states
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import report
 
-    flag = flags.FLAGS
-    fractions.validate_fraction(flag.prune_fraction, "prune_fraction")
     net, state = states.load(Workdir(path), flag.state, origin=False)
     print(report.of_ownership(net))
     print()

@@ -12,6 +12,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
+from packnet_tf.errors import FlagError
 
 flags.DEFINE_string("task", None, "The task to ask.")
 flags.DEFINE_string("images", None, "An image file, or a folder of images.")
@@ -21,15 +22,15 @@ flags.DEFINE_string("state", None, "Packed state to ask; the newest.")
 
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
+    flag = flags.FLAGS
+    if flag.top < 1:
+        raise FlagError(f"--top={flag.top}: expected 1 or more.")
+    process.load()
 
-    from packnet_tf.errors import FlagError
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import report
     from packnet_tf.workflow.evaluate import predict_files
 
-    flag = flags.FLAGS
-    if flag.top < 1:
-        raise FlagError(f"--top={flag.top}: expected 1 or more.")
     answers = predict_files(
         Workdir(path), flag.task, flag.images, top=flag.top, which=flag.state
     )

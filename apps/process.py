@@ -1,6 +1,13 @@
-"""How an app starts and ends: quietly, and in one line if not well."""
+"""How an app starts and ends: quickly, quietly, and in one line if not well.
+
+Importing TensorFlow takes seconds, which nobody should wait for who asks for
+help or mistypes a flag. So an app checks its flags with what of `packnet_tf`
+is light, and calls `load` before its work begins.
+"""
 
 import contextlib
+import importlib.machinery
+import importlib.util
 import io
 import os
 import signal
@@ -12,12 +19,34 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 # Ctrl-C during the imports ends them in silence: nothing has begun.
-_HANDLER = signal.getsignal(signal.SIGINT)
-if _HANDLER is signal.default_int_handler:
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # TensorFlow's own remarks hide what the apps say; set it to 0 to see them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _without_init() -> importlib.machinery.ModuleSpec | None:
+    """Makes submodules of `packnet_tf` importable without its `__init__`.
+
+    That one imports TensorFlow and registers layers, as users of the library
+    expect; `packnet_tf.options` alone needs neither.
+
+    Returns:
+        What `load` has to execute; None if the package is there already.
+    """
+    if "packnet_tf" in sys.modules:
+        return None
+    spec = importlib.util.find_spec("packnet_tf")
+    if spec is None:
+        raise ModuleNotFoundError("No module named 'packnet_tf'")
+    sys.modules["packnet_tf"] = importlib.util.module_from_spec(spec)
+    return spec
+
+
+_PENDING = [spec for spec in [_without_init()] if spec is not None]
+
+from packnet_tf.errors import FlagError, PackNetError
 
 
 @contextlib.contextmanager
@@ -36,21 +65,32 @@ def _quiet() -> Iterator[None]:
         os.close(nothing)
 
 
-with _quiet():
-    import tensorflow as tf
+def load() -> None:
+    """Imports `packnet_tf` whole, and TensorFlow: the work begins."""
+    caught = [n for n in _SIGNALS if signal.getsignal(n) is _stop_now]
+    for number in caught:
+        signal.signal(number, signal.SIG_DFL)
+    with _quiet():
+        import tensorflow as tf
 
-from packnet_tf.errors import FlagError, PackNetError, first_line
-
-if _HANDLER is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _HANDLER)
+        while _PENDING:
+            spec = _PENDING.pop()
+            if spec.loader is not None:
+                spec.loader.exec_module(sys.modules["packnet_tf"])
+    if not flags.FLAGS["verbosity"].present:
+        # Its warnings are about functions that are traced again, which
+        # replicas and tasks of their own need.
+        tf.get_logger().setLevel("ERROR")
+    for number in caught:
+        signal.signal(number, _stop_now)
 
 
 def _stop_now(number: int, frame: object) -> NoReturn:
     """Ends the process with a line, at a signal.
 
-    At once, as if it were killed, which no file suffers from: an exception
-    would come up wherever the program is just then, and native code and
-    finalizers drop it.
+    At once, as if it were killed, which harms no file: an exception would be
+    raised wherever the program happens to be, and native code and finalizers
+    swallow exceptions.
     """
     # Not while the program is printing itself.
     with contextlib.suppress(RuntimeError):
@@ -65,8 +105,11 @@ def _stop_now(number: int, frame: object) -> NoReturn:
     os._exit(128 + number)
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 def _stop_at_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         # A shell has its background jobs ignore Ctrl-C.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop_now)
@@ -102,9 +145,6 @@ def run(
     def guarded(argv):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
-            # Its warnings are of functions that are traced again, which
-            # replicas and tasks of their own need.
-            tf.get_logger().setLevel("ERROR")
         try:
             if len(argv) > 1:
                 raise FlagError(
@@ -114,12 +154,22 @@ def run(
             main()
         except PackNetError as error:
             sys.exit(f"error: {error}")
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            what = str(error).strip().splitlines() or ["none is left"]
             sys.exit(
-                f"error: out of memory ({first_line(error)[:120]}); what is "
-                "finished is kept. Run the same command again with fewer "
-                "other programs, or begin the task anew (apps/undo.py) with "
-                "a smaller --batch_size."
+                f"error: out of memory ({what[0][:120]}); what is finished is "
+                "kept. Run the same command again with fewer other programs, "
+                "or begin the task anew (apps/undo.py) with a smaller "
+                "--batch_size."
             )
 
     app.run(guarded)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    tf = sys.modules.get("tensorflow")
+    return isinstance(error, MemoryError) or (
+        tf is not None and isinstance(error, tf.errors.ResourceExhaustedError)
+    )

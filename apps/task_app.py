@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from apps import run_flags
+from apps import process, run_flags
 from packnet_tf.options.network import NetworkOptions
 
 
@@ -17,6 +17,9 @@ def main(*, again: bool = False) -> None:
     # the flags, then the network, then every image.
     options = run_flags.task_options()
     path = run_flags.workdir_path(writing=True)
+    given = run_flags.values(NetworkOptions, given=True)
+    NetworkOptions(**given)
+    process.load()
 
     from packnet_tf import console
     from packnet_tf.data import check, open_task
@@ -29,7 +32,6 @@ def main(*, again: bool = False) -> None:
 
     flag = flags.FLAGS
     workdir = Workdir(path)
-    given = run_flags.values(NetworkOptions, given=True)
     if flag.base_data is not None and workdir.run is None:
         given.setdefault("base_recovery", "data")
     network = network_options_of(workdir, given)

@@ -19,6 +19,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
+from packnet_tf.errors import FlagError
 
 flags.DEFINE_string(
     "remove", None, "The newest task, which is removed, packed or in training."
@@ -32,11 +33,6 @@ flags.DEFINE_string(
 def main() -> None:
     flag = flags.FLAGS
     path = run_flags.workdir_path(writing=False)
-
-    from packnet_tf.errors import FlagError
-    from packnet_tf.storage.workdir import Workdir
-    from packnet_tf.workflow import undo
-
     given = [
         name
         for name in ("remove", "rename", "back_to")
@@ -47,13 +43,18 @@ def main() -> None:
             "Expected one of --remove, --rename and --back_to; got "
             f"{' and '.join(f'--{name}' for name in given) or 'none'}."
         )
+    old, equals, new = (flag.rename or "").partition("=")
+    if flag.rename is not None and not (old and equals and new):
+        raise FlagError(f"--rename={flag.rename}: expected OLD=NEW.")
+    process.load()
+
+    from packnet_tf.storage.workdir import Workdir
+    from packnet_tf.workflow import undo
+
     workdir = Workdir(path)
     if flag.remove is not None:
         done = undo.remove_task(workdir, flag.remove)
     elif flag.rename is not None:
-        old, equals, new = flag.rename.partition("=")
-        if not (old and equals and new):
-            raise FlagError(f"--rename={flag.rename}: expected OLD=NEW.")
         done = undo.rename_task(workdir, old, new)
     else:
         which = flag.back_to

@@ -15,12 +15,13 @@ import sys
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from apps import process, run_flags
+from packnet_tf.errors import StateError
 
 
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
+    process.load()
 
-    from packnet_tf.errors import StateError
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow.verify import verify
 
