@@ -37,6 +37,7 @@ setup(
         # TensorFlow Datasets needs it and does not declare it.
         "importlib_resources",
         "keras>=3.13,<3.16",
+        "msgspec>=0.19",
         "numpy",
         "pillow",
         "rich",

@@ -92,7 +92,7 @@ def run_packnet(folder):
     session = Session(Workdir(folder), network, "packnet", strategy)
     for task in _TASKS.value:
         record = session.run(_data(task), _options(task))
-    metrics = {t["name"]: t["metrics"] for t in record["manifest"]["tasks"]}
+    metrics = {t.name: t.metrics for t in record["manifest"].tasks}
     return tuple(
         {task: metrics[task][name] for task in _TASKS.value}
         for name in ("accuracy_retrained", "test_accuracy")

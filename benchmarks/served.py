@@ -102,7 +102,7 @@ def main(_):
             notes.append(f"{row.task}: {row.note}")
             continue
         record = state.task(row.task)
-        facts = record["facts"]["data"]
+        facts = record.data_facts
         source = reopen(row.task, facts).test
         names = source.class_names
         files = None

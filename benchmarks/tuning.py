@@ -97,7 +97,7 @@ def packnet():
             run = TaskRun(
                 net, _prepared(options), options, folder / task, number=number
             )
-            yield task, run.run()["metrics"]
+            yield task, run.run().metrics
 
 
 def separate():

@@ -2,13 +2,22 @@
 
 import dataclasses
 import re
-from typing import Any
+from typing import Annotated, Any, Self
+
+import msgspec
 
 from packnet_tf.errors import TaskError
 
 TRAIN = "train"
 RETRAIN = "retrain"
 PACKED = "packed"
+
+# A SHA-256, hexadecimal.
+DIGEST = re.compile(r"[0-9a-f]{64}")
+Digest = Annotated[str, msgspec.Meta(pattern=rf"\A{DIGEST.pattern}\Z")]
+# As many as a mask's byte can tell apart.
+Owner = Annotated[int, msgspec.Meta(ge=1, le=255)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 # A task's name becomes a folder and a SavedModel signature, so it has to be
 # legal as both, on every file system.
@@ -37,16 +46,19 @@ class Task:
     """
 
     name: str
-    owner: int
-    classes: int
+    owner: Owner
+    classes: Count
     class_names: tuple[str, ...] | None = None
     activation: str = "softmax"
     head: dict[str, Any] | None = None
     loss: str | None = None
     phase: str = TRAIN
     trained: bool = False
-    claimed: tuple[int, ...] = ()
-    digest: str | None = None
+    claimed: tuple[Count, ...] = ()
+    digest: Digest | None = None
+
+    def __post_init__(self) -> None:
+        check_task_name(self.name)
 
     @property
     def packed(self) -> bool:
@@ -58,13 +70,13 @@ class Task:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "Task":
-        """Returns the task of a record made by `to_dict`."""
-        record = dict(record)
-        names = record.get("class_names")
-        record["class_names"] = None if names is None else tuple(names)
-        record["claimed"] = tuple(int(n) for n in record.get("claimed", ()))
-        return cls(**record)
+    def from_dict(cls, record: dict[str, Any]) -> Self:
+        """Returns the task of a record made by `to_dict`.
+
+        Raises:
+            ValueError: If the record is not that of a task.
+        """
+        return msgspec.convert(record, cls)
 
 
 def check_task_name(name: str) -> str:

@@ -14,7 +14,7 @@ from packnet_tf.errors import StateError
 from packnet_tf.options.serving import LAYOUTS
 from packnet_tf.serving.model_config import FILE, write_config
 from packnet_tf.serving.saved_model import export_saved_model
-from packnet_tf.storage import checksums, manifest
+from packnet_tf.storage import checksums
 from packnet_tf.storage.states import load
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.tf_internals import outside_strategy
@@ -102,7 +102,7 @@ def preprocessing_of(state: StateInfo) -> dict[str, Preprocessing]:
         state: The state; its manifest says how each task saw its images.
     """
     return {
-        task["name"]: Preprocessing.from_facts(manifest.data_facts(task))
+        task.name: Preprocessing.from_facts(task.data_facts)
         for task in state.tasks
     }
 
@@ -154,7 +154,7 @@ def recover(
         layout = known[-1] if known else LAYOUTS[0]
     for number, path in found.items():
         state = states.get(number)
-        if state is None or _tasks_in(path) != _tasks_of(state):
+        if state is None or not _is_of(path, state):
             atomic_files.remove_folder(path)
             done.append(f"removed {path}, which is of no packed state")
     missing = states.keys() - versions_of(folder).keys()
@@ -201,7 +201,7 @@ def state_of(workdir: Workdir, folder: pathlib.Path) -> StateInfo | None:
     for path in workdir.state_folders():
         if str(workdir.number_of(path)) == folder.name:
             state = workdir.read_state(path)
-            if _tasks_in(folder) == _tasks_of(state):
+            if _is_of(folder, state):
                 return state
     return None
 
@@ -209,21 +209,15 @@ def state_of(workdir: Workdir, folder: pathlib.Path) -> StateInfo | None:
 def _layout_of(path: pathlib.Path) -> str | None:
     """Returns a version's layout, or None if its record tells none."""
     try:
-        layout = checksums.read_seal(path).get("layout")
+        layout = checksums.read_seal(path).layout
     except StateError:
         return None
     return layout if layout in LAYOUTS else None
 
 
-def _tasks_of(state: StateInfo) -> list[list[str]]:
-    """Returns names and digests of a state's tasks, in order."""
-    return [[task["name"], task["digest"]] for task in state.tasks]
-
-
-def _tasks_in(path: pathlib.Path) -> list[list[str]] | None:
-    """Returns the same of a version's tasks, or None if it is damaged."""
+def _is_of(path: pathlib.Path, state: StateInfo) -> bool:
+    """Whether a version answers for a state's tasks; none if damaged."""
     try:
-        tasks = checksums.read_seal(path)["tasks"]
-        return [[task["name"], task["digest"]] for task in tasks]
-    except (StateError, KeyError, TypeError):
-        return None
+        return checksums.read_seal(path).is_of(state.tasks)
+    except StateError:
+        return False

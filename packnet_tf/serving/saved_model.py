@@ -162,21 +162,7 @@ def _write(
             shutil.rmtree(arrays)
             asked = [task.name for task in net.tasks if task.classes]
             warmup.write(aside, signatures, asked or [""], path.parent.name)
-            checksums.seal_folder(
-                aside,
-                {
-                    "state": digest,
-                    "layout": layout,
-                    "tasks": [
-                        {
-                            "name": task.name,
-                            "classes": task.classes,
-                            "digest": task.digest,
-                        }
-                        for task in net.tasks
-                    ],
-                },
-            )
+            checksums.seal_folder(aside, digest, net.tasks, layout)
 
 
 def _class_names(net: PackNet, folder: pathlib.Path) -> tf.saved_model.Asset:

@@ -6,25 +6,105 @@ state it started from, it continues to the same bytes as a run without a
 break.
 """
 
+import dataclasses
 import json
 import pathlib
 import zipfile
 import zlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import StateError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage.archives import check_array_archive
 from packnet_tf.storage.origin import origin_arrays, set_origin
+from packnet_tf.task import Count, Task
 
 FILE = "checkpoint.npz"
 _DIVERGED = "diverged.json"
 
+Trained = Annotated[str, Meta(pattern=r"\A(recovery|train|retrain)\Z")]
+Done = Annotated[str, Meta(pattern=r"\A(train|prune|retrain|pack)\Z")]
+Value: TypeAlias = bool | int | float | str | None
 
-def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
+
+@dataclasses.dataclass(frozen=True)
+class Pruning:
+    """How a task was pruned.
+
+    Attributes:
+        fraction: Share of its weights that it gave up.
+        scope: How they were ranked; see `PackNet.prune`.
+        granularity: What was ranked; see `PackNet.prune`.
+        gradual_epochs: Epochs of retraining that it was spread over.
+    """
+
+    fraction: float
+    scope: str
+    granularity: str
+    gradual_epochs: Count
+
+
+@dataclasses.dataclass
+class TrainingRecord:
+    """What has been done of a task in training.
+
+    Attributes:
+        name: The task's name.
+        phase: The phase that is being trained, or None between phases.
+        epoch: How many of its epochs are finished.
+        done: Phases that are finished.
+        pruning: How it was pruned, one entry each time.
+        metrics: Its figures so far, by name.
+        seconds: How long its phases took, by name.
+        history: Figures of each epoch.
+        settings: What a resumed run has to share, by phase.
+        images: What of its images all phases have to share, or None where
+            that was not noted.
+        gradual: Fractions to prune to in the first epochs of retraining.
+        task: The task's own record; a checkpoint always has it.
+        diverged: Whether training went wrong after the checkpoint. In a file
+            of its own.
+    """
+
+    name: str
+    phase: Trained | None = None
+    epoch: Count = 0
+    done: list[Done] = dataclasses.field(default_factory=list)
+    pruning: list[Pruning] = dataclasses.field(default_factory=list)
+    metrics: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    history: list[dict[str, str | int | float]] = dataclasses.field(
+        default_factory=list
+    )
+    settings: dict[str, dict[str, Value]] = dataclasses.field(
+        default_factory=dict
+    )
+    images: dict[str, Value] | None = None
+    gradual: list[Annotated[float, Meta(ge=0, le=1)]] = dataclasses.field(
+        default_factory=list
+    )
+    task: Task | None = None
+    diverged: bool = False
+
+    @property
+    def place(self) -> list[str | int | None]:
+        """The last epoch that is done, among those of all phases."""
+        return [self.name, self.phase, self.epoch]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds of it, as JSON-able values."""
+        found = dataclasses.asdict(self)
+        del found["diverged"]
+        return found
+
+
+def save(folder: pathlib.Path, net: PackNet, record: TrainingRecord) -> None:
     """Writes the checkpoint of the task in training.
 
     Packed tasks are compared with their digests first, so that a checkpoint
@@ -33,7 +113,7 @@ def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
     Args:
         folder: Folder for the file; made if it is missing.
         net: The network.
-        record: JSON-able record of what has been done.
+        record: What has been done.
 
     Raises:
         PromiseError: If a packed task has changed.
@@ -54,8 +134,8 @@ def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
     if task is not None and task.owner == 1:
         # No packed state keeps it yet.
         arrays.update(origin_arrays(net))
-    record = {**record, "task": None if task is None else task.to_dict()}
-    arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
+    written = dataclasses.replace(record, task=task).to_dict()
+    arrays["record"] = np.frombuffer(json.dumps(written).encode(), np.uint8)
     with (
         atomic_files.whole_file(folder / FILE) as aside,
         open(aside, "wb") as file,
@@ -63,7 +143,7 @@ def save(folder: pathlib.Path, net: PackNet, record: dict[str, Any]) -> None:
         np.savez(file, **arrays)
 
 
-def read_record(folder: pathlib.Path) -> dict[str, Any] | None:
+def read_record(folder: pathlib.Path) -> TrainingRecord | None:
     """Returns the record of the checkpoint in a folder, or None.
 
     Raises:
@@ -74,10 +154,11 @@ def read_record(folder: pathlib.Path) -> dict[str, Any] | None:
         return None
     with _open(path) as arrays:
         record = _record_of(arrays, path)
-    return {**record, "diverged": _diverged(folder) == _where(record)}
+    record.diverged = _diverged(folder) == record.place
+    return record
 
 
-def mark_diverged(folder: pathlib.Path, record: dict[str, Any]) -> None:
+def mark_diverged(folder: pathlib.Path, record: TrainingRecord) -> None:
     """Remembers that training went wrong after the checkpoint.
 
     `read_record` then gives `diverged`, until an epoch more is done: the
@@ -87,12 +168,8 @@ def mark_diverged(folder: pathlib.Path, record: dict[str, Any]) -> None:
         folder: The folder given to `save`.
         record: The record of the phase that went wrong.
     """
-    content = json.dumps(_where(record)).encode()
+    content = json.dumps(record.place).encode()
     atomic_files.write_file(folder / _DIVERGED, content)
-
-
-def _where(record: dict[str, Any]) -> list[Any]:
-    return [record.get(key) for key in ("name", "phase", "epoch")]
 
 
 def _diverged(folder: pathlib.Path) -> list[Any] | None:
@@ -102,7 +179,7 @@ def _diverged(folder: pathlib.Path) -> list[Any] | None:
         return None
 
 
-def restore(folder: pathlib.Path, net: PackNet) -> dict[str, Any]:
+def restore(folder: pathlib.Path, net: PackNet) -> TrainingRecord:
     """Puts a checkpoint into a network that has the same tasks.
 
     Args:
@@ -123,7 +200,9 @@ def restore(folder: pathlib.Path, net: PackNet) -> dict[str, Any]:
         try:
             for i, variable in _numbered(net):
                 variable.assign(arrays[f"variable_{i}"])
-            net.resume_task(record["task"])
+            if record.task is None:
+                raise ValueError("it has no task")
+            net.resume_task(record.task.to_dict())
             set_origin(net, arrays)
             if "optimizer_0" in arrays and net.optimizer is not None:
                 if not net.optimizer.built:
@@ -160,9 +239,15 @@ def _open(path):
         raise _damaged(path, error) from error
 
 
-def _record_of(arrays, path):
+def _record_of(
+    arrays: Mapping[str, np.ndarray], path: pathlib.Path
+) -> TrainingRecord:
     try:
-        return json.loads(arrays["record"].tobytes())
+        found = json.loads(arrays["record"].tobytes())
+        if found["phase"] == "recovery" and "seed" in found["settings"]:
+            # Release 0.1 kept the settings of this phase by themselves.
+            found["settings"] = {"recovery": found["settings"]}
+        return msgspec.convert(found, TrainingRecord)
     except Exception as error:
         raise _damaged(path, error) from error
 

@@ -4,17 +4,21 @@ A folder's record is a JSON file with its own digest in a second file beside
 it; the record holds the digests of the folder's other files.
 """
 
+import dataclasses
 import hashlib
 import json
 import pathlib
-import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
 
 from packnet_tf.atomic_files import files_below
 from packnet_tf.errors import StateError
+from packnet_tf.task import DIGEST, Digest, Task
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_Record = TypeVar("_Record")
+
 # TensorFlow Serving ignores what lies in this folder of a SavedModel.
 _EXTRA = "assets.extra"
 _RECORD = "packnet"
@@ -74,8 +78,27 @@ def json_bytes(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Returns NumPy's numbers and arrays as Python's, the rest as text."""
+    """Returns records and NumPy's values as Python's, the rest as text."""
+    if dataclasses.is_dataclass(value):
+        return vars(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def as_record(value: Any, kind: type[_Record], path: pathlib.Path) -> _Record:
+    """Returns JSON values as a record, which is checked.
+
+    Args:
+        value: What is in a file.
+        kind: The record's dataclass.
+        path: The file, for the message.
+
+    Raises:
+        StateError: If a field is missing, or not what it has to be.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise StateError(f"{path} is damaged: {error}.") from error
 
 
 def write_sealed_json(folder: pathlib.Path, name: str, value: Any) -> None:
@@ -107,7 +130,7 @@ def read_sealed_json(folder: pathlib.Path, name: str) -> Any:
     digest = hashlib.sha256(content).hexdigest()
     if recorded != f"{digest}  {name}.json\n".encode():
         found = recorded[:64].decode("ascii", "replace")
-        blame = path if _DIGEST.fullmatch(found) else seal
+        blame = path if DIGEST.fullmatch(found) else seal
         raise StateError(
             f"{blame} is damaged: {path.name} and its digest in {seal.name} "
             "do not match."
@@ -118,14 +141,51 @@ def read_sealed_json(folder: pathlib.Path, name: str) -> Any:
         raise StateError(f"{path} is damaged: not JSON ({error}).") from error
 
 
-def seal_folder(folder: pathlib.Path, facts: Mapping[str, Any]) -> None:
+@dataclasses.dataclass(frozen=True)
+class SealedTask:
+    """What a SavedModel's record says of one task; see `Task`."""
+
+    name: str
+    classes: int
+    digest: Digest
+
+
+@dataclasses.dataclass(frozen=True)
+class Seal:
+    """The record of a SavedModel's files.
+
+    Attributes:
+        state: A digest of all packed tasks that it answers for.
+        tasks: These tasks, in order.
+        files: Digests of its files, by relative path.
+        layout: How it holds the weights; one of the first has none.
+    """
+
+    state: Digest
+    tasks: tuple[SealedTask, ...]
+    files: dict[str, Digest]
+    layout: str | None = None
+
+    def is_of(self, tasks: Sequence[Task]) -> bool:
+        """Whether it answers for these tasks, by their names of now."""
+        return [(task.name, task.digest) for task in self.tasks] == [
+            (task.name, task.digest) for task in tasks
+        ]
+
+
+def seal_folder(
+    folder: pathlib.Path, state: str, tasks: Sequence[Task], layout: str
+) -> None:
     """Writes a record of a folder's files into its `assets.extra`.
 
     Args:
         folder: A SavedModel's folder, complete but still aside.
-        facts: What else the record says, JSON-able.
+        state: See `Seal`, as for the others.
+        tasks: The same.
+        layout: The same.
     """
-    record = {**facts, "files": digests_below(folder)}
+    sealed = tuple(SealedTask(t.name, t.classes, t.digest or "") for t in tasks)
+    record = Seal(state, sealed, digests_below(folder), layout)
     (folder / _EXTRA).mkdir(exist_ok=True)
     write_sealed_json(folder / _EXTRA, _RECORD, record)
 
@@ -135,20 +195,14 @@ def is_sealed(folder: pathlib.Path) -> bool:
     return (folder / _EXTRA / f"{_RECORD}.json").is_file()
 
 
-def read_seal(folder: pathlib.Path) -> dict[str, Any]:
+def read_seal(folder: pathlib.Path) -> Seal:
     """Returns the record that `seal_folder` wrote.
 
     Raises:
         StateError: If it is missing or damaged.
     """
-    record = read_sealed_json(folder / _EXTRA, _RECORD)
-    if not isinstance(record, dict) or not isinstance(
-        record.get("files"), dict
-    ):
-        raise StateError(
-            f"{folder / _EXTRA / _RECORD}.json is damaged: it lists no files."
-        )
-    return record
+    path = folder / _EXTRA / f"{_RECORD}.json"
+    return as_record(read_sealed_json(path.parent, _RECORD), Seal, path)
 
 
 def check_seal(folder: pathlib.Path) -> list[str]:
@@ -161,10 +215,10 @@ def check_seal(folder: pathlib.Path) -> list[str]:
         record = read_seal(folder)
     except StateError as error:
         return [str(error)]
-    problems = check_digests(folder, record["files"])
+    problems = check_digests(folder, record.files)
     own = {f"{_EXTRA}/{_RECORD}.json", f"{_EXTRA}/{_RECORD}.sha256"}
     for file in files_below(folder):
         name = file.relative_to(folder).as_posix()
-        if name not in record["files"] and name not in own:
+        if name not in record.files and name not in own:
             problems.append(f"{file} was not written by packnet_tf")
     return problems

@@ -82,22 +82,22 @@ def read_probe(
         StateError: If the file is damaged, or is not of this state.
     """
     check_array_archive(state.probe_path)
-    if state.manifest["probe"] not in (OPEN, FIXED):
+    if state.manifest.probe not in (OPEN, FIXED):
         raise StateError(
-            f"{state.path} has a probe of {state.manifest['probe'][:80]!r}, "
+            f"{state.path} has a probe of {state.manifest.probe[:80]!r}, "
             f"expected {OPEN!r} or {FIXED!r}; restore it from a copy."
         )
     try:
         with np.load(state.probe_path, allow_pickle=False) as arrays:
             images = arrays["images"] if "images" in arrays else None
             logits = {
-                task["name"]: arrays[f"logits_{task['owner']}"]
+                task.name: arrays[f"logits_{task.owner}"]
                 for task in state.tasks
-                if f"logits_{task['owner']}" in arrays
+                if f"logits_{task.owner}" in arrays
             }
     except Exception as error:
         raise StateError(f"{state.probe_path} is damaged: {error}") from error
-    expected = [task["name"] for task in state.tasks if task["classes"]]
+    expected = [task.name for task in state.tasks if task.classes]
     if images is not None and list(logits) != expected:
         raise StateError(
             f"{state.probe_path} holds logits of {', '.join(logits) or 'none'},"

@@ -1,19 +1,79 @@
 """The manifest of a packed state: what it holds, and how it was made."""
 
+import dataclasses
 import pathlib
-import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
-from packnet_tf.errors import StateError, TaskError
+import msgspec
+
+from packnet_tf.errors import StateError
 from packnet_tf.storage import checksums
-from packnet_tf.task import check_task_name
+from packnet_tf.task import Count, Digest, Task
 
 SCHEMA = 2
 _NAME = "manifest"
 # The files of a state besides the manifest and its digest.
 FILES = ("net.keras", "probe.npz")
-_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclasses.dataclass(kw_only=True)
+class PackedTask(Task):
+    """What a manifest says of one task, beyond the record of the task.
+
+    Attributes:
+        digest: Hexadecimal digest recorded when it was packed.
+        weights: How many weights it owns.
+        metrics: Its figures, whatever the program that committed it keeps.
+        facts: How it was made, likewise.
+    """
+
+    digest: Digest
+    weights: Count = 0
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def data_facts(self) -> dict[str, Any]:
+        """How the task saw its images, or nothing if that is not known."""
+        found = self.facts.get("data")
+        return found if isinstance(found, dict) else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says of a packed state.
+
+    Attributes:
+        number: How many tasks are packed in it.
+        name: The name that its newest task was packed with.
+        tasks: Its tasks, in order.
+        files: Digests of its other files, by name.
+        machine: `environment.machine_facts` of the machine that wrote it.
+        versions: Versions of Python and of packages, by name.
+        probe: The program of the probe's logits.
+        origin: Digest of the workdir's `origin.npz`, or None.
+        schema: The form of the file.
+    """
+
+    number: int
+    name: str
+    tasks: Annotated[tuple[PackedTask, ...], msgspec.Meta(min_length=1)]
+    files: dict[str, Digest]
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+    probe: str
+    origin: Digest | None = None
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if sorted(self.files) != sorted(FILES):
+            raise ValueError(f"'files' are not {', '.join(FILES)}")
+        for owner, task in enumerate(self.tasks, start=1):
+            if task.owner != owner:
+                raise ValueError(f"task {owner} is missing")
+        if (self.number, self.name) != (owner, task.name):
+            raise ValueError("its tasks are not those of its number and name")
 
 
 def _from_1(record: dict[str, Any]) -> dict[str, Any]:
@@ -25,19 +85,41 @@ def _from_1(record: dict[str, Any]) -> dict[str, Any]:
 _NEXT: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 
-def write(folder: pathlib.Path, record: dict[str, Any]) -> None:
+def write(
+    folder: pathlib.Path,
+    tasks: Sequence[PackedTask],
+    *,
+    machine: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    probe: str,
+    origin: str | None,
+) -> None:
     """Writes `manifest.json` and `manifest.sha256` into a state's folder.
 
-    The digests of the state's files are added to the record here, so call
-    it last.
+    The digests of the state's files are added here, so call it last.
+
+    Args:
+        folder: The state's folder.
+        tasks: The records of its tasks, in order.
+        machine: See `Manifest`, as for the others.
+        versions: The same.
+        probe: The same.
+        origin: The same.
     """
-    files = {name: checksums.digest_of_file(folder / name) for name in FILES}
-    checksums.write_sealed_json(
-        folder, _NAME, {**record, "schema": SCHEMA, "files": files}
+    record = Manifest(
+        number=len(tasks),
+        name=tasks[-1].name,
+        tasks=tuple(tasks),
+        files={name: checksums.digest_of_file(folder / name) for name in FILES},
+        machine=dict(machine),
+        versions=dict(versions),
+        probe=probe,
+        origin=origin,
     )
+    checksums.write_sealed_json(folder, _NAME, record)
 
 
-def read(folder: pathlib.Path, number: int, name: str) -> dict[str, Any]:
+def read(folder: pathlib.Path, number: int, name: str) -> Manifest:
     """Reads and checks a state's manifest.
 
     Args:
@@ -46,9 +128,8 @@ def read(folder: pathlib.Path, number: int, name: str) -> dict[str, Any]:
         name: Its newest task, from the folder's name.
 
     Returns:
-        The record: `schema`, `number`, `name`, `tasks`, `files`, `machine`,
-        `versions`, `origin`, and `probe`, the program of the probe's logits.
-        One of an older schema is brought to this release's as it is read.
+        The manifest. One of an older schema is brought to this release's as
+        it is read.
 
     Raises:
         StateError: If it is missing, damaged, of another schema, or of
@@ -66,69 +147,10 @@ def read(folder: pathlib.Path, number: int, name: str) -> dict[str, Any]:
         )
     while record["schema"] != SCHEMA:
         record = _NEXT[record["schema"]](record)
-    problem = _problem(record)
-    if problem:
-        raise StateError(f"{path} is damaged: {problem}.")
-    if (record["number"], record["name"]) != (number, name):
+    found = checksums.as_record(record, Manifest, path)
+    if (found.number, found.name) != (number, name):
         raise StateError(
-            f"{path} is of state {record['number']:03d}-{record['name']}; "
+            f"{path} is of state {found.number:03d}-{found.name}; "
             f"rename its folder {folder.name} back."
         )
-    return record
-
-
-def data_facts(task: dict[str, Any]) -> dict[str, Any]:
-    """Returns how a task saw its images, or nothing if that is not known.
-
-    Args:
-        task: The task's record in a manifest.
-    """
-    facts = (task.get("facts") or {}).get("data")
-    return facts if isinstance(facts, dict) else {}
-
-
-def _problem(record: dict[str, Any]) -> str | None:
-    """Returns what is wrong with a record's form, or None."""
-    kinds = {
-        "number": int,
-        "name": str,
-        "tasks": list,
-        "files": dict,
-        "machine": dict,
-        "versions": dict,
-        "probe": str,
-    }
-    for key, kind in kinds.items():
-        if not isinstance(record.get(key), kind):
-            return f"{key!r} is missing or no {kind.__name__}"
-    if sorted(record["files"]) != sorted(FILES):
-        return f"'files' are not {', '.join(FILES)}"
-    if not all(_is_digest(digest) for digest in record["files"].values()):
-        return "'files' holds something else than digests"
-    tasks = record["tasks"]
-    if not tasks:
-        return "it has no tasks"
-    for owner, task in enumerate(tasks, start=1):
-        if not isinstance(task, dict) or task.get("owner") != owner:
-            return f"task {owner} is missing"
-        names = task.get("class_names")
-        if (
-            not isinstance(task.get("classes"), int)
-            or not _is_digest(task.get("digest"))
-            or not (names is None or isinstance(names, list))
-            or not all(isinstance(name, str) for name in names or ())
-            or not isinstance(task.get("metrics", {}), dict)
-            or not isinstance(task.get("facts", {}), dict)
-        ):
-            return f"the record of task {owner} is not complete"
-        try:
-            check_task_name(task.get("name", ""))
-        except TaskError as error:
-            return f"task {owner}: {error}"
-    if len(tasks) != record["number"] or tasks[-1]["name"] != record["name"]:
-        return "its tasks are not those of its number and name"
-    return None
-
-
-def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and _HEX.fullmatch(value) is not None
+    return found

@@ -5,19 +5,36 @@ them, and `names.json` says what it is called now. Names belong to the digests
 of tasks, so that one cannot fall to another task later.
 """
 
+import dataclasses
 import hashlib
-import json
 import pathlib
-import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from packnet_tf import atomic_files
-from packnet_tf.errors import StateError, TaskError
+from packnet_tf.errors import StateError
 from packnet_tf.storage import checksums
-from packnet_tf.task import check_task_name
+from packnet_tf.storage.manifest import PackedTask
+from packnet_tf.task import Digest, check_task_name
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+@dataclasses.dataclass(frozen=True)
+class _Renames:
+    """What is in `names.json`: new names by digest, and their checksum."""
+
+    names: dict[Digest, str]
+    sha256: Digest
+
+    def __post_init__(self) -> None:
+        for name in self.names.values():
+            check_task_name(name)
+        if self.sha256 != _checksum(self.names):
+            raise ValueError("the checksum differs")
+
+
+def _checksum(names: Mapping[str, str]) -> str:
+    return hashlib.sha256(checksums.json_bytes(names)).hexdigest()
 
 
 def read_names(path: pathlib.Path) -> dict[str, str]:
@@ -38,21 +55,12 @@ def read_names(path: pathlib.Path) -> dict[str, str]:
             f"{path}: cannot be read ({error.strerror})."
         ) from error
     try:
-        record = json.loads(content)
-        names = dict(record["names"])
-        for digest, name in names.items():
-            check_task_name(name)
-            if not _DIGEST.fullmatch(digest):
-                raise ValueError(digest)
-        intact = content == _content(names)
-    except (ValueError, KeyError, TypeError, RecursionError, TaskError):
-        intact = False
-    if not intact:
+        return msgspec.json.decode(content, type=_Renames).names
+    except (ValueError, RecursionError) as error:
         raise StateError(
             f"{path} is damaged; restore it from a copy, or remove it to go "
             "back to the names that the tasks were packed with."
-        )
-    return names
+        ) from error
 
 
 def write_names(path: pathlib.Path, names: Mapping[str, str]) -> None:
@@ -61,19 +69,15 @@ def write_names(path: pathlib.Path, names: Mapping[str, str]) -> None:
     Raises:
         StateError: If the disk is full or read-only.
     """
-    atomic_files.write_file(path, _content(dict(names)))
+    record = _Renames(dict(names), _checksum(names))
+    atomic_files.write_file(path, checksums.json_bytes(record))
 
 
 def renamed(
-    tasks: list[dict[str, Any]], names: Mapping[str, str]
-) -> list[dict[str, Any]]:
+    tasks: Sequence[PackedTask], names: Mapping[str, str]
+) -> tuple[PackedTask, ...]:
     """Returns the records of a state's tasks, with their names of now."""
-    return [
-        {**task, "name": names.get(task["digest"], task["name"])}
+    return tuple(
+        dataclasses.replace(task, name=names.get(task.digest, task.name))
         for task in tasks
-    ]
-
-
-def _content(names: dict[str, str]) -> bytes:
-    digest = hashlib.sha256(checksums.json_bytes(names)).hexdigest()
-    return checksums.json_bytes({"names": names, "sha256": digest})
+    )

@@ -66,7 +66,7 @@ def replay_network(state: StateInfo, net: PackNet) -> list[Answered]:
     images, kept = golden.read_probe(state)
     if images is None:
         return []
-    program = state.manifest["probe"]
+    program = state.manifest.probe
     try:
         logits = outside_strategy(
             lambda: golden.probe_logits(net, images, program)
@@ -116,7 +116,7 @@ def replay_saved_model(
             f"{folder} cannot be asked: {first_line(error)}; remove it, and "
             "the next command that writes exports it again."
         ) from error
-    same = state.manifest["probe"] == golden.OPEN
+    same = state.manifest.probe == golden.OPEN
     return _compare(state, kept, logits, same_program=same)
 
 
@@ -129,7 +129,7 @@ def _compare(
 ) -> list[Answered]:
     other = tuple(
         environment.differences(
-            environment.machine_facts(), state.manifest["machine"]
+            environment.machine_facts(), state.manifest.machine
         )
     )
     found = []

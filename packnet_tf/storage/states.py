@@ -5,7 +5,6 @@ once, whole or not at all, and never changed; every way into and out of it
 goes through the digests of its tasks.
 """
 
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -88,19 +87,13 @@ def commit(
         origin = workdir.origin_path
         manifest.write(
             aside,
-            {
-                "number": newest.owner,
-                "name": newest.name,
-                "tasks": _task_records(net, before, metrics, facts),
-                "machine": machine_facts(),
-                "versions": _versions(),
-                "probe": golden.OPEN,
-                "origin": (
-                    checksums.digest_of_file(origin)
-                    if origin.exists()
-                    else None
-                ),
-            },
+            _packed_tasks(net, before, metrics, facts),
+            machine=machine_facts(),
+            versions=_versions(),
+            probe=golden.OPEN,
+            origin=(
+                checksums.digest_of_file(origin) if origin.exists() else None
+            ),
         )
     return workdir.read_state(path)
 
@@ -136,15 +129,15 @@ def load(
         workdir = Workdir(workdir)
     state = workdir.state(which)
     file = state.network_path
-    _refuse_damaged(file, state.manifest["files"][file.name])
+    _refuse_damaged(file, state.manifest.files[file.name])
     net = read_network(file)
-    tasks = state.manifest["tasks"]
-    check_network(net, {t["name"]: t["digest"] for t in tasks}, file)
+    tasks = state.manifest.tasks
+    check_network(net, {t.name: t.digest for t in tasks}, file)
     _check_records(net, state)
     for task, record in zip(net.tasks, state.tasks, strict=True):
         # Those that were renamed have their old names in the file.
-        task.name = record["name"]
-    digest = state.manifest.get("origin")
+        task.name = record.name
+    digest = state.manifest.origin
     if origin and digest:
         _refuse_damaged(workdir.origin_path, digest)
         check_array_archive(workdir.origin_path)
@@ -156,7 +149,7 @@ def load(
 def _check_follows(net: PackNet, before: StateInfo) -> None:
     """Refuses a network that did not grow out of the newest state."""
     ours = [(task.name, task.digest) for task in net.tasks]
-    theirs = [(task["name"], task["digest"]) for task in before.tasks]
+    theirs = [(task.name, task.digest) for task in before.tasks]
     if len(ours) <= len(theirs):
         raise StateError(
             f"{before.path} is as new as the network, whose newest task is "
@@ -172,11 +165,9 @@ def _check_follows(net: PackNet, before: StateInfo) -> None:
 
 def _check_records(net: PackNet, state: StateInfo) -> None:
     """Refuses a manifest that says of a task what the network does not."""
-    for task, record in zip(net.tasks, state.manifest["tasks"], strict=True):
-        # Through JSON, so that tuples equal lists.
-        ours = json.loads(checksums.json_bytes(task.to_dict()))
-        for key in sorted(ours.keys() & record.keys()):
-            if record[key] != ours[key]:
+    for task, record in zip(net.tasks, state.manifest.tasks, strict=True):
+        for key, ours in sorted(vars(task).items()):
+            if getattr(record, key) != ours:
                 raise StateError(
                     f"{state.path / 'manifest.json'} is damaged: it has other "
                     f"{key} of task {task.name!r} than "
@@ -194,27 +185,30 @@ def _refuse_damaged(file, digest: str) -> None:
         )
 
 
-def _task_records(
+def _packed_tasks(
     net: PackNet,
     before: StateInfo | None,
     metrics: Mapping[str, Any] | None,
     facts: Mapping[str, Any] | None,
-) -> list[dict[str, Any]]:
+) -> list[manifest.PackedTask]:
     """Returns the manifest's records; older tasks keep their figures."""
-    known = {t["name"]: t for t in before.tasks} if before else {}
+    known = {task.name: task for task in before.tasks} if before else {}
     totals = net.owner_totals()
     records = []
     for task in net.tasks:
-        figures = known.get(task.name, {})
         if task is net.newest:
-            figures = {"metrics": metrics, "facts": facts}
+            figures, how = metrics, facts
+        elif task.name in known:
+            figures, how = known[task.name].metrics, known[task.name].facts
+        else:
+            figures = how = None
         records.append(
-            {
-                **task.to_dict(),
-                "weights": totals.get(task.owner, 0),
-                "metrics": dict(figures.get("metrics") or {}),
-                "facts": dict(figures.get("facts") or {}),
-            }
+            manifest.PackedTask(
+                **vars(task),
+                weights=totals.get(task.owner, 0),
+                metrics=dict(figures or {}),
+                facts=dict(how or {}),
+            )
         )
     return records
 

@@ -24,6 +24,7 @@ from typing import Any
 from packnet_tf import atomic_files
 from packnet_tf.errors import StateError, TaskError
 from packnet_tf.storage import checksums, manifest
+from packnet_tf.storage.manifest import Manifest, PackedTask
 from packnet_tf.storage.renames import read_names, renamed
 
 _STATE = re.compile(r"(\d{3,})-(.+)")
@@ -46,8 +47,8 @@ class StateInfo:
     number: int
     name: str
     path: pathlib.Path
-    manifest: dict[str, Any] = dataclasses.field(repr=False)
-    tasks: list[dict[str, Any]] = dataclasses.field(repr=False)
+    manifest: Manifest = dataclasses.field(repr=False)
+    tasks: tuple[PackedTask, ...] = dataclasses.field(repr=False)
 
     @property
     def network_path(self) -> pathlib.Path:
@@ -59,16 +60,16 @@ class StateInfo:
         """A few images and every task's logits on them."""
         return self.path / "probe.npz"
 
-    def task(self, name: str) -> dict[str, Any]:
+    def task(self, name: str) -> PackedTask:
         """Returns the record of one task.
 
         Raises:
             TaskError: If the state has no such task; the message lists them.
         """
         for record in self.tasks:
-            if record["name"] == name:
+            if record.name == name:
                 return record
-        known = ", ".join(record["name"] for record in self.tasks)
+        known = ", ".join(record.name for record in self.tasks)
         raise TaskError(f"Unknown task {name!r}; the tasks are: {known}.")
 
 
@@ -221,13 +222,13 @@ class Workdir:
         """
         number, name = _parse(folder)
         record = manifest.read(folder, number, name)
-        tasks = renamed(record["tasks"], self.names)
-        if len({task["name"] for task in tasks}) != len(tasks):
+        tasks = renamed(record.tasks, self.names)
+        if len({task.name for task in tasks}) != len(tasks):
             raise StateError(
                 f"{self.names_path} gives two tasks of {folder} one name; "
                 "remove it to go back to the names they were packed with."
             )
-        return StateInfo(number, tasks[-1]["name"], folder, record, tasks)
+        return StateInfo(number, tasks[-1].name, folder, record, tasks)
 
     @staticmethod
     def number_of(folder: pathlib.Path) -> int:

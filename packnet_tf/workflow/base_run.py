@@ -19,8 +19,9 @@ from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import Network
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage import checkpoints
+from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.workflow.schedules import make_optimizer
-from packnet_tf.workflow.train_loop import new_record, run_epochs
+from packnet_tf.workflow.train_loop import run_epochs
 
 Say = Callable[[str], None]
 
@@ -56,7 +57,7 @@ class BaseRun:
         self._log_folder = log_folder
         self._seed = seed
         self._say = say
-        self.record = new_record(options.base_task)
+        self.record = TrainingRecord(options.base_task)
 
     def run(self, strategy: tf.distribute.Strategy) -> PackNet:
         """Returns the network with its base task packed (not yet on disk).
@@ -117,22 +118,21 @@ class BaseRun:
             loss,
         )
         record = self.record
-        record["phase"] = "recovery"
-        record["settings"] = settings = {
-            "seed": self._seed,
-            "steps": self._data.steps,
-        }
+        record.phase = "recovery"
+        settings = {"seed": self._seed, "steps": self._data.steps}
+        record.settings = {"recovery": settings}
         found = checkpoints.read_record(self._folder)
-        if found is not None and found["name"] == options.base_task:
-            if found["settings"] != settings:
+        if found is not None and found.name == options.base_task:
+            before = found.settings.get("recovery")
+            if before != settings:
                 raise PhaseError(
                     f"The recovery of {options.base_task!r} began with other "
-                    f"images, --batch_size or --seed ({found['settings']}, "
+                    f"images, --batch_size or --seed ({before}, "
                     f"not {settings}); go on with the same, or remove "
                     f"{self._folder} to begin it again."
                 )
             record = self.record = checkpoints.restore(self._folder, net)
-            self._say(f"  going on after epoch {record['epoch']}")
+            self._say(f"  going on after epoch {record.epoch}")
 
         run_epochs(
             net,

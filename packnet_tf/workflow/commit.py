@@ -90,11 +90,9 @@ class Packing:
         )
         folder = self._workdir.training_path
         record = checkpoints.read_record(folder)
-        if record and preflight.is_packed(
-            self._workdir.newest(), record["name"]
-        ):
+        if record and preflight.is_packed(self._workdir.newest(), record.name):
             checkpoints.remove(folder)
-            done.append(f"removed the checkpoint of {record['name']}, packed")
+            done.append(f"removed the checkpoint of {record.name}, packed")
         return done
 
     def places(self, state: StateInfo, task: str) -> dict[str, Any]:

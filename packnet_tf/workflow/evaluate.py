@@ -15,7 +15,7 @@ from packnet_tf.data.images.preprocessing import (
 from packnet_tf.data.integrity import check_source, without_bad
 from packnet_tf.data.sources.folder import image_files
 from packnet_tf.errors import DataError, PackNetError, StateError, TaskError
-from packnet_tf.storage import manifest, states
+from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow.metrics import (
     ClassScore,
@@ -101,7 +101,7 @@ def evaluate_tasks(
     )
     for task in net.tasks:
         record = state.task(task.name)
-        owned = record["weights"] / weights
+        owned = record.weights / weights
         free -= owned
         test, note = None, "no data"
         if task.classes == 0:
@@ -177,9 +177,7 @@ def predict_files(
             "task."
         )
     names = record.class_names or [str(i) for i in range(record.classes)]
-    preprocessing = Preprocessing.from_facts(
-        manifest.data_facts(state.task(task))
-    )
+    preprocessing = Preprocessing.from_facts(state.task(task).data_facts)
     answers = []
     for file in files:
         try:
@@ -227,15 +225,15 @@ def _image_size(workdir: Workdir) -> int:
 
 def _test_of(record, place, data_dir):
     """Returns a task's test source, or None and why there is none."""
-    facts = manifest.data_facts(record)
+    facts = record.data_facts
     where = place or facts.get("data")
     if where is None:
         return None, "no data"
     try:
         opened = (
-            data.reopen(record["name"], facts, data=place, data_dir=data_dir)
+            data.reopen(record.name, facts, data=place, data_dir=data_dir)
             if facts
-            else data.open_task(record["name"], where, data_dir=data_dir)
+            else data.open_task(record.name, where, data_dir=data_dir)
         )
     except PackNetError:
         if place is not None:
@@ -243,21 +241,21 @@ def _test_of(record, place, data_dir):
         return None, f"no data at {where}"
     if opened.test is None:
         return None, "no test split"
-    if opened.classes != record["classes"]:
+    if opened.classes != record.classes:
         raise DataError(
             f"{where} has {opened.classes} classes, but task "
-            f"{record['name']!r} has {record['classes']}; give its own data "
-            f"with --data={record['name']}=PATH."
+            f"{record.name!r} has {record.classes}; give its own data "
+            f"with --data={record.name}=PATH."
         )
-    names = record.get("class_names")
+    names = record.class_names
     if names is not None and list(opened.class_names) != list(names):
         wrong = next(
             a for a, b in zip(opened.class_names, names, strict=True) if a != b
         )
         raise DataError(
-            f"{where} has a class {wrong!r} that task {record['name']!r} has "
+            f"{where} has a class {wrong!r} that task {record.name!r} has "
             "not at that place; give the data of the same classes with "
-            f"--data={record['name']}=PATH."
+            f"--data={record.name}=PATH."
         )
     if facts.get("skipped"):
         # As then: what cannot be read is left out.
@@ -266,5 +264,5 @@ def _test_of(record, place, data_dir):
 
 
 def _preprocessing_of(record, test) -> Preprocessing:
-    facts = manifest.data_facts(record)
+    facts = record.data_facts
     return Preprocessing.from_facts(facts) if facts else test.preprocessing

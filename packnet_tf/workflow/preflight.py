@@ -4,6 +4,7 @@ A run takes minutes to hours, so what can be known to be wrong at its start
 is said at its start.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from packnet_tf.errors import FlagError, PhaseError, StateError
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
+from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.storage.workdir import StateInfo, Workdir
 
 _RATES = ("learning_rate", "retrain_learning_rate")
@@ -48,14 +50,14 @@ def check_run(
         if network.pretrained:
             _check_base(network, options, base_data)
     record = checkpoints.read_record(workdir.training_path)
-    if record is not None and is_packed(state, record["name"]):
+    if record is not None and is_packed(state, record.name):
         record = None
     if state is None and network.pretrained:
         # Only the base task can be in training yet.
         record = None
     check_task_in_training(record, options.task, workdir.training_path)
     check_settings(record, options)
-    record = record or {"phase": None, "epoch": 0, "done": []}
+    record = record or TrainingRecord(options.task)
     check_phases(options, begun_again(record) if again else record)
 
 
@@ -66,11 +68,11 @@ def is_packed(state: StateInfo | None, task: str) -> bool:
         state: The newest state, or None if there is none yet.
         task: The task's name.
     """
-    return state is not None and any(t["name"] == task for t in state.tasks)
+    return state is not None and any(t.name == task for t in state.tasks)
 
 
 def check_task_in_training(
-    record: dict[str, Any] | None, task: str, folder: pathlib.Path
+    record: TrainingRecord | None, task: str, folder: pathlib.Path
 ) -> None:
     """Refuses a task while another one is in training.
 
@@ -82,14 +84,14 @@ def check_task_in_training(
     Raises:
         StateError: Naming the other task.
     """
-    if record is not None and record["name"] != task:
+    if record is not None and record.name != task:
         raise StateError(
-            f"The workdir is in the middle of task {record['name']!r}; "
+            f"The workdir is in the middle of task {record.name!r}; "
             f"finish it first, or remove {folder} to drop it."
         )
 
 
-def check_settings(record: dict[str, Any] | None, options: TaskOptions) -> None:
+def check_settings(record: TrainingRecord | None, options: TaskOptions) -> None:
     """Refuses to go on with a task in another way than it was begun.
 
     A phase in progress goes on to the same bytes only with the same
@@ -104,13 +106,14 @@ def check_settings(record: dict[str, Any] | None, options: TaskOptions) -> None:
     Raises:
         PhaseError: Naming the first flag that differs, and its value.
     """
-    record = record or {}
-    for phase, before in record.get("settings", {}).items():
-        in_progress = record["phase"] == phase
+    if record is None:
+        return
+    for phase, before in record.settings.items():
+        in_progress = record.phase == phase
         for name, value in options.settings(phase).items():
             if not in_progress and name not in ("seed", "validation_share"):
                 continue
-            if name in _RATES and in_progress and record.get("diverged"):
+            if name in _RATES and in_progress and record.diverged:
                 continue
             if name in before and before[name] != value:
                 raise PhaseError(
@@ -122,7 +125,7 @@ def check_settings(record: dict[str, Any] | None, options: TaskOptions) -> None:
 
 
 def check_pruning(
-    record: dict[str, Any], options: TaskOptions, fraction: float
+    record: TrainingRecord, options: TaskOptions, fraction: float
 ) -> None:
     """Refuses to take a task for pruned that was pruned in another way.
 
@@ -134,9 +137,9 @@ def check_pruning(
     Raises:
         PhaseError: Naming the first flag that differs, and its value.
     """
-    if "prune" not in record["done"] or not record["pruning"]:
+    if "prune" not in record.done or not record.pruning:
         return
-    before = record["pruning"][-1]
+    before = vars(record.pruning[-1])
     now: dict[str, Any] = {
         "fraction": fraction,
         "scope": options.scope,
@@ -176,7 +179,7 @@ def facts_of_images(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: facts.get(name) for name in _IMAGES}
 
 
-def check_images(record: dict[str, Any], facts: Mapping[str, Any]) -> None:
+def check_images(record: TrainingRecord, facts: Mapping[str, Any]) -> None:
     """Refuses to go on with a task on other images than it was begun with.
 
     Images that were held out of one phase would be trained on in the next.
@@ -189,28 +192,29 @@ def check_images(record: dict[str, Any], facts: Mapping[str, Any]) -> None:
         PhaseError: Naming the first fact that differs, and its value.
     """
     now = facts_of_images(facts)
-    for name, before in record.get("images", now).items():
+    for name, before in (record.images or {}).items():
         if now.get(name) != before:
             raise PhaseError(
-                f"Task {record['name']!r} was begun on other images: {name} "
+                f"Task {record.name!r} was begun on other images: {name} "
                 f"was {before}, and is now {now.get(name)}; give the same "
                 "--data and --crop, or remove the task with apps/undo.py "
-                f"--remove={record['name']} to begin it again."
+                f"--remove={record.name} to begin it again."
             )
 
 
-def begun_again(record: dict[str, Any]) -> dict[str, Any]:
+def begun_again(record: TrainingRecord) -> TrainingRecord:
     """Returns a record with prune and retrain open again, if both are done.
 
     Args:
         record: The record of a `TaskRun`.
     """
-    if "retrain" not in record["done"] or record["phase"] is not None:
+    if "retrain" not in record.done or record.phase is not None:
         return record
-    return {**record, "done": [p for p in record["done"] if p == "train"]}
+    done = [phase for phase in record.done if phase == "train"]
+    return dataclasses.replace(record, done=done)
 
 
-def check_phases(options: TaskOptions, record: dict[str, Any]) -> None:
+def check_phases(options: TaskOptions, record: TrainingRecord) -> None:
     """Refuses phases that cannot follow on what has been done.
 
     Args:
@@ -220,15 +224,15 @@ def check_phases(options: TaskOptions, record: dict[str, Any]) -> None:
     Raises:
         PhaseError: Naming the task, the phase, and the one that is missing.
     """
-    task, done = options.task, list(record["done"])
-    begun, gradual = record["phase"], record.get("gradual")
+    task, done = options.task, [*record.done]
+    begun, gradual = record.phase, record.gradual
     for phase in options.phases:
         if phase in done:
             continue
         if begun not in (None, phase):
             raise PhaseError(
                 f"Task {task!r} is in its {begun} phase, after epoch "
-                f"{record['epoch']}; finish that before {phase}, with "
+                f"{record.epoch}; finish that before {phase}, with "
                 f"--phases={begun},{phase}."
             )
         if phase != "train" and "train" not in done:

@@ -88,15 +88,13 @@ def of_state(state: StateInfo) -> str:
     """Returns the tasks of a packed state as a table."""
     rows = []
     for task in state.tasks:
-        metrics = task.get("metrics") or {}
-        facts = task.get("facts") or {}
-        seconds = facts.get("seconds")
+        metrics, seconds = task.metrics, task.facts.get("seconds")
         if not isinstance(seconds, dict):
             seconds = {}
         rows.append(
             [
-                task["name"],
-                task["classes"],
+                task.name,
+                task.classes,
                 *(share(metrics.get(key)) for _, key in _ACCURACIES),
                 *(
                     clock(seconds[phase])

@@ -110,9 +110,9 @@ class Session:
         return line
 
     def _forecast(self, options: TaskOptions, state: StateInfo | None) -> str:
-        free = 1.0
+        free: Any = 1.0
         if state is not None:
-            free = state.tasks[-1].get("metrics", {}).get("capacity_left")
+            free = state.tasks[-1].metrics.get("capacity_left")
             if not isinstance(free, (int, float)):
                 # Committed by a program that keeps no figures.
                 return ""
@@ -133,9 +133,10 @@ class Session:
         elif "pack" not in options.phases:
             return f"Capacity: {free:.1%} of the weights are free."
         else:
-            record = checkpoints.read_record(self.workdir.training_path) or {}
-            for how in record.get("pruning", [])[-1:]:
-                fraction, granularity = how["fraction"], how["granularity"]
+            record = checkpoints.read_record(self.workdir.training_path)
+            if record is not None and record.pruning:
+                how = record.pruning[-1]
+                fraction, granularity = how.fraction, how.granularity
         return fractions.forecast(free, fraction, granularity)
 
     def _number(self, state: StateInfo | None) -> int:
@@ -202,7 +203,7 @@ class Session:
             )
             record = run.run(again=again)
             if net.phase != "packed":
-                return {**record, "net": net}
+                return {**vars(record), "net": net}
             state = self._commit(net, data, prepared, options, record)
             return self._packing.places(state, options.task)
 
@@ -278,22 +279,22 @@ class Session:
             {"head_agreement": network.head_agreement},
             {
                 "network": dataclasses.asdict(self.network),
-                "seconds": run.record["seconds"],
-                "history": run.record["history"],
+                "seconds": run.record.seconds,
+                "history": run.record.history,
             },
         )
 
     def _commit(self, net, data, prepared, options, record) -> StateInfo:
-        metrics = dict(record["metrics"])
+        metrics = dict(record.metrics)
         test = prepare_test(data, self.network.image_size, options)
         if test is not None:
             # The one look at the test split, when nothing can follow it.
             metrics["test_accuracy"] = accuracy(net, test)
         facts = {
             "options": dataclasses.asdict(options),
-            "pruning": record["pruning"],
+            "pruning": record.pruning,
             "data": prepared.facts,
-            "seconds": record["seconds"],
-            "history": record["history"],
+            "seconds": record.seconds,
+            "history": record.history,
         }
         return self._packing.commit(net, prepared, metrics, facts)

@@ -8,7 +8,6 @@ goes on after its last finished epoch, to the same bytes.
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 import keras
 
@@ -18,12 +17,13 @@ from packnet_tf.model.packnet import PackNet
 from packnet_tf.options import fractions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
+from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
 from packnet_tf.tf_internals import layers_of
 from packnet_tf.workflow import preflight
 from packnet_tf.workflow.datasets import Prepared
 from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.schedules import make_optimizer
-from packnet_tf.workflow.train_loop import new_record, run_epochs
+from packnet_tf.workflow.train_loop import run_epochs
 
 Say = Callable[[str], None]
 
@@ -60,12 +60,11 @@ class TaskRun:
         self._log_folder = log_folder
         self._say = say
         self._number = number
-        self.record = {
-            **new_record(options.task),
-            "images": preflight.facts_of_images(data.facts),
-        }
+        self.record = TrainingRecord(
+            options.task, images=preflight.facts_of_images(data.facts)
+        )
 
-    def run(self, *, again: bool = False) -> dict[str, Any]:
+    def run(self, *, again: bool = False) -> TrainingRecord:
         """Runs the phases that are asked for and not yet done.
 
         Args:
@@ -83,7 +82,7 @@ class TaskRun:
         if "prune" in self.options.phases:
             preflight.check_pruning(self.record, self.options, self._fraction())
         for phase in self.options.phases:
-            if phase in self.record["done"]:
+            if phase in self.record.done:
                 self._say(f"  {phase}: done before")
                 continue
             getattr(self, f"_{phase}")()
@@ -113,19 +112,19 @@ class TaskRun:
             return
         preflight.check_settings(found, options)
         preflight.check_images(found, self.data.facts)
-        diverged = found.pop("diverged")
-        self.record = found
+        diverged, self.record = found.diverged, found
+        found.diverged = False
         # The optimizer of the phase has to be there before its slots.
-        if found["phase"] in ("train", "retrain"):
-            self._compile(found["phase"])
+        if found.phase in ("train", "retrain"):
+            self._compile(found.phase)
         checkpoints.restore(self._folder, net)
-        if diverged and found["phase"]:
+        if diverged and found.phase:
             # It goes on at the learning rate that is asked for now.
-            found["settings"][found["phase"]] = options.settings(found["phase"])
+            found.settings[found.phase] = options.settings(found.phase)
             if options.schedule == "constant":
-                net.optimizer.learning_rate = self._peak(found["phase"])
-        where = found["phase"] or ", ".join(found["done"])
-        self._say(f"  going on after {where}, epoch {found['epoch']}")
+                net.optimizer.learning_rate = self._peak(found.phase)
+        where = found.phase or ", ".join(found.done)
+        self._say(f"  going on after {where}, epoch {found.epoch}")
 
     def _compile(self, phase: str) -> None:
         options = self.options
@@ -179,7 +178,7 @@ class TaskRun:
         # The retrain phase follows what is recorded here, whatever options
         # the command that retrains has.
         how = {"scope": options.scope, "granularity": options.granularity}
-        self.record["gradual"] = []
+        self.record.gradual = []
         if fraction == 0.0:
             self._say("  prune: the last of the planned tasks keeps all")
         elif steps:
@@ -187,16 +186,14 @@ class TaskRun:
                 f"  prune: {fraction:.1%}, over the first {steps} epochs of "
                 "retraining"
             )
-            self.record["gradual"] = fractions.gradual_fractions(
-                fraction, steps
-            )
+            self.record.gradual = fractions.gradual_fractions(fraction, steps)
         else:
             net.prune(fraction, **how)
             self._note("accuracy_pruned", self._validate())
-        self.record["pruning"].append(
-            {"fraction": fraction, **how, "gradual_epochs": steps}
+        self.record.pruning.append(
+            Pruning(fraction, options.scope, options.granularity, steps)
         )
-        self.record["seconds"]["prune"] = time.monotonic() - start
+        self.record.seconds["prune"] = time.monotonic() - start
         self._note("prune_fraction", fraction)
         self._finish("prune")
 
@@ -213,16 +210,16 @@ class TaskRun:
 
     def _pack(self) -> None:
         self.net.pack()
-        self.record["done"].append("pack")
+        self.record.done.append("pack")
 
     def _epochs(self, phase: str, epochs: int) -> None:
         record, options = self.record, self.options
-        if record["phase"] != phase:
-            record["phase"], record["epoch"] = phase, 0
-            record["settings"][phase] = options.settings(phase)
+        if record.phase != phase:
+            record.phase, record.epoch = phase, 0
+            record.settings[phase] = options.settings(phase)
             self._compile(phase)
             keras.utils.set_random_seed(options.seed)
-        gradual = record.get("gradual", []) if phase == "retrain" else []
+        gradual = record.gradual if phase == "retrain" else []
         if len(gradual) > epochs:
             raise PhaseError(
                 f"The prune phase planned {len(gradual)} epochs of gradual "
@@ -255,23 +252,22 @@ class TaskRun:
 
     def _note(self, name: str, value: float | None) -> None:
         if value is not None:
-            self.record["metrics"][name] = value
+            self.record.metrics[name] = value
 
     def _finish(self, phase: str) -> None:
-        self.record["done"].append(phase)
-        self.record["phase"], self.record["epoch"] = None, 0
+        self.record.done.append(phase)
+        self.record.phase, self.record.epoch = None, 0
         checkpoints.save(self._folder, self.net, self.record)
-        took = clock(self.record["seconds"].get(phase, 0.0))
+        took = clock(self.record.seconds.get(phase, 0.0))
         key = {"train": "trained", "prune": "pruned"}.get(phase, "retrained")
-        share = self.record["metrics"].get(f"accuracy_{key}")
+        share = self.record.metrics.get(f"accuracy_{key}")
         shown = "" if share is None else f", validation {share:.4f}"
         self._say(f"  {self.options.task} {phase}: {took} min{shown}")
 
 
-def _ranking(record: dict[str, Any]) -> dict[str, str]:
+def _ranking(record: TrainingRecord) -> dict[str, str]:
     """Returns the scope and granularity that the prune phase recorded."""
-    return {
-        name: how[name]
-        for how in record["pruning"][-1:]
-        for name in ("scope", "granularity")
-    }
+    if not record.pruning:
+        return {}
+    how = record.pruning[-1]
+    return {"scope": how.scope, "granularity": how.granularity}

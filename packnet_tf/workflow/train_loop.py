@@ -14,37 +14,13 @@ import tensorflow as tf
 from packnet_tf.errors import PackNetError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checkpoints
+from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.workflow.progress import PhaseProgress
-
-
-def new_record(name: str) -> dict[str, Any]:
-    """Returns the record of a task of which nothing is done yet.
-
-    Args:
-        name: The task's name.
-
-    Returns:
-        `name`; `phase` that is being trained and its finished `epoch`s;
-        phases that are `done`; how it was pruned (`pruning`); `metrics`;
-        `seconds` by phase; `history`, one entry an epoch; `settings` by
-        phase, which a resumed run has to share.
-    """
-    return {
-        "name": name,
-        "phase": None,
-        "epoch": 0,
-        "done": [],
-        "pruning": [],
-        "metrics": {},
-        "seconds": {},
-        "history": [],
-        "settings": {},
-    }
 
 
 def run_epochs(
     net: PackNet,
-    record: dict[str, Any],
+    record: TrainingRecord,
     epochs: int,
     batches: Callable[[int], Any],
     *,
@@ -62,7 +38,7 @@ def run_epochs(
 
     Args:
         net: The network, compiled for the phase.
-        record: See `new_record`; kept up to date.
+        record: What has been done; kept up to date.
         epochs: Epochs of the whole phase.
         batches: Gives the training batches of an epoch, from 0.
         steps: Batches of an epoch.
@@ -76,17 +52,17 @@ def run_epochs(
         PackNetError: If the loss or a weight is not finite, naming the step
             and the learning rate; the checkpoint of the epoch before stays.
     """
-    phase = record["phase"]
+    phase = record.phase or ""
     progress = PhaseProgress(
-        f"{record['name']} {phase}",
+        f"{record.name} {phase}",
         epochs,
         steps,
-        done=record["epoch"],
+        done=record.epoch,
         log_folder=log_folder,
     )
-    seconds = record["seconds"].get(phase, 0.0)
-    while record["epoch"] < epochs:
-        epoch = record["epoch"]
+    seconds = record.seconds.get(phase, 0.0)
+    while record.epoch < epochs:
+        epoch = record.epoch
         start = time.monotonic()
         if epoch < len(gradual):
             net.prune_to(gradual[epoch], **how)
@@ -103,11 +79,9 @@ def run_epochs(
         if share is not None:
             figures["val_accuracy"] = share
         seconds += time.monotonic() - start
-        record["epoch"] = epoch + 1
-        record["seconds"][phase] = seconds
-        record["history"].append(
-            {"phase": phase, "epoch": epoch + 1, **figures}
-        )
+        record.epoch = epoch + 1
+        record.seconds[phase] = seconds
+        record.history.append({"phase": phase, "epoch": epoch + 1, **figures})
         checkpoints.save(folder, net, record)
         progress.end_epoch(figures)
 
@@ -119,7 +93,7 @@ class _FiniteLoss(keras.callbacks.Callback):
     the progress bar; looking at it costs nothing.
     """
 
-    def __init__(self, folder: pathlib.Path, record: dict[str, Any]):
+    def __init__(self, folder: pathlib.Path, record: TrainingRecord):
         super().__init__()
         self._folder = folder
         self._record = record
@@ -136,7 +110,9 @@ class _FiniteLoss(keras.callbacks.Callback):
         )
 
 
-def _check_weights(net: PackNet, folder: pathlib.Path, record) -> None:
+def _check_weights(
+    net: PackNet, folder: pathlib.Path, record: TrainingRecord
+) -> None:
     """Refuses weights that the last step, whose loss was finite, broke."""
     for variable in net.variables:
         if keras.backend.is_float_dtype(variable.dtype) and not (
@@ -146,8 +122,10 @@ def _check_weights(net: PackNet, folder: pathlib.Path, record) -> None:
             _stop(net, folder, record, what)
 
 
-def _stop(net: PackNet, folder: pathlib.Path, record, what: str) -> NoReturn:
-    phase, epoch = record["phase"], record["epoch"]
+def _stop(
+    net: PackNet, folder: pathlib.Path, record: TrainingRecord, what: str
+) -> NoReturn:
+    phase, epoch = record.phase or "", record.epoch
     rate = float(np.asarray(net.optimizer.learning_rate))
     checkpoints.mark_diverged(folder, record)
     raise PackNetError(

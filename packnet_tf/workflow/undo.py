@@ -93,12 +93,12 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
             return [f"{old} was renamed to {new} before", *done]
         task = newest.task(old)
         check_task_name(new)
-        taken = [t["name"] for t in newest.tasks if t["name"] != old]
+        taken = [t.name for t in newest.tasks if t.name != old]
         if new in [*taken, training]:
             raise TaskError(
                 f"Task {new!r} exists already; choose another name for {old!r}."
             )
-        names = {**workdir.names, task["digest"]: new}
+        names = {**workdir.names, task.digest: new}
         write_names(workdir.names_path, names)
         return [f"renamed {old} to {new}", *_follow(workdir)]
 
@@ -154,7 +154,7 @@ def _before(workdir: Workdir, newest: StateInfo | None, name: str) -> StateInfo:
             f"{workdir.path} to begin again."
         )
     before = states_before[-1]
-    between = [task["name"] for task in newest.tasks[before.number : -1]]
+    between = [task.name for task in newest.tasks[before.number : -1]]
     if between:
         raise StateError(
             f"{workdir.path} has no state {newest.number - 1:03d}, and without "
@@ -165,7 +165,7 @@ def _before(workdir: Workdir, newest: StateInfo | None, name: str) -> StateInfo:
 
 
 def _has(state: StateInfo | None, name: str) -> bool:
-    return state is not None and any(t["name"] == name for t in state.tasks)
+    return state is not None and any(t.name == name for t in state.tasks)
 
 
 def _find(workdir: Workdir, which: str | int) -> StateInfo:
@@ -193,10 +193,8 @@ def _in_training(workdir: Workdir, newest: StateInfo | None) -> str | None:
     record = checkpoints.read_record(workdir.training_path)
     if record is None:
         return None
-    if newest is None or all(
-        task["name"] != record["name"] for task in newest.tasks
-    ):
-        return record["name"]
+    if not _has(newest, record.name):
+        return record.name
     # A commit was interrupted behind its one step that counts.
     checkpoints.remove(workdir.training_path)
     return None

@@ -108,8 +108,8 @@ def _check_state(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
         state = workdir.read_state(folder)
     except StateError as error:
         return [Finding(subject, False, str(error))]
-    problems = checksums.check_digests(folder, state.manifest["files"])
-    known = {*state.manifest["files"], "manifest.json", "manifest.sha256"}
+    problems = checksums.check_digests(folder, state.manifest.files)
+    known = {*state.manifest.files, "manifest.json", "manifest.sha256"}
     problems += [
         f"{path} does not belong to a packed state"
         for path in sorted(folder.iterdir())

@@ -34,9 +34,7 @@ MOST_LIVES = 8
 
 def progress(workdir, task):
     """Returns how far a task is on disk: its phase, and epochs of it."""
-    if any(
-        t["name"] == task for s in Workdir(workdir).states() for t in s.tasks
-    ):
+    if any(t.name == task for s in Workdir(workdir).states() for t in s.tasks):
         return len(ORDER), 0
     checkpoint = workdir / "training" / "checkpoint.npz"
     if not checkpoint.exists():

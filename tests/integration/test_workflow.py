@@ -144,11 +144,11 @@ def test_a_session_leaves_states_and_saved_models(whole):
         ("second", 2),
     ]
     first, second = state.tasks
-    assert first["metrics"]["test_accuracy"] >= 0
+    assert first.metrics["test_accuracy"] >= 0
     # Half of all, and half of that half.
-    assert first["metrics"]["capacity_left"] == pytest.approx(0.5, abs=0.02)
-    assert second["metrics"]["capacity_left"] == pytest.approx(0.25, abs=0.02)
-    assert net.capacity == second["metrics"]["capacity_left"]
+    assert first.metrics["capacity_left"] == pytest.approx(0.5, abs=0.02)
+    assert second.metrics["capacity_left"] == pytest.approx(0.25, abs=0.02)
+    assert net.capacity == second.metrics["capacity_left"]
 
 
 def test_what_is_packed_is_not_done_again(whole, data, capsys):
@@ -273,7 +273,7 @@ def test_how_a_task_is_pruned_is_handed_on_to_retraining(
     assert "keeps about 50.0% in whole output channels" in line
     run(tmp_path, data, phases=("retrain", "pack"), **changes)
     (record,) = Workdir(tmp_path).newest().tasks
-    assert record["facts"]["pruning"] == [
+    assert record.facts["pruning"] == [
         {"fraction": 0.5, **how, "gradual_epochs": 1}
     ]
     net, _ = states.load(tmp_path)
@@ -298,7 +298,7 @@ def test_a_list_of_fractions_counts_the_added_tasks(tmp_path, data):
     }
     run(tmp_path, data, "first", **changes)
     run(tmp_path, data, "second", **changes)
-    metrics = [task["metrics"] for task in Workdir(tmp_path).newest().tasks]
+    metrics = [task.metrics for task in Workdir(tmp_path).newest().tasks]
     assert [m["prune_fraction"] for m in metrics] == [0.5, 0.75]
 
 
@@ -328,14 +328,14 @@ def test_two_replicas_resume_to_the_same_bytes(tmp_path, monkeypatch, data):
     last = {**quick, "phases": ("train", "pack")}
     run(tmp_path / "w", data, "second", replicas=1, **last)
     first, second = Workdir(tmp_path / "w").states()
-    assert first.tasks[0]["digest"] == second.tasks[0]["digest"]
+    assert first.tasks[0].digest == second.tasks[0].digest
 
 
 READ_STATE = """
 import sys
 import numpy as np
 import tensorflow as tf
-from packnet_tf import states
+from packnet_tf.storage import states
 
 net, _ = states.load(sys.argv[1], sys.argv[2])
 net.activate("first")
@@ -413,8 +413,8 @@ def test_a_base_task_recovers_and_stays(tmp_path, monkeypatch, data, base):
     net, state = states.load(workdir)
     assert [task.classes for task in net.tasks] == [5, 3]
     old = workdir.states()[0].tasks[0]
-    assert old["digest"] == state.tasks[0]["digest"]
-    assert old["metrics"]["capacity_left"] == pytest.approx(0.5, abs=0.02)
+    assert old.digest == state.tasks[0].digest
+    assert old.metrics["capacity_left"] == pytest.approx(0.5, abs=0.02)
     assert net.pretrained_kernels is not None
 
     run_in_pieces(monkeypatch, tmp_path / "w", data, "first", network=base)
@@ -442,7 +442,7 @@ def test_recovery_costs_added_tasks_nothing(tmp_path, data, base):
             for kernel in net.masked_kernels()
         ]
         private = [v.tobytes() for v in net.private_values("first")]
-        metrics = state.tasks[1]["metrics"]
+        metrics = state.tasks[1].metrics
         found.append((kernels, private, metrics["test_accuracy"]))
     assert found[0] == found[1]
 

@@ -118,10 +118,10 @@ def test_a_version_that_is_gone_gets_the_layout_of_the_newest(workdir):
         atomic_files.remove_folder(folder / version)
     publish(workdir, workdir.state(2), model_name="net", layout="on_the_fly")
     recover(workdir, model_name="net")
-    assert checksums.read_seal(folder / "1")["layout"] == "on_the_fly"
+    assert checksums.read_seal(folder / "1").layout == "on_the_fly"
     atomic_files.remove_folder(folder / "1")
     recover(workdir, model_name="net", layout="folded")
-    assert checksums.read_seal(folder / "1")["layout"] == "folded"
+    assert checksums.read_seal(folder / "1").layout == "folded"
 
 
 def test_a_version_without_its_state_is_removed(workdir):
@@ -143,7 +143,7 @@ def test_a_version_of_another_state_is_exported_again(workdir):
     assert "removed" in removed and "exported" in exported
     net, _ = states.load(workdir)
     record = checksums.read_seal(folder / "2")
-    assert record["tasks"][1]["digest"] == net.task("b").digest
+    assert record.tasks[1].digest == net.task("b").digest
 
 
 def test_a_name_that_is_no_folder_is_refused(workdir):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -5,8 +7,9 @@ from support import tiny_nets
 
 from packnet_tf.errors import PromiseError, StateError
 from packnet_tf.storage import checkpoints
+from packnet_tf.storage.checkpoints import TrainingRecord
 
-RECORD = {"name": "b", "phase": "train", "epoch": 1, "done": []}
+RECORD = TrainingRecord("b", phase="train", epoch=1)
 
 
 def net_in_training(dropout_seed=1):
@@ -39,11 +42,11 @@ def trained(tmp_path_factory):
 
 def test_a_checkpoint_holds_variables_slots_and_record(trained):
     net, folder = trained
-    assert checkpoints.read_record(folder)["epoch"] == 1
+    assert checkpoints.read_record(folder).epoch == 1
     other = net_in_training()
     assert arrays(other) != arrays(net)
     record = checkpoints.restore(folder, other)
-    assert {name: record[name] for name in RECORD} == RECORD
+    assert record == dataclasses.replace(RECORD, task=net.newest)
     assert arrays(other) == arrays(net)
     assert other.newest.to_dict() == net.newest.to_dict()
 
@@ -71,7 +74,7 @@ def test_the_kernels_before_pruning_are_kept(tmp_path):
     train(net)
     net.prune(0.5)
     before = [value.tobytes() for value in net.pretrained_kernels]
-    checkpoints.save(tmp_path, net, {**RECORD, "name": "a"})
+    checkpoints.save(tmp_path, net, dataclasses.replace(RECORD, name="a"))
     other = base()
     checkpoints.restore(tmp_path, other)
     assert [v.tobytes() for v in other.pretrained_kernels] == before

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from packnet_tf.errors import StateError
 from packnet_tf.storage import checksums
+from packnet_tf.task import Task
 
 
 def test_sealed_json_round_trips(tmp_path):
@@ -44,9 +46,13 @@ def test_check_seal_names_what_differs(tmp_path):
     for name in ("saved_model.pb", "variables/index", "variables/data"):
         (tmp_path / name).write_bytes(name.encode())
     assert not checksums.is_sealed(tmp_path)
-    checksums.seal_folder(tmp_path, {"state": "x"})
+    task = Task("a", 1, 2, digest="0" * 64)
+    checksums.seal_folder(tmp_path, "1" * 64, [task], "folded")
     assert checksums.is_sealed(tmp_path)
-    assert checksums.read_seal(tmp_path)["state"] == "x"
+    seal = checksums.read_seal(tmp_path)
+    assert (seal.state, seal.layout) == ("1" * 64, "folded")
+    assert seal.is_of([task])
+    assert not seal.is_of([dataclasses.replace(task, name="b")])
     assert checksums.check_seal(tmp_path) == []
     (tmp_path / "saved_model.pb").write_bytes(b"saved_model.pc")
     (tmp_path / "variables/data").unlink()

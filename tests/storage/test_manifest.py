@@ -6,23 +6,7 @@ from packnet_tf.errors import StateError
 from packnet_tf.storage import checksums, manifest
 
 DIGEST = "0" * 64
-RECORD = {
-    "number": 1,
-    "name": "a",
-    "tasks": [
-        {
-            "name": "a",
-            "owner": 1,
-            "classes": 2,
-            "class_names": None,
-            "digest": DIGEST,
-        }
-    ],
-    "machine": {},
-    "versions": {},
-    "probe": "open batch",
-    "origin": None,
-}
+TASK = manifest.PackedTask("a", 1, 2, digest=DIGEST)
 
 
 @pytest.fixture
@@ -32,25 +16,79 @@ def folder(tmp_path):
     return tmp_path
 
 
+def write(folder):
+    manifest.write(
+        folder,
+        [TASK],
+        machine={"cpus": 2},
+        versions={"keras": "3"},
+        probe="open batch",
+        origin=None,
+    )
+
+
 def test_round_trip_with_the_digests_of_the_files(folder):
-    manifest.write(folder, RECORD)
-    found = manifest.read(folder, 1, "a")
-    assert {k: found[k] for k in RECORD} == RECORD
-    assert found["schema"] == 2
-    assert found["files"] == {
-        name: checksums.digest_of_file(folder / name) for name in manifest.FILES
+    write(folder)
+    assert manifest.read(folder, 1, "a") == manifest.Manifest(
+        number=1,
+        name="a",
+        tasks=(TASK,),
+        files={
+            name: checksums.digest_of_file(folder / name)
+            for name in manifest.FILES
+        },
+        machine={"cpus": 2},
+        versions={"keras": "3"},
+        probe="open batch",
+        origin=None,
+        schema=2,
+    )
+
+
+def test_the_file_is_what_it_always_was(folder):
+    write(folder)
+    assert checksums.read_sealed_json(folder, "manifest") == {
+        "schema": 2,
+        "number": 1,
+        "name": "a",
+        "tasks": [
+            {
+                "name": "a",
+                "owner": 1,
+                "classes": 2,
+                "class_names": None,
+                "activation": "softmax",
+                "head": None,
+                "loss": None,
+                "phase": "train",
+                "trained": False,
+                "claimed": [],
+                "digest": DIGEST,
+                "weights": 0,
+                "metrics": {},
+                "facts": {},
+            }
+        ],
+        "files": {
+            name: checksums.digest_of_file(folder / name)
+            for name in manifest.FILES
+        },
+        "machine": {"cpus": 2},
+        "versions": {"keras": "3"},
+        "probe": "open batch",
+        "origin": None,
     }
 
 
 def test_another_folder_name_is_refused(folder):
-    manifest.write(folder, RECORD)
+    write(folder)
     with pytest.raises(StateError, match="001-a"):
         manifest.read(folder, 2, "a")
 
 
 @pytest.mark.parametrize("schema", [99, 0, True, 1.0, "2", None])
 def test_another_schema_is_refused(folder, schema):
-    manifest.write(folder, RECORD)
+    write(folder)
     record = {
         **checksums.read_sealed_json(folder, "manifest"),
         "schema": schema,
@@ -61,12 +99,12 @@ def test_another_schema_is_refused(folder, schema):
 
 
 def test_the_first_schema_is_migrated(folder):
-    manifest.write(folder, RECORD)
+    write(folder)
     record = {**checksums.read_sealed_json(folder, "manifest"), "schema": 1}
     del record["probe"]
     checksums.write_sealed_json(folder, "manifest", record)
     found = manifest.read(folder, 1, "a")
-    assert found["schema"] == 2 and found["probe"] == "fixed batch"
+    assert found.schema == 2 and found.probe == "fixed batch"
 
 
 def _paths(value, path=()):
@@ -84,7 +122,7 @@ def _paths(value, path=()):
 
 @pytest.mark.parametrize("junk", [None, 7, "x", [], {}, [None], True])
 def test_nothing_but_a_state_error_whatever_is_in_it(folder, junk):
-    manifest.write(folder, RECORD)
+    write(folder)
     good = checksums.read_sealed_json(folder, "manifest")
     refused = 0
     for path in _paths(good):

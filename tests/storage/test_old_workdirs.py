@@ -69,7 +69,7 @@ def test_its_tasks_answer_and_more_are_added(kept):
     net, state = states.load(workdir)
     assert [task.name for task in net.tasks] == [*names]
     images, logits = golden.read_probe(state)
-    program = state.manifest["probe"]
+    program = state.manifest.probe
     before = golden.probe_logits(net, images, program)
     for name in names:
         # Bytes are for the machine that wrote them.
@@ -77,7 +77,7 @@ def test_its_tasks_answer_and_more_are_added(kept):
     tiny_nets.add_packed(net, "new")
     states.commit(workdir, net, probe_images=images)
     read, state = states.load(workdir)
-    assert state.manifest["schema"] == 2
+    assert state.manifest.schema == 2
     after = golden.probe_logits(read, images, program)
     for name in names:
         assert after[name].tobytes() == before[name].tobytes()
@@ -105,7 +105,7 @@ def test_a_task_in_training_is_finished_and_the_next_added(tmp_path):
     images, _ = golden.read_probe(state)
     before = golden.probe_logits(net, images)
     record = checkpoints.read_record(workdir.training_path)
-    assert record["done"] == ["train", "prune"]
+    assert record.done == ["train", "prune"]
     for number, name in enumerate(("more", "new"), start=4):
         folder = make_images(
             tmp_path / name, ("one", "two", "three"), train=8, test=3, seed=2

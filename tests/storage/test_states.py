@@ -82,17 +82,17 @@ def test_a_task_answers_the_same_in_every_later_state(workdir):
 def test_the_manifest_says_how_each_task_was_made(made):
     net, workdir = made
     state = workdir.newest()
-    assert [task["name"] for task in state.tasks] == ["a", "b"]
+    assert [task.name for task in state.tasks] == ["a", "b"]
     for task in state.tasks:
-        assert task["metrics"] == {"accuracy": 0.5}
-        assert task["facts"] == {"fractions": [0.5], "task": task["name"]}
-        assert task["digest"] == net.task(task["name"]).digest
-        assert task["weights"] > 0
-    assert state.task("a")["classes"] == 3
+        assert task.metrics == {"accuracy": 0.5}
+        assert task.facts == {"fractions": [0.5], "task": task.name}
+        assert task.digest == net.task(task.name).digest
+        assert task.weights > 0
+    assert state.task("a").classes == 3
     with pytest.raises(TaskError, match="'x'; the tasks are: a, b"):
         state.task("x")
-    assert state.manifest["machine"] == states.machine_facts()
-    assert state.manifest["versions"]["tensorflow"] == tf.__version__
+    assert state.manifest.machine == states.machine_facts()
+    assert state.manifest.versions["tensorflow"] == tf.__version__
 
 
 def test_a_compiled_network_is_written_without_its_optimizer(empty):
@@ -206,7 +206,7 @@ def test_a_wrong_digest_in_a_well_formed_state_is_found(workdir):
     folder = workdir.newest().path
     record = json.loads((folder / "manifest.json").read_text())
     record["tasks"][0]["digest"] = "0" * 64
-    states.seals.write_sealed_json(folder, "manifest", record)
+    states.checksums.write_sealed_json(folder, "manifest", record)
     with pytest.raises(StateError, match="net.keras is damaged: task.* a are"):
         states.load(workdir)
 

@@ -407,11 +407,11 @@ def check_manifest(folder, place, value, action):
         assert "manifest" in str(error)
         return
     # What is accepted can be used.
-    assert found["number"] == 1
-    for task in found["tasks"]:
-        assert "/" not in task["name"]
-        assert task.get("metrics", {}).get("x") is None
-        assert all(isinstance(n, str) for n in task.get("class_names") or ())
+    assert found.number == 1
+    for task in found.tasks:
+        assert "/" not in task.name
+        assert task.metrics.get("x") is None
+        assert all(isinstance(n, str) for n in task.class_names or ())
 
 
 FUZZ = given(

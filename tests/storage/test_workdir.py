@@ -107,7 +107,7 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path):
     # The child dies by a signal, with the lock in its hands.
     script = textwrap.dedent("""
         import os, signal, sys
-        from packnet_tf.workdir import Workdir
+        from packnet_tf.storage.workdir import Workdir
         with Workdir(sys.argv[1]).lock():
             print(os.getpid(), flush=True)
             sys.stdin.readline()

@@ -49,7 +49,13 @@ def everything(workdir):
         name = state.path.name
         found[f"{name} network"] = state.network_path.read_bytes()
         found[f"{name} manifest"] = without_times(
-            {k: v for k, v in state.manifest.items() if k != "files"}
+            {
+                name: value
+                for name, value in json.loads(
+                    (state.path / "manifest.json").read_bytes()
+                ).items()
+                if name != "files"
+            }
         )
         with np.load(state.probe_path) as arrays:
             for key in arrays:
@@ -58,8 +64,8 @@ def everything(workdir):
         folder = workdir / "serving" / "packnet" / str(state.number)
         served = tf.saved_model.load(str(folder))
         for task in state.tasks:
-            answer = served.signatures[task["name"]](images=tf.constant(pixels))
-            found[f"{name} served {task['name']}"] = (
+            answer = served.signatures[task.name](images=tf.constant(pixels))
+            found[f"{name} served {task.name}"] = (
                 answer["logits"].numpy().tobytes()
             )
     return found

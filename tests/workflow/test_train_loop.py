@@ -1,5 +1,6 @@
 """A loss that is not finite stops the phase, and the epoch before stays."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -10,9 +11,10 @@ from support import tiny_nets
 from packnet_tf.errors import PackNetError, PhaseError
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
+from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.workflow import preflight
 from packnet_tf.workflow.schedules import make_optimizer
-from packnet_tf.workflow.train_loop import new_record, run_epochs
+from packnet_tf.workflow.train_loop import run_epochs
 
 STEPS = 4
 
@@ -40,9 +42,8 @@ def train(folder, broken, phase="train"):
         "sparse_categorical_crossentropy",
     )
     options = TaskOptions(task="b", schedule="constant", learning_rate=0.25)
-    record = new_record("b")
-    record["phase"] = phase
-    record["settings"][phase] = options.settings(phase)
+    record = TrainingRecord("b", phase=phase)
+    record.settings[phase] = options.settings(phase)
     run_epochs(net, record, 3, batches(broken), steps=STEPS, folder=folder)
 
 
@@ -55,7 +56,7 @@ def test_the_step_and_the_rate_are_named_and_the_epoch_before_stays(tmp_path):
     with pytest.raises(PackNetError, match=re.escape(line)):
         train(tmp_path, (1, 2, np.nan))
     record = checkpoints.read_record(tmp_path)
-    assert record["epoch"] == 1 and record["diverged"]
+    assert record.epoch == 1 and record.diverged
     with np.load(tmp_path / "checkpoint.npz") as arrays:
         assert all(
             np.isfinite(arrays[name]).all()
@@ -78,13 +79,13 @@ def test_it_is_found_in_the_first_step_too_and_forgotten_later(tmp_path):
     with pytest.raises(PackNetError, match="inf in step 1 of epoch 3"):
         train(tmp_path, (2, 0, np.inf))
     record = checkpoints.read_record(tmp_path)
-    assert record["epoch"] == 2 and record["diverged"]
+    assert record.epoch == 2 and record.diverged
     # One more epoch, and the rate belongs to the phase again.
     with pytest.raises(PackNetError, match="step 4 of epoch 2"):
         train(tmp_path, (1, 3, np.nan))
-    checkpoints.mark_diverged(tmp_path, {**record, "epoch": 7})
+    checkpoints.mark_diverged(tmp_path, dataclasses.replace(record, epoch=7))
     record = checkpoints.read_record(tmp_path)
-    assert record["epoch"] == 1 and not record["diverged"]
+    assert record.epoch == 1 and not record.diverged
     with pytest.raises(PhaseError, match="--learning_rate=0.25, not 0.1"):
         preflight.check_settings(
             record,

@@ -46,7 +46,7 @@ def contents(folder):
 
 
 def names_of(workdir):
-    return [[task["name"] for task in s.tasks] for s in workdir.states()]
+    return [[task.name for task in s.tasks] for s in workdir.states()]
 
 
 def versions(workdir):
@@ -57,7 +57,9 @@ def begin(workdir, name="d"):
     """Leaves a checkpoint of a task in training."""
     net, _ = states.load(workdir)
     net.add_task(name, 2)
-    checkpoints.save(workdir.training_path, net, {"name": name})
+    checkpoints.save(
+        workdir.training_path, net, checkpoints.TrainingRecord(name)
+    )
 
 
 def test_the_newest_task_goes_and_older_files_stay(workdir):
@@ -255,7 +257,7 @@ def test_renaming_keeps_layouts_and_the_label_stable(workdir):
     publish(workdir, workdir.state(2), model_name="net", layout="on_the_fly")
     write_config(folder, versions_of(folder), stable=2)
     undo.rename_task(workdir, "a", "ants")
-    layouts = [checksums.read_seal(folder / v)["layout"] for v in "123"]
+    layouts = [checksums.read_seal(folder / v).layout for v in "123"]
     assert layouts == ["folded", "on_the_fly", "folded"]
     assert stable_version(folder) == 2
 
@@ -283,12 +285,10 @@ def test_damaged_names_are_named(workdir):
     digest = workdir.read_state
     workdir.names_path.write_bytes(good)
     tasks = digest(workdir.states_path / "002-b").tasks
-    undo.write_names(
-        workdir.names_path, {task["digest"]: "one" for task in tasks}
-    )
+    undo.write_names(workdir.names_path, {task.digest: "one" for task in tasks})
     with pytest.raises(StateError, match="two tasks of .*002-b one name"):
         workdir.states()
-    assert json.loads(good)["names"] == {tasks[1]["digest"]: "bees"}
+    assert json.loads(good)["names"] == {tasks[1].digest: "bees"}
 
 
 def test_a_state_that_goes_while_it_is_read_is_no_error(workdir, monkeypatch):

@@ -105,8 +105,7 @@ def test_masks_and_heads_are_compared_behind_fitting_digests(workdir):
     changed[tuple(np.argwhere(mask == 0)[0])] = -0.0
     kernel.variable.assign(changed)
     write_network(net, folder / "net.keras")
-    record = checksums.read_sealed_json(folder, "manifest")
-    manifest.write(folder, record)
+    _seal(folder, checksums.read_sealed_json(folder, "manifest"))
     (text,) = _failed(workdir)
     assert "net.keras is damaged: free weights of" in text
 
@@ -122,7 +121,13 @@ def _forge(workdir, change=None, **arrays):
             arrays = {**old, **arrays}
         arrays = {k: v for k, v in arrays.items() if v is not None}
         np.savez(folder / "probe.npz", **arrays)
-    manifest.write(folder, record)
+    _seal(folder, record)
+
+
+def _seal(folder, record):
+    """Writes a manifest whose digests are those of the files."""
+    files = {n: checksums.digest_of_file(folder / n) for n in manifest.FILES}
+    checksums.write_sealed_json(folder, "manifest", {**record, "files": files})
 
 
 @pytest.mark.parametrize(
@@ -159,13 +164,13 @@ def test_a_probe_of_an_unknown_program_is_a_finding(workdir):
 
 
 def test_a_saved_model_that_answers_otherwise_is_found(workdir, monkeypatch):
-    real = verify.replay.probe.read_probe
+    real = verify.replay.golden.read_probe
 
     def other(state):
         images, kept = real(state)
         return images, {name: v + np.float32(1) for name, v in kept.items()}
 
-    monkeypatch.setattr(verify.replay.probe, "read_probe", other)
+    monkeypatch.setattr(verify.replay.golden, "read_probe", other)
     texts = _failed(workdir)
     assert len(texts) == 5
     assert all("largest difference of the logits 1" in t for t in texts)
@@ -196,13 +201,13 @@ def test_one_bad_state_does_not_hide_the_others(workdir):
 def test_other_bytes_are_a_failure_on_the_same_machine_alone(
     workdir, monkeypatch
 ):
-    real = verify.replay.probe.probe_logits
+    real = verify.replay.golden.probe_logits
 
     def off(net, images, program):
         found = real(net, images, program)
         return {name: v + np.float32(1e-6) for name, v in found.items()}
 
-    monkeypatch.setattr(verify.replay.probe, "probe_logits", off)
+    monkeypatch.setattr(verify.replay.golden, "probe_logits", off)
     texts = _failed(workdir)
     assert all("largest difference" in text for text in texts)
     facts = environment.machine_facts()
