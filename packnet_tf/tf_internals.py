@@ -7,18 +7,43 @@ when a library changes one of them, and holds that no other file uses any.
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
+from keras.src.saving import serialization_lib
+from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
+if TYPE_CHECKING:
+    from keras.layers import Layer as _Layer
+else:
+    # The layer comes from the other base of a class that mixes this one in.
+    _Layer = object
+
 _Result = TypeVar("_Result")
+_Function = TypeVar("_Function", bound=Callable)
 
 # Models and layers: what they are made of.
+
+
+class AfterBuild(_Layer):
+    """Mixin for a layer: `after_build` runs at the end of every build.
+
+    Keras calls `_post_build` whichever way `build` is overridden, and before
+    it locks the layer's state; there is no public hook for that moment.
+    """
+
+    def _post_build(self) -> None:
+        super()._post_build()
+        self.after_build()
+
+    def after_build(self) -> None:
+        """Called once the layer has its variables; override and call it."""
 
 
 def layers_of(
@@ -41,9 +66,26 @@ def direct_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._layers)
 
 
-def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Returns the variables of a layer without those of layers inside it."""
+def own_variables(
+    layer: keras.layers.Layer, trainable_only: bool = False
+) -> list[keras.Variable]:
+    """Returns the variables of a layer without those of layers inside it.
+
+    The public lists include the layers inside.
+
+    Args:
+        layer: The layer.
+        trainable_only: Leaves out those that were made not trainable; a
+            frozen layer's are not left out.
+    """
+    if trainable_only:
+        return list(layer._trainable_variables)
     return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def has_graph(layer: Any) -> bool:
+    """Whether a layer is a functional or Sequential model, or of a subclass."""
+    return isinstance(layer, (Functional, keras.Sequential))
 
 
 def is_graph(layer: Any) -> bool:
@@ -63,6 +105,137 @@ def is_graph(layer: Any) -> bool:
 def operation_of(tensor: keras.KerasTensor) -> Any:
     """Returns the layer or operation that a symbolic tensor comes out of."""
     return tensor._keras_history.operation
+
+
+def freeze_alone(layer: keras.layers.Layer, frozen: bool) -> None:
+    """Freezes one layer or not; the setter reaches the layers below too."""
+    layer._trainable = not frozen
+    for variable in layer._trainable_variables:
+        variable.trainable = not frozen
+
+
+@contextlib.contextmanager
+def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+    """Lets a layer that is built take another variable."""
+    locked = layer._tracker.locked
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        if locked:
+            layer._lock_state()
+
+
+@contextlib.contextmanager
+def hidden_variables(
+    layer: keras.layers.Layer, hidden: Container[int]
+) -> Iterator[None]:
+    """Hides variables, given by `id`, from stock saving, which counts them."""
+    variables = layer._non_trainable_variables
+    everything = list(variables)
+    variables[:] = [v for v in everything if id(v) not in hidden]
+    try:
+        yield
+    finally:
+        variables[:] = everything
+
+
+def drop_variable(layer: keras.layers.Layer, name: str) -> None:
+    """Deletes a variable; `del` collects garbage after each, which is slow."""
+    layer._untrack_variable(getattr(layer, name))
+    super(keras.layers.Layer, layer).__delattr__(name)
+
+
+def hidden_name(kernel: str) -> str:
+    """Returns the attribute that Keras keeps the variable of a property in.
+
+    `Dense.kernel` and its like are properties over `_kernel`, and `build`
+    assigns `_kernel`.
+    """
+    return f"_{kernel}"
+
+
+def forbid_flash_attention(layer: keras.layers.Layer) -> bool:
+    """Makes an attention layer compute in the one way that all devices have.
+
+    It is an argument of the constructor; a layer that exists keeps it in a
+    private attribute, where None leaves the choice to Keras.
+
+    Returns:
+        Whether the layer had been told to use flash attention.
+    """
+    asked, layer._flash_attention = bool(layer._flash_attention), False
+    return asked
+
+
+def copy_lambda(layer: keras.layers.Lambda) -> keras.layers.Lambda:
+    """Returns a Lambda layer with the same function.
+
+    Its config holds byte code without the globals that the function uses, and
+    `output_shape` is kept in a private attribute.
+    """
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+    )
+
+
+# Configs and files: how they name classes.
+
+
+def is_automatic(get_config: Any) -> bool:
+    """Whether a `get_config` is Keras's own, made from `__init__`'s arguments.
+
+    Keras records the arguments only for a layer whose class has that one.
+    """
+    return getattr(get_config, "_is_default", False)
+
+
+def mark_automatic(get_config: _Function) -> _Function:
+    """Makes Keras take a mixin's `get_config` for its automatic one."""
+    get_config._is_default = True  # type: ignore[attr-defined]
+    return get_config
+
+
+def register_file_name(cls: type, as_: type) -> None:
+    """Makes files hold the name of another class, which is registered.
+
+    `register_keras_serializable` would let the name lead to the last class
+    registered under it when a file is read.
+    """
+    GLOBAL_CUSTOM_NAMES[cls] = keras.saving.get_registered_name(as_)
+
+
+def class_names(cls: type) -> dict[str, Any]:
+    """Returns how a Keras file names a class, as in a layer's entry.
+
+    `serialize_keras_object` names classes as objects of another kind.
+    """
+    names = serialization_lib.serialize_with_public_class(cls, {})
+    return {key: names[key] for key in names if key != "config"}
+
+
+def shared_object(number: int) -> Any:
+    """Returns the layer that an open `sharing_scope` has read by a number."""
+    return serialization_lib.get_shared_object(number)
+
+
+def sharing_scope() -> contextlib.AbstractContextManager:
+    """Lets a config name one layer in several places, by a number.
+
+    Keras opens such a scope around whole files alone, and they do not nest.
+    """
+    if (
+        global_state.get_global_attribute("shared_objects/id_to_obj_map")
+        is not None
+    ):
+        return contextlib.nullcontext()
+    return serialization_lib.ObjectSharingScope()
 
 
 # Distribution strategies.

@@ -1,74 +1,16 @@
 """What of a model cannot be masked, or is not: found, and named."""
 
-import itertools
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import keras
 
+from packnet_tf.convert.coverage import places
 from packnet_tf.errors import ConversionError
-from packnet_tf.layers import TWINS, Masked
-from packnet_tf.tf_internals import is_graph, layers_of
-
-# Their weights are private to each task, of whatever rank they are.
-_SMALL = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.PReLU,
-)
+from packnet_tf.layers import TWINS
+from packnet_tf.tf_internals import is_graph, layers_of, own_variables
 
 _MOST_NAMED = 20  # Layers in one message.
-
-
-def places(
-    layer: keras.layers.Layer, place: keras.layers.Layer | None = None
-) -> Iterator[tuple[keras.layers.Layer, keras.layers.Layer]]:
-    """Yields each layer below `layer`, and the one in the graph it is in."""
-    for part in layer._layers:
-        outer = place or part
-        yield outer, part
-        yield from places(part, None if is_graph(part) else outer)
-
-
-def unmasked_layers(
-    model: keras.Model,
-    skipped: Container[int] = (),
-    will_mask: Container[type] = (),
-) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
-    """Returns the layers whose kernels no mask covers, with their places.
-
-    A kernel is a trainable weight of rank 2 or more of a layer that is not
-    masked: the smaller ones are private variables. Axes of size 1 in front do
-    not count: a class token of shape [1, 1, width] is a vector.
-
-    Args:
-        model: The model.
-        skipped: `skipped_layers` of it.
-        will_mask: Classes that count as masked.
-
-    Returns:
-        Pairs of the layer that stands in the model's graph, and the layer
-        inside it (or itself) that has the kernels.
-    """
-    found = {}
-    for place, part in places(model):
-        if not is_graph(model):
-            place = part
-        if (
-            any(_rank(v) >= 2 for v in part._trainable_variables)
-            and not isinstance(part, (Masked, *_SMALL))
-            and type(part) not in will_mask
-            and id(part) not in skipped
-        ):
-            found[id(part)] = (place, part)
-    return list(found.values())
-
-
-def _rank(variable: keras.Variable) -> int:
-    sizes = itertools.dropwhile(lambda size: size == 1, variable.shape)
-    return len(list(sizes))
 
 
 def refuse_unmasked(unmasked: Any) -> None:
@@ -155,9 +97,7 @@ def refuse_unmaskable(model: keras.Model, skipped: Container[int]) -> None:
                 f"{named} has LoRA enabled or is quantized; mask the model "
                 "it was before that."
             )
-        for variable in (
-            part._trainable_variables + part._non_trainable_variables
-        ):
+        for variable in own_variables(part):
             other = owners.setdefault(id(variable), part)
             if other is not part:
                 raise ConversionError(

@@ -1,61 +1,30 @@
 """Plain Keras models into masked ones, and a task's view back to plain."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from packnet_tf.convert.checks import (
     refuse_subclassed,
     refuse_unmaskable,
     refuse_unmasked,
-    unmasked_layers,
 )
-from packnet_tf.convert.clone import clone_model
-from packnet_tf.convert.exchange import is_graph, to_masked
+from packnet_tf.convert.clone import clone_model, counterparts
+from packnet_tf.convert.coverage import unmasked_layers
+from packnet_tf.convert.promote import promote
 from packnet_tf.convert.selection import (
     Skip,
     as_list,
     chosen_layers,
-    keep_plain,
-    kept_paths,
+    mark_plain,
     skipped_layers,
 )
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers import TWINS, Masked
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals import is_graph, layers_of
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-
-
-@dataclasses.dataclass(frozen=True)
-class Coverage:
-    """How much of a model is under masks.
-
-    Attributes:
-        layers_masked: Number of layers with masked kernels.
-        weights_masked: Number of weights in those kernels.
-        weights_total: Number of weights of the model; masks do not count.
-        skipped: Names of layers with kernels that are not masked; for a
-            layer that is masked in part, `layer/kernel`.
-    """
-
-    layers_masked: int
-    weights_masked: int
-    weights_total: int
-    skipped: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        share = self.weights_masked / max(self.weights_total, 1)
-        text = (
-            f"{self.layers_masked} layers masked, {self.weights_masked:,} of "
-            f"{self.weights_total:,} weights ({share:.1%})"
-        )
-        if self.skipped:
-            text += f"; not masked: {', '.join(self.skipped)}"
-        return text
 
 
 def mask_model(
@@ -106,12 +75,11 @@ def mask_model(
             f"Model {model.name!r} is not built, so it has no weights yet; "
             "give it an Input, call build(), or call it on a batch first."
         )
-    kept = kept_paths(model, chosen_layers(model, skip))
+    kept = chosen_layers(model, skip)
     depthwise_plain = _DEPTHWISE if depthwise == "private" else ()
     skipped = skipped_layers(model, [*as_list(skip), *depthwise_plain])
     refuse_unmaskable(model, skipped)
 
-    swap = to_masked(skipped, depthwise)
     parts = layers_of(model)
     plain = [
         part
@@ -124,7 +92,7 @@ def mask_model(
     masked = any(isinstance(part, Masked) for part in parts)
     if not is_graph(model) or (masked and not plain):
         if _made_here(model):
-            keep_plain(model, kept)
+            mark_plain(kept)
             return model
         if not is_graph(model):
             raise ConversionError(
@@ -132,47 +100,13 @@ def mask_model(
                 "outside the distribution strategy in use; build it inside "
                 "strategy.scope()."
             )
-    twin = clone_model(model, swap)
-    keep_plain(twin, kept)
-    refuse_unmasked(
-        unmasked_layers(twin, skipped_layers(twin, depthwise_plain))
-    )
+    twin = clone_model(model)
+    copies = counterparts(model, twin)
+    mark_plain(copies[id(x)][1] for x in kept if id(x) in copies)
+    skipped = skipped_layers(twin, depthwise_plain)
+    promote(twin, skipped, depthwise)
+    refuse_unmasked(unmasked_layers(twin, skipped))
     return twin
-
-
-def coverage(model: keras.Model) -> Coverage:
-    """Returns how much of a model is under masks.
-
-    Args:
-        model: Any built Keras model.
-    """
-    kernels, masks = {}, set()
-    layers = [part for part in layers_of(model) if isinstance(part, Masked)]
-    for layer in layers:
-        for kernel in layer.masked_kernels():
-            kernels[id(kernel.variable)] = kernel.variable
-            masks.add(id(kernel.mask))
-    return Coverage(
-        layers_masked=len(layers),
-        weights_masked=sum(_size(v) for v in kernels.values()),
-        weights_total=sum(
-            _size(v) for v in model.weights if id(v) not in masks
-        ),
-        skipped=tuple(
-            dict.fromkeys(
-                [place.name for place, _ in unmasked_layers(model)]
-                + [
-                    f"{layer.name}/{kernel}"
-                    for layer in layers
-                    for kernel in layer.private_kernels
-                ]
-            )
-        ),
-    )
-
-
-def _size(variable: keras.Variable) -> int:
-    return int(np.prod(variable.shape))
 
 
 def _made_here(model: keras.Model) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 
 from packnet_tf.errors import ConversionError
-from packnet_tf.layers.composite import attribute_paths
+from packnet_tf.layers.paths import attribute_paths, current_path
 from packnet_tf.tf_internals import layers_of
 
 Skip = str | type | Callable[[keras.layers.Layer], bool]
@@ -77,18 +77,17 @@ def as_list(skip: Skip | Sequence[Skip]) -> list[Skip]:
     return list(skip)
 
 
-def kept_paths(
-    model: keras.Model, layers: Iterable[keras.layers.Layer] | None = None
-) -> list[str]:
-    """Returns where layers are, in words that hold for copies of the model.
+def mark_plain(layers: Iterable[keras.layers.Layer]) -> None:
+    """Marks layers as those that stay plain."""
+    for layer in layers:
+        setattr(layer, _MARK, True)
 
-    Args:
-        model: The model.
-        layers: Layers of it; by default those that are marked.
-    """
+
+def kept_paths(model: keras.Model) -> list[str]:
+    """Returns where marked layers are, in words that hold for its copies."""
     paths = attribute_paths(model)
-    layers = chosen_layers(model, ()) if layers is None else layers
-    return sorted(paths[id(layer)] for layer in layers if id(layer) in paths)
+    marked = chosen_layers(model, ())
+    return sorted(paths[id(layer)] for layer in marked if id(layer) in paths)
 
 
 def keep_plain(model: keras.Model, paths: Iterable[str]) -> None:
@@ -96,12 +95,14 @@ def keep_plain(model: keras.Model, paths: Iterable[str]) -> None:
 
     Args:
         model: The model.
-        paths: What `kept_paths` returned for it, or for what it is a copy of.
+        paths: What `kept_paths` returned for what it is a copy of.
     """
-    wanted = set(paths)
+    wanted = {current_path(path) for path in paths}
     if not wanted:
         return
-    found = attribute_paths(model)
-    for layer in layers_of(model, include_self=False):
-        if found.get(id(layer)) in wanted:
-            setattr(layer, _MARK, True)
+    found, named = attribute_paths(model), attribute_paths(model, by_name=True)
+    mark_plain(
+        layer
+        for layer in layers_of(model, include_self=False)
+        if found.get(id(layer)) in wanted or named.get(id(layer)) in wanted
+    )

@@ -1,30 +1,28 @@
 """The masked twins of attention: its projections share their kernels."""
 
-from typing import Any
-
 import keras
 
 from packnet_tf.errors import ConversionError
-from packnet_tf.layers.composite import Inside, MaskedInside
+from packnet_tf.layers.composite import NOTHING, Inside, MaskedInside
 from packnet_tf.layers.registry import twin_of
+from packnet_tf.tf_internals import forbid_flash_attention
 
 
 class _Attention(MaskedInside):
     """What the twins share."""
 
-    _flash_attention: bool | None
-
-    def __init__(self, *args: Any, inside: Inside | None = None, **kwargs: Any):
-        super().__init__(*args, inside=inside, **kwargs)
-        if self._flash_attention:
+    def become_masked(
+        self, inside: Inside | None = None, around: Inside = NOTHING
+    ):
+        """See `InnerTwins`; flash attention is refused."""
+        if forbid_flash_attention(self):
             raise ConversionError(
                 f"flash_attention=True of masked layer {self.name!r}: which "
                 "program computes the attention, and so its bytes, would "
                 "depend on the device and the shapes; leave flash_attention "
                 "out."
             )
-        # Not None, which leaves the choice to Keras.
-        self._flash_attention = False
+        super().become_masked(inside, around)
 
 
 @twin_of(keras.layers.MultiHeadAttention)

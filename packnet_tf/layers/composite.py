@@ -1,38 +1,35 @@
 """Layers whose kernels are in layers that they make themselves.
 
 Attention makes its projections in `build`, a recurrent layer its cell, a
-block of a transformer all of its layers. What they make cannot be exchanged
-from outside; but a twin is a subclass of its stock layer that adds nothing to
-the program, so a stock layer becomes its twin in place, by a change of its
-class.
+block of a transformer all of its layers. What they make becomes masked when
+it is made, and so when a file is read.
 """
 
 import functools
 import types
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
-from keras.src.models.functional import Functional
-from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
-from keras.src.saving.serialization_lib import serialize_with_public_class
 
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers.config import config_of
-from packnet_tf.layers.masked import Masked, automatic_config
-from packnet_tf.layers.registry import TWINS
-from packnet_tf.tf_internals import layers_of
-
-if TYPE_CHECKING:
-    from keras.layers import Layer as _Layer
-else:
-    # The layer comes from the other base of a class that mixes this one in.
-    _Layer = object
+from packnet_tf.layers.masked import automatic_config
+from packnet_tf.layers.paths import attribute_paths, current_path
+from packnet_tf.layers.registry import TWINS, become
+from packnet_tf.tf_internals import (
+    AfterBuild,
+    class_names,
+    is_automatic,
+    layers_of,
+    register_file_name,
+)
 
 Inside = Mapping[str, Mapping[str, Any] | None]
+NOTHING: Inside = types.MappingProxyType({})
 
 
-class InnerTwins(_Layer):
+class InnerTwins(AfterBuild):
     """Mixin for a layer: the layers that it makes are masked.
 
     Attributes:
@@ -42,38 +39,60 @@ class InnerTwins(_Layer):
             are names, or paths of attributes (`attribute_paths`).
     """
 
-    inside: Inside = types.MappingProxyType({})
+    inside: Inside = NOTHING
     # Those of the layer that this one is in.
-    _inside_around: Inside = types.MappingProxyType({})
+    _inside_around: Inside = NOTHING
+
+    def become_masked(
+        self, inside: Inside | None = None, around: Inside = NOTHING
+    ):
+        """Masks what is inside, also of a stock layer that became this one.
+
+        Args:
+            inside: See the attribute.
+            around: The same of the layer that this one is in, from here.
+        """
+        # Not by `setattr`: Keras would track the mappings.
+        if inside:
+            given = {current_path(key): inside[key] for key in inside}
+            vars(self)["inside"] = given
+        if around:
+            vars(self)["_inside_around"] = around
+        self.mask_inner_layers()
+
+    def become_stock(self, stock: type[keras.layers.Layer]) -> None:
+        """Prepares for a change of class to the stock class.."""
+        for setting in ("inside", "_inside_around"):
+            vars(self).pop(setting, None)
 
     def mask_inner_layers(self) -> None:
         """Makes twins of the stock layers inside that have one."""
         inside = {**self._inside_around, **self.inside}
-        paths = attribute_paths(self)
         parts = layers_of(self, include_self=False)
-        given = {
-            id(part): inside.get(paths.get(id(part), ""), inside.get(part.name))
-            for part in parts
-            if part.name in inside or paths.get(id(part)) in inside
-        }
+        paths, named = attribute_paths(self), attribute_paths(self, True)
+        given: dict[int, Mapping[str, Any] | None] = {}
+        for part in parts:
+            place = id(part)
+            for key in (paths.get(place), named.get(place), part.name):
+                if key in inside:
+                    given[place] = inside[key]
+                    break
         left = {
             id(below)
             for part in parts
-            if given.get(id(part), part) is None
+            if given.get(id(part), NOTHING) is None
             for below in layers_of(part)
         }
         for part in parts:
             twin = TWINS.get(type(part))
             if twin is None or id(part) in left:
                 continue
-            become(part, twin, given.get(id(part)) or {})
-            if isinstance(part, InnerTwins):
+            if issubclass(twin, InnerTwins):
                 start = paths.get(id(part), "") + "."
-                part.__dict__["_inside_around"] = {
-                    key.removeprefix(start): settings
-                    for key, settings in inside.items()
-                }
-                part.mask_inner_layers()
+                around = {k.removeprefix(start): v for k, v in inside.items()}
+                become(part, twin, around=around)
+            else:
+                become(part, twin, **(given.get(id(part)) or {}))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the stock layer's config, and `inside` if it was set."""
@@ -82,12 +101,14 @@ class InnerTwins(_Layer):
             config["inside"] = dict(self.inside)
         return config
 
-    def _post_build(self) -> None:
-        # At the end of every build, and before Keras locks the state.
-        super()._post_build()
+    def after_build(self) -> None:
+        """Masks what `build` made."""
+        super().after_build()
         self.mask_inner_layers()
         names = {part.name for part in layers_of(self, include_self=False)}
-        known = names.union(attribute_paths(self).values())
+        known = names.union(
+            attribute_paths(self).values(), attribute_paths(self, True).values()
+        )
         unknown = [key for key in self.inside if key not in known]
         if names and unknown:
             raise ConversionError(
@@ -107,8 +128,7 @@ class MaskedInside(InnerTwins):
 
     def __init__(self, *args: Any, inside: Inside | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        _set_inside(self, inside)
-        self.mask_inner_layers()
+        self.become_masked(inside)
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
@@ -141,9 +161,7 @@ class MaskedLayers(InnerTwins):
             )
         else:
             layer = cls.stock.from_config(config)
-        layer.__class__ = masked_layers(type(layer))  # type: ignore[arg-type]
-        _set_inside(layer, inside)
-        layer.mask_inner_layers()
+        become(layer, masked_layers(type(layer)), inside=inside)
         return layer
 
 
@@ -161,79 +179,10 @@ def masked_layers(stock: type[keras.layers.Layer]) -> type[keras.layers.Layer]:
         "__doc__": f"A `{stock.__name__}`; the layers inside it are masked.",
         "__module__": __name__,
     }
-    if getattr(stock.get_config, "_is_default", False):
+    if is_automatic(stock.get_config):
         # A layer without a `get_config` of its own keeps Keras's automatic
         # one.
         members["get_config"] = automatic_config(MaskedLayers)
     cls = type(f"Masked{stock.__name__}", (MaskedLayers, stock), members)
-    GLOBAL_CUSTOM_NAMES[cls] = keras.saving.get_registered_name(MaskedLayers)
+    register_file_name(cls, MaskedLayers)
     return cls
-
-
-def class_names(cls: type[keras.layers.Layer]) -> dict[str, Any]:
-    """Returns how a Keras file names a class."""
-    names = serialize_with_public_class(cls, {})
-    return {key: names[key] for key in names if key != "config"}
-
-
-def _set_inside(layer: Any, inside: Inside | None) -> None:
-    if inside:
-        # Not by `setattr`: Keras would track the mapping.
-        vars(layer)["inside"] = dict(inside)
-
-
-def become(
-    layer: keras.layers.Layer,
-    twin: type[keras.layers.Layer],
-    settings: Mapping[str, Any],
-) -> None:
-    """Makes a stock layer its masked twin, in place.
-
-    Args:
-        layer: The layer, built or not.
-        twin: Its twin's class.
-        settings: Those of the twin.
-    """
-    layer.__class__ = twin
-    # Keras's wrapper of the stock class's; the twin refuses.
-    vars(layer).pop("quantize", None)
-    if isinstance(layer, Masked):
-        layer._set_up(**settings)
-        if layer.built:
-            layer._add_masks()
-
-
-def attribute_paths(layer: keras.layers.Layer) -> dict[int, str]:
-    """Returns how the layers inside one are reached from it.
-
-    Names do not tell: Keras gives a layer without a name another one
-    whenever it is made.
-
-    Returns:
-        The path of attributes, such as `attention._query_dense` or `down.0`,
-        by the `id` of the layer.
-    """
-    found: dict[int, str] = {}
-
-    def look(value, path):
-        if isinstance(value, keras.layers.Layer):
-            if id(value) not in found:
-                found[id(value)] = path
-                enter(value, f"{path}.")
-        elif isinstance(value, (list, tuple)):
-            for index, item in enumerate(value):
-                look(item, f"{path}.{index}")
-        elif isinstance(value, dict):
-            for key in sorted(value, key=str):
-                look(value[key], f"{path}.{key}")
-
-    def enter(outer, start):
-        if isinstance(outer, (Functional, keras.Sequential)):
-            inner = {part.name: part for part in outer.layers}
-        else:
-            inner = {k: v for k, v in vars(outer).items() if k != "_layers"}
-        for key in sorted(inner):
-            look(inner[key], f"{start}{key}")
-
-    enter(layer, "")
-    return found

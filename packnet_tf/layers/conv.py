@@ -1,4 +1,9 @@
-"""The masked twins of the convolutions."""
+"""The masked twins of all convolutions.
+
+Depthwise kernels are few weights that each matter much: they are not pruned
+by default, and a `PackNet` keeps those of a plain model private to each task
+unless it is told otherwise.
+"""
 
 import keras
 
@@ -54,4 +59,161 @@ class MaskedConv3D(Masked, keras.layers.Conv3D):
     >>> layer = MaskedConv3D(16, 3)
     >>> layer(keras.ops.ones((1, 8, 8, 8, 3))).shape
     TensorShape([1, 6, 6, 6, 16])
+    """
+
+
+@twin_of(keras.layers.Conv1DTranspose)
+class MaskedConv1DTranspose(Masked, keras.layers.Conv1DTranspose):
+    """A `keras.layers.Conv1DTranspose` whose kernel is shared by a mask.
+
+    Args:
+        *args: As for `keras.layers.Conv1DTranspose`.
+        prunable: Whether pruning takes weights of the kernel.
+        **kwargs: As for `keras.layers.Conv1DTranspose`.
+
+    Example:
+
+    >>> layer = MaskedConv1DTranspose(4, 3, strides=2)
+    >>> layer(keras.ops.ones((1, 5, 3))).shape
+    TensorShape([1, 11, 4])
+    """
+
+
+@twin_of(keras.layers.Conv2DTranspose)
+class MaskedConv2DTranspose(Masked, keras.layers.Conv2DTranspose):
+    """A `keras.layers.Conv2DTranspose` whose kernel is shared by a mask.
+
+    Args:
+        *args: As for `keras.layers.Conv2DTranspose`.
+        prunable: Whether pruning takes weights of the kernel.
+        **kwargs: As for `keras.layers.Conv2DTranspose`.
+
+    Example:
+
+    >>> layer = MaskedConv2DTranspose(4, 3, strides=2)
+    >>> layer(keras.ops.ones((1, 5, 5, 3))).shape
+    TensorShape([1, 11, 11, 4])
+    """
+
+
+@twin_of(keras.layers.Conv3DTranspose)
+class MaskedConv3DTranspose(Masked, keras.layers.Conv3DTranspose):
+    """A `keras.layers.Conv3DTranspose` whose kernel is shared by a mask.
+
+    Args:
+        *args: As for `keras.layers.Conv3DTranspose`.
+        prunable: Whether pruning takes weights of the kernel.
+        **kwargs: As for `keras.layers.Conv3DTranspose`.
+
+    Example:
+
+    >>> layer = MaskedConv3DTranspose(4, 3)
+    >>> layer(keras.ops.ones((1, 5, 5, 5, 3))).shape
+    TensorShape([1, 7, 7, 7, 4])
+    """
+
+
+class _Depthwise(Masked):
+    """What the twins share."""
+
+    depthwise_kernels = ("kernel",)
+    default_prunable = False
+
+
+@twin_of(keras.layers.DepthwiseConv1D)
+class MaskedDepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):
+    """A `keras.layers.DepthwiseConv1D` whose kernel is shared by a mask.
+
+    Depthwise kernels are few weights that each matter much, so they are not
+    pruned by default; a `PackNet` keeps those of a plain model private to
+    each task unless it is told otherwise.
+
+    Args:
+        *args: As for `keras.layers.DepthwiseConv1D`.
+        prunable: Whether pruning takes weights of the kernel; by default
+            not.
+        **kwargs: As for `keras.layers.DepthwiseConv1D`.
+
+    Example:
+
+    >>> layer = MaskedDepthwiseConv1D(3, prunable=True)
+    >>> layer(keras.ops.ones((1, 8, 4))).shape
+    TensorShape([1, 6, 4])
+    """
+
+
+@twin_of(keras.layers.DepthwiseConv2D)
+class MaskedDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
+    """A `keras.layers.DepthwiseConv2D` whose kernel is shared by a mask.
+
+    Depthwise kernels are few weights that each matter much, so they are not
+    pruned by default; a `PackNet` keeps those of a plain model private to
+    each task unless it is told otherwise.
+
+    Args:
+        *args: As for `keras.layers.DepthwiseConv2D`.
+        prunable: Whether pruning takes weights of the kernel; by default
+            not.
+        **kwargs: As for `keras.layers.DepthwiseConv2D`.
+
+    Example:
+
+    >>> layer = MaskedDepthwiseConv2D(3, padding="same", prunable=True)
+    >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+    TensorShape([1, 8, 8, 4])
+    """
+
+
+class _Separable(Masked):
+    """What the twins share.
+
+    Depthwise kernels are few weights that each matter much: they are not
+    pruned by default, and a `PackNet` keeps those of a plain model private
+    to each task unless it is told otherwise.
+    """
+
+    kernel_names = ("depthwise_kernel", "pointwise_kernel")
+    depthwise_kernels = ("depthwise_kernel",)
+    default_prunable = ("pointwise_kernel",)
+
+
+@twin_of(keras.layers.SeparableConv1D)
+class MaskedSeparableConv1D(_Separable, keras.layers.SeparableConv1D):
+    """A `keras.layers.SeparableConv1D` with both kernels under masks.
+
+    Args:
+        *args: As for `keras.layers.SeparableConv1D`.
+        prunable: Which kernels pruning takes weights of; by default the
+            pointwise one.
+        private_kernels: Kernels without a mask, private to each task.
+        **kwargs: As for `keras.layers.SeparableConv1D`.
+
+    Example:
+
+    >>> layer = MaskedSeparableConv1D(8, 3)
+    >>> layer(keras.ops.ones((1, 9, 4))).shape
+    TensorShape([1, 7, 8])
+    """
+
+
+@twin_of(keras.layers.SeparableConv2D)
+class MaskedSeparableConv2D(_Separable, keras.layers.SeparableConv2D):
+    """A `keras.layers.SeparableConv2D` with both kernels under masks.
+
+    Args:
+        *args: As for `keras.layers.SeparableConv2D`.
+        prunable: Which kernels pruning takes weights of; by default the
+            pointwise one.
+        private_kernels: Kernels without a mask, private to each task.
+        **kwargs: As for `keras.layers.SeparableConv2D`.
+
+    Example:
+
+    >>> layer = MaskedSeparableConv2D(
+    ...     8, 3, private_kernels=["depthwise_kernel"]
+    ... )
+    >>> layer(keras.ops.ones((1, 9, 9, 4))).shape
+    TensorShape([1, 7, 7, 8])
+    >>> [kernel.name for kernel in layer.masked_kernels()]
+    ['pointwise_kernel']
     """

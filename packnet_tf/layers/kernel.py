@@ -1,9 +1,54 @@
-"""One kernel under a mask, as the rest of the package sees it."""
+"""A kernel under a mask: what its layer reads, its record, its channels."""
 
 import dataclasses
 from typing import Any
 
 import keras
+
+from packnet_tf.tf_internals import hidden_name
+
+
+class View:
+    """A kernel's attribute: stores the variable, gives the view.
+
+    Stock layers either keep the variable as `_kernel` behind a property
+    `kernel`, or assign `self.kernel` itself. This data descriptor stands
+    before both, and the variable is in `_kernel` either way.
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __get__(self, layer, owner=None):
+        if layer is None:
+            return self
+        # From `__dict__`: Keras asks for an attribute before its first
+        # assignment, and expects an AttributeError then.
+        variable = vars(layer).get(hidden_name(self._name), self)
+        if variable is self:
+            raise AttributeError(
+                f"You must build the layer before accessing `{self._name}`."
+            )
+        mask = vars(layer).get(f"{self._name}_mask")
+        if layer.view_task is None or mask is None:
+            return variable
+        mask = mask.value
+        # `variable.value` follows the autocast scope, as the stock program
+        # does; a `where` on cast values has the bytes of a cast `where`.
+        value = variable.value
+        # Free is 0: in unsigned numbers 0 - 1 is the largest, so that one
+        # comparison tells owned by 1 to view_task from the rest.
+        visible = keras.ops.less(
+            keras.ops.subtract(mask, keras.ops.ones((), mask.dtype)),
+            keras.ops.convert_to_tensor(layer.view_task, mask.dtype),
+        )
+        return keras.ops.where(visible, value, keras.ops.zeros((), value.dtype))
+
+    def __set__(self, layer, value):
+        vars(layer)[hidden_name(self._name)] = value
+
+    def __delete__(self, layer):
+        del vars(layer)[hidden_name(self._name)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,3 +81,52 @@ class MaskedKernel:
     def channel_axes(self) -> tuple[int, ...]:
         """The axes that number its output channels, counted from the end."""
         return self.layer.kernel_channel_axes(self.name)
+
+
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+
+
+def channel_axes(layer: keras.layers.Layer, kernel: str) -> tuple[int, ...]:
+    """Returns the axes of a kernel that number a layer's output channels.
+
+    An output channel is one feature of what the layer computes with the
+    kernel; its weights are those at one place of these axes:
+
+    - Dense, convolutions, embeddings and the pointwise part of separable
+      convolutions: the last axis.
+    - Transposed convolutions: the last but one, (..., out, in).
+    - Depthwise convolutions, and that part of separable ones: the last two,
+      as each pair of an input channel and a multiplier has an output.
+    - EinsumDense: what the equation does not sum over, e.g. heads and their
+      size in the projections of attention.
+
+    Args:
+        layer: The layer.
+        kernel: Name of the kernel's attribute.
+
+    Returns:
+        Axes counted from the end, in rising order.
+
+    Example:
+
+    >>> channel_axes(keras.layers.EinsumDense("abc,cde->abde", 8), "kernel")
+    (-2, -1)
+    """
+    if isinstance(layer, keras.layers.EinsumDense):
+        inputs, output = layer.equation.split("->")
+        axes = inputs.split(",")[1]
+        return tuple(
+            place - len(axes)
+            for place, axis in enumerate(axes)
+            if axis in output
+        )
+    if isinstance(layer, _TRANSPOSED):
+        return (-2,)
+    if isinstance(layer, _DEPTHWISE) or kernel == "depthwise_kernel":
+        return (-2, -1)
+    return (-1,)

@@ -8,31 +8,29 @@ is that of the stock layer.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from packnet_tf.errors import ConversionError, TaskError
-from packnet_tf.layers.channels import channel_axes
-from packnet_tf.layers.kernel import MaskedKernel
-from packnet_tf.layers.view import View
+from packnet_tf.layers.kernel import MaskedKernel, View, channel_axes
 from packnet_tf.masks import codec, ownership
-
-if TYPE_CHECKING:
-    from keras.layers import Layer as _Layer
-else:
-    # The layer comes from the other base of a class that mixes this one in.
-    _Layer = object
-
-# What the config of a twin has beside that of the stock layer.
-SETTINGS = ("prunable", "private_kernels", "inside", "stock")
+from packnet_tf.tf_internals import (
+    AfterBuild,
+    drop_variable,
+    hidden_name,
+    hidden_variables,
+    is_automatic,
+    mark_automatic,
+    unlocked,
+)
 
 _MASK_DTYPE = "uint8"
 
 
-class Masked(_Layer):
+class Masked(AfterBuild):
     """Mixin for a Keras layer: kernels shared between tasks by masks.
 
     Put it before the stock layer, or before `keras.layers.Layer` for a layer
@@ -94,9 +92,7 @@ class Masked(_Layer):
                 )
             setattr(cls, name, View(name))
         stock = getattr(super(), "get_config", None)
-        if cls.get_config is Masked.get_config and getattr(
-            stock, "_is_default", False
-        ):
+        if cls.get_config is Masked.get_config and is_automatic(stock):
             # A layer without a `get_config` of its own keeps Keras's
             # automatic one.
             cls.get_config = automatic_config(Masked)
@@ -109,8 +105,7 @@ class Masked(_Layer):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        self._set_up(prunable, private_kernels)
-        self._refuse_other_kernels()
+        self.become_masked(prunable, private_kernels)
 
     @property
     def view_task(self) -> int | None:
@@ -170,7 +165,7 @@ class Masked(_Layer):
             )
         kernels = []
         for name in self.kernel_names:
-            variable = self.__dict__.get(f"_{name}")
+            variable = vars(self).get(hidden_name(name))
             if variable is not None and name not in self.private_kernels:
                 kernels.append(
                     MaskedKernel(
@@ -260,6 +255,9 @@ class Masked(_Layer):
 
     def quantize(self, *args: Any, **kwargs: Any) -> None:
         """Refused: a quantized kernel cannot be shared under a mask."""
+        if not isinstance(self, Masked):
+            # Keras wrapped this method before the layer became stock again.
+            return type(self).quantize(self, *args, **kwargs)
         raise ConversionError(
             f"quantize() on masked layer {self.name!r}: the weights of all "
             "tasks would change; quantize packnet_tf.extract(net, task) "
@@ -274,18 +272,38 @@ class Masked(_Layer):
             return self._default_prunable_names()
         return self._chosen_prunable
 
-    def _set_up(
+    def become_masked(
         self,
         prunable: bool | Sequence[str] | None = None,
         private_kernels: Sequence[str] = (),
     ) -> None:
-        """Takes what the class has beside its stock class's arguments."""
+        """Takes a stock layer over whose class has been changed to this one.
+
+        Args:
+            prunable: As for `__init__`, which calls this.
+            private_kernels: The same.
+        """
         if prunable is not None:
             self._chosen_prunable = self._names("prunable", prunable)
         if private_kernels:
             self.private_kernels = self._names(
                 "private_kernels", private_kernels
             )
+        self._refuse_other_kernels()
+        if self.built:
+            self._add_masks()
+
+    def become_stock(self, stock: type[keras.layers.Layer]) -> None:
+        """Prepares for a change of class to the stock class.."""
+        own = vars(self)
+        for name in self.kernel_names:
+            if f"{name}_mask" in own:
+                drop_variable(self, f"{name}_mask")
+            kept = hidden_name(name)
+            if kept in own and not hasattr(stock, name):
+                own[name] = own.pop(kept)
+        for setting in ("_chosen_prunable", "private_kernels", "_view_task"):
+            own.pop(setting, None)
 
     def _names(self, setting: str, value: bool | Sequence[str]) -> tuple:
         """Returns the kernels that a setting means, in their order."""
@@ -301,50 +319,38 @@ class Masked(_Layer):
             )
         return tuple(name for name in self.kernel_names if name in names)
 
-    def _post_build(self) -> None:
-        # Keras calls this at the end of every build, whichever way `build`
-        # is overridden, and before it locks the layer's state.
-        super()._post_build()
+    def after_build(self) -> None:
+        """Gives every kernel its mask."""
+        super().after_build()
+        self._refuse_other_kernels()
         self._add_masks()
 
     def _add_masks(self) -> None:
-        """Gives every kernel a mask, all free; no second one.
-
-        It also serves a stock layer whose class has been changed to its
-        twin after it was built.
-        """
-        self._refuse_other_kernels()
-        own = self.__dict__
-        locked = self._tracker.locked
-        self._tracker.unlock()
-        try:
-            for name in self.kernel_names:
-                if name in own:
-                    own[f"_{name}"] = own.pop(name)
-                if f"_{name}" not in own:
-                    raise ConversionError(
-                        f"Layer {self.name!r} ({type(self).__name__}) names "
-                        f"the kernel `{name}`, but its build() did not assign "
-                        f"`self.{name}`; expected one of its weights, or None "
-                        "where it has none."
-                    )
-                if (
-                    own[f"_{name}"] is not None
-                    and f"{name}_mask" not in own
-                    and name not in self.private_kernels
-                ):
-                    mask = self.add_weight(
-                        name=f"{name}_mask",
-                        shape=tuple(own[f"_{name}"].shape),
-                        initializer="zeros",
-                        dtype=_MASK_DTYPE,
-                        trainable=False,
-                        autocast=False,
-                    )
-                    setattr(self, f"{name}_mask", mask)
-        finally:
-            if locked:
-                self._tracker.lock()
+        """Gives every kernel a mask, all free; no second one."""
+        own = vars(self)
+        for name in self.kernel_names:
+            kept, mask = hidden_name(name), f"{name}_mask"
+            if name in own:
+                own[kept] = own.pop(name)
+            if kept not in own:
+                raise ConversionError(
+                    f"Layer {self.name!r} ({type(self).__name__}) names "
+                    f"the kernel `{name}`, but its build() did not assign "
+                    f"`self.{name}`; expected one of its weights, or None "
+                    "where it has none."
+                )
+            if own[kept] is None or mask in own or name in self.private_kernels:
+                continue
+            with unlocked(self):
+                variable = self.add_weight(
+                    name=mask,
+                    shape=tuple(own[kept].shape),
+                    initializer="zeros",
+                    dtype=_MASK_DTYPE,
+                    trainable=False,
+                    autocast=False,
+                )
+                setattr(self, mask, variable)
 
     def _refuse_other_kernels(self) -> None:
         if getattr(self, "lora_rank", None):
@@ -359,30 +365,22 @@ class Masked(_Layer):
         Stock saving writes the kernel's attribute, i.e. the view, and stock
         loading counts the layer's variables.
         """
-        variables = self._non_trainable_variables
-        everything = list(variables)
         masks = {
-            id(self.__dict__.get(f"{name}_mask")) for name in self.kernel_names
+            id(vars(self).get(f"{name}_mask")) for name in self.kernel_names
         }
-        owner = self._view_task
-        variables[:] = [v for v in everything if id(v) not in masks]
-        self._view_task = None
+        owner, self._view_task = self._view_task, None
         try:
-            yield
+            with hidden_variables(self, masks):
+                yield
         finally:
             self._view_task = owner
-            variables[:] = everything
 
 
-def automatic_config(mixin: type) -> Callable[[Any], dict[str, Any]]:
-    """Returns a mixin's `get_config` that Keras takes for its automatic one.
+def automatic_config(mixin: type) -> Any:
+    """Returns a mixin's `get_config` that Keras takes for its automatic one."""
 
-    Keras records the arguments of a layer's `__init__` only where it finds
-    that.
-    """
-
+    @mark_automatic
     def get_config(self):
         return mixin.get_config(self)
 
-    get_config._is_default = True  # type: ignore[attr-defined]
     return get_config

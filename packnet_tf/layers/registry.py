@@ -1,7 +1,11 @@
-"""Which masked class stands in for which stock class."""
+"""Which masked class stands for which stock class, and the change of class.
+
+A twin is a subclass of its stock class that adds nothing to the program, so
+a layer becomes its twin in place, and its stock class again.
+"""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import keras
 
@@ -27,3 +31,38 @@ def twin_of(stock: type[keras.layers.Layer]) -> Callable[[_Class], _Class]:
         return twin
 
     return enter
+
+
+def become(
+    layer: keras.layers.Layer,
+    twin: type[keras.layers.Layer],
+    **settings: Any,
+) -> None:
+    """Makes a stock layer its masked twin, in place.
+
+    Args:
+        layer: The layer, built or not.
+        twin: Its twin's class.
+        **settings: What the twin's `__init__` takes beside the arguments of
+            the stock class.
+    """
+    stock: Any = layer
+    stock.__class__ = twin
+    # Keras wraps the stock class's method in the instance; the twin refuses.
+    own = vars(layer)
+    own["_stock_quantize"] = own.pop("quantize", None)
+    stock.become_masked(**settings)
+
+
+def become_stock(layer: Any, stock: type[keras.layers.Layer]) -> None:
+    """Makes a masked twin a layer of its stock class, in place.
+
+    Args:
+        layer: The twin, built or not. Kernels keep the weights of all tasks.
+        stock: The class.
+    """
+    layer.become_stock(stock)
+    layer.__class__ = stock
+    quantize = vars(layer).pop("_stock_quantize", None)
+    if quantize is not None:
+        vars(layer)["quantize"] = quantize

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from packnet_tf.convert.clone import clone_model, copy_state
-from packnet_tf.convert.exchange import to_stock
+from packnet_tf.convert.promote import demote
 from packnet_tf.errors import ConversionError
 from packnet_tf.masks import ownership
 from packnet_tf.model.heads import copy_head, only
@@ -54,7 +54,8 @@ def extract(net: Any, task: str) -> keras.Model:
             net.private_variables, net.private_values(task), strict=True
         )
     )
-    plain = clone_model(backbone, to_stock, values)
+    plain = clone_model(backbone, values)
+    demote(plain)
     head = net.head_of(task)
     outputs = plain.outputs[0] if len(plain.outputs) == 1 else plain.output
     if record.head is None and len(outputs.shape) > 2:

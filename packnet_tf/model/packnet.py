@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from packnet_tf.convert.selection import keep_plain, kept_paths
-from packnet_tf.convert.sharing import read_shared, write_shared
+from packnet_tf.convert.sharing import read_shared, refuse_shared
 from packnet_tf.errors import PackNetError, PhaseError, PromiseError, TaskError
 from packnet_tf.masks import ownership
 from packnet_tf.model.edits import Amendable
@@ -72,8 +72,8 @@ class PackNet(Amendable):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration; it does not tell what is active."""
+        refuse_shared(self.backbone)
         backbone = keras.saving.serialize_keras_object(self.backbone)
-        write_shared(backbone, self.backbone)
         config = {
             "name": self.name,
             "backbone": backbone,

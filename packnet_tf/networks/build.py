@@ -10,7 +10,6 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
-from packnet_tf.convert.clone import is_graph
 from packnet_tf.errors import NetworkError
 from packnet_tf.networks import applications, head, preprocessing
 from packnet_tf.networks.options import check_options, defaults_of
@@ -21,6 +20,7 @@ from packnet_tf.networks.weights import (
     imagenet_names,
     one_line,
 )
+from packnet_tf.tf_internals import is_graph
 
 # Backbones made here, of which there are no published weights.
 _OWN: dict[str, Callable[..., keras.Model]] = {

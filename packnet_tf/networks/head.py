@@ -5,8 +5,8 @@ import itertools
 import keras
 import numpy as np
 
-from packnet_tf.convert.clone import is_graph
 from packnet_tf.errors import NetworkError
+from packnet_tf.tf_internals import is_graph
 
 _INSTEAD = "name another layer with --head_layer, or use --head_layer=none."
 _IMAGES = 16

@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from packnet_tf.convert.mask_model import Coverage, coverage, mask_model
+from packnet_tf.convert.coverage import Coverage, coverage
+from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.errors import ConversionError, TaskError
 from packnet_tf.layers import TWINS, Masked, MaskedConv2D, MaskedDense
 from packnet_tf.model.extract import extract

@@ -7,7 +7,8 @@ from keras import layers
 from support import two_tasks
 
 import packnet_tf as pn
-from packnet_tf.convert.mask_model import coverage, mask_model
+from packnet_tf.convert.coverage import coverage
+from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.errors import ConversionError
 
 

@@ -15,7 +15,8 @@ import keras
 import numpy as np
 import pytest
 
-from packnet_tf.convert.mask_model import coverage, mask_model
+from packnet_tf.convert.coverage import coverage
+from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.layers import Masked
 from packnet_tf.networks import build
 

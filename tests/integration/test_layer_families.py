@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from packnet_tf.convert.mask_model import coverage, mask_model
+from packnet_tf.convert.coverage import coverage
+from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.layers import TWINS, Masked
 from packnet_tf.layers.composite import InnerTwins
 from packnet_tf.model.extract import extract
@@ -246,7 +247,7 @@ def packed(name):
     net = PackNet(model_of(name), depthwise="masked")
     for kernel in kernels_of(net.backbone):
         # Depthwise kernels too, which are not pruned by default.
-        kernel.layer._set_up(prunable=True)
+        kernel.layer.become_masked(prunable=True)
     head = layers.Dense(3)
     head.build((None, net.feature_count()))
     net.add_task("first", 3, head=head)  # It counts as trained.

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from packnet_tf.convert.mask_model import coverage, mask_model
+from packnet_tf.convert.coverage import coverage
+from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.errors import NetworkError
 from packnet_tf.networks import available, build, check_name
 from packnet_tf.networks.vgg import vgg16_bn

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from packnet_tf.convert.mask_model import coverage, mask_model
+from packnet_tf.convert.coverage import coverage
+from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.model.extract import extract
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import build

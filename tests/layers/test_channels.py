@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from packnet_tf.layers import Masked, MaskedDense
-from packnet_tf.layers.channels import channel_axes
+from packnet_tf.layers.kernel import channel_axes
 
 L = keras.layers
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from packnet_tf.convert.mask_model import coverage, mask_model
+from packnet_tf.convert.coverage import coverage
+from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers import (
     Masked,

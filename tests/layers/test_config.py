@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import packnet_tf as pn
-from packnet_tf.convert.mask_model import coverage, mask_model
+from packnet_tf.convert.coverage import coverage
+from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.layers.config import config_of, makes_itself
 from packnet_tf.model.extract import extract
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from packnet_tf.layers import MaskedConv2D, MaskedDense
-from packnet_tf.layers.view import View
+from packnet_tf.layers.kernel import View
 from packnet_tf.model.replicas import make_strategy
 
 

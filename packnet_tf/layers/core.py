@@ -1,4 +1,4 @@
-"""The masked twin of `Embedding`."""
+"""The masked twins of Dense, EinsumDense and Embedding."""
 
 from typing import Any
 
@@ -6,6 +6,42 @@ import keras
 
 from packnet_tf.layers.masked import Masked
 from packnet_tf.layers.registry import twin_of
+
+
+@twin_of(keras.layers.Dense)
+class MaskedDense(Masked, keras.layers.Dense):
+    """A `keras.layers.Dense` whose kernel is shared between tasks by a mask.
+
+    Args:
+        *args: As for `keras.layers.Dense`.
+        prunable: Whether pruning takes weights of the kernel.
+        **kwargs: As for `keras.layers.Dense`.
+
+    Example:
+
+    >>> layer = MaskedDense(10, activation="relu")
+    >>> layer(keras.ops.ones((2, 4))).shape
+    TensorShape([2, 10])
+    >>> layer.mask.shape
+    TensorShape([4, 10])
+    """
+
+
+@twin_of(keras.layers.EinsumDense)
+class MaskedEinsumDense(Masked, keras.layers.EinsumDense):
+    """A `keras.layers.EinsumDense` whose kernel is shared by a mask.
+
+    Args:
+        *args: As for `keras.layers.EinsumDense`.
+        prunable: Whether pruning takes weights of the kernel.
+        **kwargs: As for `keras.layers.EinsumDense`.
+
+    Example:
+
+    >>> layer = MaskedEinsumDense("abc,cd->abd", output_shape=(None, 8))
+    >>> layer(keras.ops.ones((1, 5, 4))).shape
+    TensorShape([1, 5, 8])
+    """
 
 
 @twin_of(keras.layers.Embedding)
