@@ -131,6 +131,7 @@ class PackNet(Amendable):
         The content does not depend on which task is active, and packed tasks
         are compared with their digests first.
         """
+        refuse_shared(self.backbone)  # Before Keras opens the file.
         with self._as_newest():
             super().save(filepath, *args, **kwargs)
 

@@ -1,40 +1,40 @@
-"""Layers that models inside a model share, and their files."""
+"""Layers that models inside a model share: refused when a file is written."""
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
-from support import two_tasks
+from support import old_nets, two_tasks
 
 import packnet_tf as pn
 
-X = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
 
-
-def shared():
-    """One layer in two models and beside them, one model in two others."""
-    keras.utils.set_random_seed(0)
-    both = layers.Dense(5, name="both")
-    small = keras.Sequential([keras.Input((5,)), layers.Dense(5)], name="small")
-    left = keras.Sequential([keras.Input((5,)), both, small], name="left")
-    inputs = keras.Input((5,))
-    y = layers.BatchNormalization()(both(both(inputs)))
-    right = keras.Model(inputs, layers.Add()([small(y), both(y)]), name="right")
-    inputs = keras.Input((5,))
-    x = layers.Concatenate()([left(inputs), right(both(inputs)), right(inputs)])
-    return keras.Model(inputs, layers.Dense(4)(x))
-
-
-def test_a_layer_of_several_models_is_one_in_files_too(tmp_path):
-    net = pn.PackNet(shared())
+def test_they_stay_one_until_a_file_is_written(tmp_path):
+    x = old_nets.ROWS
+    net = pn.PackNet(old_nets.shared())
     assert len(net.masked_kernels()) == 3
     packed = {}
     for name in ("one", "two"):
-        two_tasks.pack(net, name, X, np.arange(4) % 3, retrain=False)
-        packed[name] = two_tasks.scores(net, name, X)
-    assert two_tasks.scores(net, "one", X) == packed["one"]
-    for _ in range(2):  # What was read is written again.
-        net = two_tasks.check_files(net, packed, X, tmp_path)
-        assert len(net.masked_kernels()) == 3
-        assert [w.path for w in net.backbone.weights].count("both/kernel") <= 1
-    again = pn.PackNet.from_config(net.get_config())
-    assert len(again.weights) == len(net.weights)
+        two_tasks.pack(net, name, x, np.arange(4) % 3, retrain=False)
+        packed[name] = two_tasks.scores(net, name, x)
+    assert two_tasks.scores(net, "one", x) == packed["one"]
+    plain = pn.extract(net, "one")
+    assert plain.predict(x, verbose=0).tobytes() == packed["one"]
+    with pytest.raises(
+        pn.ConversionError, match="Layer 'both' is in model '.*' and in model"
+    ) as raised:
+        net.save(tmp_path / "net.keras")
+    message = str(raised.value)
+    assert "'left'" in message and "a layer of its own" in message
+    assert "\n" not in message and not list(tmp_path.iterdir())
+
+
+def test_a_layer_without_weights_may_be_shared(tmp_path):
+    keras.utils.set_random_seed(0)
+    relu = layers.ReLU()
+    left = keras.Sequential([keras.Input((5,)), layers.Dense(4), relu])
+    right = keras.Sequential([keras.Input((5,)), layers.Dense(4), relu])
+    inputs = keras.Input((5,))
+    x = layers.Add()([left(inputs), right(inputs), left(inputs)])
+    net, packed = two_tasks.pack_two(keras.Model(inputs, x), old_nets.ROWS)
+    two_tasks.check_files(net, packed, old_nets.ROWS, tmp_path)
