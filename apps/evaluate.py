@@ -34,7 +34,7 @@ flags.DEFINE_multi_string(
     "most often taken for. Repeatable.",
 )
 flags.DEFINE_integer("batch_size", 32, "Images a step.")
-flags.DEFINE_string("state", None, "Packed state to evaluate; the newest.")
+run_flags.define_state_flag()
 
 
 def main() -> None:

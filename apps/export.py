@@ -24,7 +24,7 @@ from apps import process, run_flags
 from packnet_tf.errors import FlagError
 from packnet_tf.options.serving import ServingConfig
 
-flags.DEFINE_string("state", None, "Packed state to export; the newest.")
+run_flags.define_state_flag()
 flags.DEFINE_string("task", None, "One task alone, as a plain model.")
 flags.DEFINE_string("output", None, "The file or folder to write.")
 flags.DEFINE_string(

@@ -14,7 +14,7 @@ from absl import flags
 from apps import process, run_flags
 from packnet_tf.options import fractions
 
-flags.DEFINE_string("state", None, "Packed state to look at; the newest.")
+run_flags.define_state_flag()
 flags.DEFINE_float(
     "prune_fraction", 0.75, "Fraction for the forecast of further tasks."
 )

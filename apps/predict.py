@@ -17,7 +17,7 @@ from packnet_tf.errors import FlagError
 flags.DEFINE_string("task", None, "The task to ask.")
 flags.DEFINE_string("images", None, "An image file, or a folder of images.")
 flags.DEFINE_integer("top", 3, "How many classes to show for each image.")
-flags.DEFINE_string("state", None, "Packed state to ask; the newest.")
+run_flags.define_state_flag()
 
 
 def main() -> None:

@@ -99,6 +99,13 @@ def define_run_flags() -> None:
     define(ServingConfig)
 
 
+def define_state_flag() -> None:
+    """The flag of the packed state that an app reads."""
+    flags.DEFINE_string(
+        "state", None, "Packed state, by number or name; by default the newest."
+    )
+
+
 def task_options() -> TaskOptions:
     """Returns the task flags as checked options."""
     found = values(TaskOptions)

@@ -18,6 +18,8 @@ finally:
     heavy = {"keras", "tensorflow", "tensorflow_datasets"}
     print("imported:", *sorted(heavy & sys.modules.keys()))
 """
+SHARED = ("__init__.py", "process.py", "run_flags.py", "task_app.py")
+SHARED += ("flags_table.py",)
 FLAGS = [
     (["--help"], "--[no]list_tasks"),
     (["--workdir=w", "--task=a", "--train_epochs=0"], "--train_epochs=0"),
@@ -72,10 +74,10 @@ def test_that_takes_a_quarter_of_importing_it_at_most(
     "app", sorted(p.name for p in (ROOT / "apps").glob("*.py"))
 )
 def test_every_app_helps_without_it(app):
-    if app in ("__init__.py", "process.py", "run_flags.py", "task_app.py"):
+    if app in SHARED:
         pytest.skip("no app")
     ended = run("-c", RUN, f"apps/{app}", "--helpfull")
-    assert "--workdir" in ended.stdout or app == "flags_table.py"
+    assert "--workdir" in ended.stdout
     assert ended.stdout.splitlines()[-1] == "imported:"
 
 

@@ -511,6 +511,7 @@ def interrupted():
     signal.pause()
 
 def no_memory():
+    process.load()
     import tensorflow as tf
     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating x")
 
