@@ -31,7 +31,7 @@ flags.DEFINE_bool(
 def main() -> None:
     if flags.FLAGS.list_tasks:
         process.load()
-        from packnet_tf.data.task_table import table
+        from packnet_tf.data.registry import table
 
         print(table())
     else:

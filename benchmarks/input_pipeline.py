@@ -33,7 +33,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from packnet_tf.data import open_task, training
-from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.integrity import find_bad
 from packnet_tf.data.sources.base import PARALLEL
 
@@ -100,7 +100,7 @@ def measure() -> dict[str, tuple[float, float]]:
     count, preprocessing = len(source), source.preprocessing
     if preprocessing.resize != "squash":
         # Squashed images all have one size, which a plain batch needs.
-        preprocessing = images.Preprocessing("squash", preprocessing.crop)
+        preprocessing = Preprocessing("squash", preprocessing.crop)
     found = {"check": rates(count, lambda: find_bad(source))}
     for name, parallel in LIMITS.items():
         found[name] = rates(

@@ -3,10 +3,10 @@
 from packnet_tf.data.catalog import TaskEntry
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.integrity import check
-from packnet_tf.data.open_task import TaskData, open_task, reopen
 from packnet_tf.data.pipeline import Training, evaluation, training
 from packnet_tf.data.registry import register, registered
 from packnet_tf.data.splits import split
+from packnet_tf.data.task_data import TaskData, open_task, reopen
 from packnet_tf.options.augmentation import Augmentation
 
 __all__ = [

@@ -8,7 +8,7 @@ numbers of classes and images are for `--list_tasks` alone.
 
 import dataclasses
 
-from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.options.data import NUMBERED
 
 
@@ -41,7 +41,7 @@ class TaskEntry:
     data: str
     train: str = "train"
     test: str = "test"
-    preprocessing: images.Preprocessing = images.Preprocessing()
+    preprocessing: Preprocessing = Preprocessing()
     image_key: str | None = None
     label_key: str | None = None
     labels: tuple[int, ...] = ()
@@ -52,12 +52,12 @@ class TaskEntry:
 
 # Section 4 of the paper: images of CUBS and Cars cut to the bounding box and
 # squashed; of the others a random resized crop. Both are mirrored.
-_BOX = images.Preprocessing(resize="squash", crop="none", box=True)
-_CROP = images.Preprocessing(crop="resized")
+_BOX = Preprocessing(resize="squash", crop="none", box=True)
+_CROP = Preprocessing(crop="resized")
 # Photographs of a few pixels: small shifts, as is usual for them.
-_SMALL = images.Preprocessing(crop="random")
+_SMALL = Preprocessing(crop="random")
 # Digits must not be mirrored.
-_DIGITS = images.Preprocessing(crop="random", flip=False)
+_DIGITS = Preprocessing(crop="random", flip=False)
 
 _FOLDER = "--data=PATH with PATH/{train,test}/CLASS/*.jpg"
 
@@ -261,7 +261,7 @@ def permuted(mnist: TaskEntry, name: str, seed: int) -> TaskEntry:
     return dataclasses.replace(
         mnist,
         name=name,
-        preprocessing=images.Preprocessing(
+        preprocessing=Preprocessing(
             resize="squash", crop="none", flip=False, permutation=seed
         ),
     )

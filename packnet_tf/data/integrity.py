@@ -11,15 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf.data import pipeline, scan_cache
-from packnet_tf.data.images import preprocessing
-from packnet_tf.data.open_task import TaskData
-from packnet_tf.data.sources.base import (
-    PARALLEL,
-    EncodedSource,
-    Progress,
-    Scanned,
-    Source,
-)
+from packnet_tf.data.images.preprocessing import PERMUTED_SIDE
+from packnet_tf.data.sources.base import PARALLEL, Progress, Source
+from packnet_tf.data.sources.encoded import EncodedSource, Scanned
+from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import DataError
 from packnet_tf.tf_internals import without_autotune
 
@@ -250,7 +245,7 @@ def _without(source: Source, bad: dict[int, DataError]) -> Source:
 
 
 def _check_permuted(source: Source, sides: np.ndarray) -> None:
-    side = preprocessing.PERMUTED_SIDE
+    side = PERMUTED_SIDE
     if source.preprocessing.permutation is None:
         return
     for height, width in np.unique(sides, axis=0).tolist():

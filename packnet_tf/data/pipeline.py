@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.data.images import preprocessing as images
 from packnet_tf.data.images import random_draws
 from packnet_tf.data.images.crops import Cutter, Store
+from packnet_tf.data.images.pixel_path import evaluation_resize, working_image
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.base import CORES, Progress, Source
 from packnet_tf.errors import DataError
 from packnet_tf.options.augmentation import Augmentation
@@ -49,7 +50,7 @@ class Training:
         image_size: int,
         batch_size: int,
         seed: int,
-        preprocessing: images.Preprocessing,
+        preprocessing: Preprocessing,
         augmentation: Augmentation,
         cache_bytes: int,
     ):
@@ -155,7 +156,7 @@ class Training:
     def _working_images(self, order: np.ndarray) -> tf.data.Dataset:
         """Returns numbered batches: (images) or (padded images, sides)."""
         resize = functools.partial(
-            images.working_image,
+            working_image,
             image_size=self.image_size,
             preprocessing=self.preprocessing,
         )
@@ -215,7 +216,7 @@ def training(
     image_size: int,
     batch_size: int,
     seed: int = 0,
-    preprocessing: images.Preprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
     cache_bytes: int = CACHE_BYTES,
     augmentation: Augmentation | None = None,
 ) -> Training:
@@ -263,7 +264,7 @@ def evaluation(
     source: Source,
     image_size: int,
     batch_size: int,
-    preprocessing: images.Preprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
     cache_bytes: int = CACHE_BYTES,
 ) -> tf.data.Dataset:
     """Returns all images as `evaluation_resize` makes them.
@@ -284,7 +285,7 @@ def evaluation(
         Batches of (images, labels) as those of `Training.epoch`.
     """
     resize = functools.partial(
-        images.evaluation_resize,
+        evaluation_resize,
         image_size=image_size,
         preprocessing=preprocessing or source.preprocessing,
     )

@@ -8,7 +8,12 @@ import functools
 
 import tensorflow as tf
 
-from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.images.pixel_path import (
+    blank_png,
+    decode_any,
+    evaluation_resize,
+)
+from packnet_tf.data.images.preprocessing import Preprocessing
 
 # What the caller sees of a file that is no image.
 PROBLEM = "is no image that can be decoded"
@@ -20,7 +25,7 @@ _PARALLEL = 16
 
 @functools.cache
 def pixels_of(
-    image_size: int, preprocessing: images.Preprocessing
+    image_size: int, preprocessing: Preprocessing
 ) -> tf.types.experimental.PolymorphicFunction:
     """Returns the function from files to what a network takes.
 
@@ -40,8 +45,8 @@ def pixels_of(
     """
 
     def one(encoded: tf.Tensor) -> tf.Tensor:
-        image = images.decode_any(encoded)
-        square = images.evaluation_resize(image, image_size, preprocessing)
+        image = decode_any(encoded)
+        square = evaluation_resize(image, image_size, preprocessing)
         # Whole levels: bytes hold them at a quarter of the size.
         return tf.cast(square, tf.uint8)
 
@@ -56,7 +61,7 @@ def pixels_of(
         count = tf.size(encoded, out_type=tf.int64)
         rows, squares = (
             tf.data.Dataset.from_tensor_slices(
-                tf.concat([[images.blank_png()], encoded], 0)
+                tf.concat([[blank_png()], encoded], 0)
             )
             .enumerate(-1)
             .map(

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-from packnet_tf.data.images.preprocessing import blank_png
+from packnet_tf.data.images.pixel_path import blank_png
 
 # Where the server looks.
 PATH = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"

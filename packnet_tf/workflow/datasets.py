@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from packnet_tf.data import pipeline, splits
-from packnet_tf.data.open_task import TaskData
+from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import DataError
 from packnet_tf.options.augmentation import Augmentation
 from packnet_tf.options.task import TaskOptions

@@ -8,10 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf import data
-from packnet_tf.data.images.preprocessing import (
-    Preprocessing,
-    read_for_evaluation,
-)
+from packnet_tf.data.images.pixel_path import read_for_evaluation
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.integrity import check_source, without_bad
 from packnet_tf.data.sources.folder import image_files
 from packnet_tf.errors import DataError, PackNetError, StateError, TaskError

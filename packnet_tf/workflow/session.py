@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from packnet_tf import atomic_files
-from packnet_tf.data.open_task import TaskData
+from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import CapacityError, NetworkError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import Network, build, check_name

@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/checks.py."""
+"""Tests of packnet_tf/data/integrity.py."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from packnet_tf.data import integrity, pipeline, splits
-from packnet_tf.data.open_task import open_task
+from packnet_tf.data.task_data import open_task
 from packnet_tf.errors import DataError
 
 

@@ -6,7 +6,9 @@ import tensorflow as tf
 from PIL import Image
 
 from packnet_tf.data import pipeline
-from packnet_tf.data.images import preprocessing, random_draws
+from packnet_tf.data.images import random_draws
+from packnet_tf.data.images.pixel_path import read_for_evaluation, working_image
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.arrays import ArraySource
 from packnet_tf.data.sources.folder import read_folder
 from packnet_tf.errors import DataError
@@ -14,12 +16,12 @@ from packnet_tf.model.replicas import make_strategy, split_for_replicas
 from packnet_tf.options.augmentation import Augmentation
 
 CHOICES = [
-    preprocessing.Preprocessing(),
-    preprocessing.Preprocessing(flip=False),
-    preprocessing.Preprocessing(crop="none"),
-    preprocessing.Preprocessing(resize="squash"),
-    preprocessing.Preprocessing(resize="squash", crop="none"),
-    preprocessing.Preprocessing(crop="resized"),
+    Preprocessing(),
+    Preprocessing(flip=False),
+    Preprocessing(crop="none"),
+    Preprocessing(resize="squash"),
+    Preprocessing(resize="squash", crop="none"),
+    Preprocessing(crop="resized"),
 ]
 
 
@@ -40,7 +42,7 @@ def array_source(count=20, size=(8, 8)):
         np.array(pixels),
         np.arange(count) % 4,
         ["a", "b", "c", "d"],
-        preprocessing.Preprocessing(),
+        Preprocessing(),
     )
 
 
@@ -96,7 +98,7 @@ def test_the_first_epoch_fills_the_memory(image_folder):
 
 
 def test_resized_crops_are_pillows(image_folder):
-    choice = preprocessing.Preprocessing(crop="resized", flip=False)
+    choice = Preprocessing(crop="resized", flip=False)
     source = read_folder(image_folder(size=(60, 80)), choice)["train"]
     batches = pipeline.training(source, 16, 12, seed=4)
     ((x, _),) = batches.epoch(2)
@@ -104,7 +106,7 @@ def test_resized_crops_are_pillows(image_folder):
     sizes = set()
     for square, place in zip(x.numpy(), draws.order, strict=True):
         full = next(iter(source.decoded(np.array([place]))))
-        work = preprocessing.working_image(full, 16, choice).numpy()
+        work = working_image(full, 16, choice).numpy()
         ((top, left, height, width),) = random_draws.resized_windows(
             4, 2, source.ids[[place]], [work.shape[:2]]
         ).tolist()
@@ -168,7 +170,7 @@ def test_crops_and_flips_are_parts_of_the_working_image(image_folder):
         found = set()
         for index in np.flatnonzero(source.labels == label):
             full = next(iter(source.decoded(np.array([index]))))
-            work = preprocessing.working_image(full, 16, source.preprocessing)
+            work = working_image(full, 16, source.preprocessing)
             work = work.numpy().astype(np.float32)
             for top in range(work.shape[0] - 15):
                 for left in range(work.shape[1] - 15):
@@ -194,7 +196,7 @@ def test_evaluation_gives_the_pixels_of_serving(image_folder):
     assert labels == source.labels[order].tolist()
     for index, row in zip(order, rows, strict=True):
         with open(source.describe(index), "rb") as file:
-            served = preprocessing.read_for_evaluation(file.read(), 16)
+            served = read_for_evaluation(file.read(), 16)
         assert row.tobytes() == served.numpy().tobytes()
 
 

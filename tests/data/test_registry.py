@@ -15,9 +15,10 @@ from packnet_tf.data import (
     open_task,
     pipeline,
     registry,
-    task_table,
+    reopen,
 )
-from packnet_tf.data.images import preprocessing
+from packnet_tf.data.images.pixel_path import read_for_evaluation, working_image
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import DataError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -99,7 +100,7 @@ def prepared(tmp_path_factory):
 @pytest.mark.parametrize("name", IN_TFDS)
 def test_every_task_reads_its_data(name, prepared):
     entry = registry.find(name)
-    data = open_task.open_task(name, data_dir=prepared(entry))
+    data = open_task(name, data_dir=prepared(entry))
     assert data.classes == entry.classes
     count = entry.classes * len(entry.train.split("+"))
     assert len(data.train) == count
@@ -113,14 +114,14 @@ def test_every_task_reads_its_data(name, prepared):
     assert batch[0].shape == (len(train), 28, 28, 3)
     x, y = next(iter(pipeline.evaluation(data.test, 28, 4)))
     assert x.shape[1:] == (28, 28, 3) and int(y[0]) < data.classes
-    again = open_task.reopen(data.name, data.facts, data_dir=prepared(entry))
+    again = reopen(data.name, data.facts, data_dir=prepared(entry))
     assert again.facts == data.facts
 
 
 @pytest.mark.parametrize("name", ["cubs", "cars"])
 def test_boxes_are_cut_as_in_the_paper(name, prepared):
     entry = registry.find(name)
-    data = open_task.open_task(name, data_dir=prepared(entry))
+    data = open_task(name, data_dir=prepared(entry))
     full = np.asarray(Image.open(io.BytesIO(data.train.encoded(0))))
     height, width = full.shape[:2]
     top, bottom = round(height * 0.25), round(height * 0.75)
@@ -129,7 +130,7 @@ def test_boxes_are_cut_as_in_the_paper(name, prepared):
     assert np.array_equal(image, expected)
     # Squashed to the network's size, and mirrored at most.
     one = data.train.subset(np.array([0]))
-    square = preprocessing.working_image(image, 24, data.preprocessing).numpy()
+    square = working_image(image, 24, data.preprocessing).numpy()
     for number in range(3):
         ((x, _),) = pipeline.training(one, 24, 1).epoch(number)
         found = x[0].numpy().astype(np.uint8)
@@ -139,10 +140,8 @@ def test_boxes_are_cut_as_in_the_paper(name, prepared):
 
 
 def test_the_papers_preprocessing():
-    crop = preprocessing.Preprocessing(
-        resize="short_side", crop="resized", flip=True
-    )
-    box = preprocessing.Preprocessing("squash", "none", flip=True, box=True)
+    crop = Preprocessing(resize="short_side", crop="resized", flip=True)
+    box = Preprocessing("squash", "none", flip=True, box=True)
     known = registry.registered()
     for name in ("imagenet", "places365", "flowers", "wikiart", "sketches"):
         assert known[name].preprocessing == crop
@@ -156,10 +155,9 @@ def test_the_papers_preprocessing():
 
 def test_permuted_digits_are_all_permuted_the_same(prepared):
     folder = prepared(registry.find("mnist"))
-    plain = open_task.open_task("mnist", data_dir=folder)
+    plain = open_task("mnist", data_dir=folder)
     one, two = (
-        open_task.open_task(f"permuted_mnist/{seed}", data_dir=folder)
-        for seed in (1, 2)
+        open_task(f"permuted_mnist/{seed}", data_dir=folder) for seed in (1, 2)
     )
     assert one.name == "permuted_mnist.1"
     order = np.random.RandomState(1).permutation(784)
@@ -169,7 +167,7 @@ def test_permuted_digits_are_all_permuted_the_same(prepared):
             [x for x, _ in pipeline.evaluation(data.test, 28, 4)]
         )
 
-    straight = preprocessing.Preprocessing("squash", "none", flip=False)
+    straight = Preprocessing("squash", "none", flip=False)
     expected = np.concatenate(
         [x for x, _ in pipeline.evaluation(plain.test, 28, 4, straight)]
     )
@@ -178,7 +176,7 @@ def test_permuted_digits_are_all_permuted_the_same(prepared):
     assert not np.array_equal(test_pixels(two), expected)
     ((x, _), *_) = pipeline.training(one.train, 28, 10).epoch(0)
     draws = pipeline.augment.draw(0, 0, one.train.ids, one.train.labels)
-    served = preprocessing.read_for_evaluation(
+    served = read_for_evaluation(
         one.train.encoded(int(draws.order[0])), 28, one.preprocessing
     )
     assert np.array_equal(x[0], served)
@@ -196,7 +194,7 @@ def test_superclasses_part_the_classes():
 
 def test_a_part_of_mnist_from_an_npz_file(shared):
     where = str(shared / "data" / "mnist.npz")
-    data = open_task.open_task("split_mnist/2", where)
+    data = open_task("split_mnist/2", where)
     assert data.class_names == ("4", "5") and data.name == "split_mnist.2"
     assert len(data.train) == 4000 and set(data.test.labels) == {0, 1}
     integrity.check(data, 32)
@@ -205,10 +203,10 @@ def test_a_part_of_mnist_from_an_npz_file(shared):
 @pytest.mark.parametrize("name", ["wikiart", "sketches"])
 def test_tasks_that_are_not_in_tfds_say_where_they_are(name, image_folder):
     with pytest.raises(DataError, match="not in TFDS.*CLASS/") as caught:
-        open_task.open_task(name)
+        open_task(name)
     source = {"wikiart": "wikiart.org", "sketches": "TU-Berlin"}[name]
     assert source in str(caught.value)
-    assert open_task.open_task(name, str(image_folder())).classes == 3
+    assert open_task(name, str(image_folder())).classes == 3
 
 
 @pytest.mark.parametrize(
@@ -226,7 +224,7 @@ def test_tasks_that_are_not_in_tfds_say_where_they_are(name, image_folder):
 )
 def test_unknown_names(name, message):
     with pytest.raises(DataError, match=message):
-        open_task.open_task(name)
+        open_task(name)
 
 
 def test_other_slashes_are_left_alone():
@@ -238,11 +236,11 @@ def test_other_slashes_are_left_alone():
 def test_data_without_the_classes_of_the_task():
     x = np.zeros((9, 28, 28), np.uint8)
     with pytest.raises(DataError, match="3 classes; expected the 2 of task"):
-        open_task.open_task("split_mnist/4", (x, np.arange(9) % 3))
+        open_task("split_mnist/4", (x, np.arange(9) % 3))
 
 
 def test_table_names_every_task():
-    table = task_table.table()
+    table = registry.table()
     for name in ("imagenet", "wikiart", "split_mnist/0..4", "permuted_mnist/"):
         assert name in table
     assert "1,281,167" in table and "2,040" in table

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from packnet_tf.data import splits
-from packnet_tf.data.images import preprocessing
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.arrays import ArraySource
 from packnet_tf.errors import DataError
 
@@ -15,7 +15,7 @@ def source(count=1000, classes=10, distinct=None):
     pixels = np.concatenate([pixels] * (count // len(pixels)))
     names = [str(i) for i in range(classes)]
     return ArraySource(
-        pixels, np.arange(count) % classes, names, preprocessing.Preprocessing()
+        pixels, np.arange(count) % classes, names, Preprocessing()
     )
 
 

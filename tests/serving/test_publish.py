@@ -6,7 +6,8 @@ import tensorflow as tf
 from support import tiny_nets
 
 from packnet_tf import atomic_files
-from packnet_tf.data.images import preprocessing
+from packnet_tf.data.images.pixel_path import read_for_evaluation
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import StateError
 from packnet_tf.serving.model_config import stable_version
 from packnet_tf.serving.publish import publish, recover
@@ -51,7 +52,7 @@ def test_a_version_answers_as_its_state(workdir):
 
 def test_files_are_read_as_the_manifest_says(tmp_path):
     """A task's own crop is inside its signature of encoded images."""
-    how = preprocessing.Preprocessing(resize="squash", crop="none")
+    how = Preprocessing(resize="squash", crop="none")
     workdir = Workdir(tmp_path / "w")
     net = tiny_nets.packed_net(("a",))
     state = states.commit(workdir, net, facts={"data": how.to_facts()})
@@ -62,11 +63,9 @@ def test_files_are_read_as_the_manifest_says(tmp_path):
     found = signatures["a_bytes"](image_bytes=tf.constant([content]))
     answers = [
         signatures["a"](
-            images=preprocessing.read_for_evaluation(
-                content, tiny_nets.SIZE, way
-            )[None]
+            images=read_for_evaluation(content, tiny_nets.SIZE, way)[None]
         )["logits"].numpy()
-        for way in (how, preprocessing.Preprocessing())
+        for way in (how, Preprocessing())
     ]
     assert found["logits"].numpy().tobytes() == answers[0].tobytes()
     assert found["logits"].numpy().tobytes() != answers[1].tobytes()

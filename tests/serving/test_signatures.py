@@ -10,7 +10,8 @@ from PIL import Image
 from support import tiny_nets
 
 from packnet_tf.data import pipeline
-from packnet_tf.data.images import preprocessing
+from packnet_tf.data.images.pixel_path import read_for_evaluation
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.folder import FolderSource
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving.image_bytes import pixels_of
@@ -22,8 +23,8 @@ SIZE = tiny_nets.SIZE
 SPEC = tf.TensorSpec([None, 2, 2, 3], tf.float32, name="images")
 CLASSES = {"a": 3, "b": 5, "c": 2}
 HOW = {
-    "a": preprocessing.Preprocessing(resize="squash"),
-    "b": preprocessing.Preprocessing(crop="none"),
+    "a": Preprocessing(resize="squash"),
+    "b": Preprocessing(crop="none"),
 }
 
 
@@ -85,7 +86,7 @@ FILES = {
 def test_files_of_any_kind_answer_as_evaluation_reads_them(served, task, kind):
     format, mode, options = FILES[kind]
     content = encoded(format, mode, **options)
-    pixels = preprocessing.read_for_evaluation(content, SIZE, HOW.get(task))
+    pixels = read_for_evaluation(content, SIZE, HOW.get(task))
     expected = ask(served, task, images=pixels[None])
     found = ask(served, f"{task}_bytes", image_bytes=[content])
     assert found.keys() == expected.keys()
@@ -101,9 +102,7 @@ def test_a_batch_of_files_of_many_sizes_as_the_pipeline_reads_it(
     paths = [tmp_path / f"{number}.jpg" for number in range(len(sides))]
     for number, (size, path) in enumerate(zip(sides, paths, strict=True)):
         picture(size, number).save(path)
-    source = FolderSource(
-        paths, [0] * len(paths), ["all"], preprocessing.Preprocessing()
-    )
+    source = FolderSource(paths, [0] * len(paths), ["all"], Preprocessing())
     ((pixels, _),) = pipeline.evaluation(
         source, SIZE, len(sides), preprocessing=HOW["a"]
     )
@@ -130,7 +129,7 @@ def test_a_bad_image_is_named_by_its_row(served):
 
 
 def test_an_empty_batch_is_no_error():
-    pixels = pixels_of(SIZE, preprocessing.Preprocessing())
+    pixels = pixels_of(SIZE, Preprocessing())
     assert pixels(tf.constant([], tf.string)).shape == (0, SIZE, SIZE, 3)
 
 
@@ -167,14 +166,14 @@ def test_images_of_another_size_are_refused(served, signature, side):
 def test_permuted_pixels(tmp_path):
     net = tiny_nets.packed_net(())
     tiny_nets.add_packed(net, "a")
-    how = preprocessing.Preprocessing("squash", "none", False, permutation=3)
+    how = Preprocessing("squash", "none", False, permutation=3)
     served = tf.saved_model.load(
         export_saved_model(net, tmp_path / "1", preprocessing={"a": how})
     )
     stream = io.BytesIO()
     picture((28, 28)).save(stream, "PNG")
     content = stream.getvalue()
-    pixels = preprocessing.read_for_evaluation(content, SIZE, how)[None]
+    pixels = read_for_evaluation(content, SIZE, how)[None]
     found = ask(served, "a_bytes", image_bytes=[content])["logits"]
     expected = ask(served, "a", images=pixels)["logits"]
     assert found.tobytes() == expected.tobytes()
@@ -235,7 +234,7 @@ def test_auto_chooses_row_by_row():
     def head(names, factor):
         @tf.function(input_signature=[SPEC], autograph=False)
         def answer(images):
-            logits = preprocessing[:, 0, 0, : len(names)] * factor
+            logits = images[:, 0, 0, : len(names)] * factor
             return {
                 "logits": logits,
                 "scores": tf.nn.softmax(logits),
@@ -281,7 +280,7 @@ def test_views_over_all_tasks_have_the_same_bytes_where_sums_are_reordered(
     stream = io.BytesIO()
     picture().save(stream, "PNG")
     content = stream.getvalue()
-    pixels = preprocessing.read_for_evaluation(content, SIZE).numpy()
+    pixels = read_for_evaluation(content, SIZE).numpy()
     for rows in (1, 7):
         batch = np.stack([pixels] * rows)
         found = ask(served, "all_tasks", images=batch)

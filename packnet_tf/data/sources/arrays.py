@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.base import PARALLEL, Source, digest
 from packnet_tf.errors import DataError
 
@@ -38,7 +38,7 @@ class ArraySource(Source):
         pixels: np.ndarray,
         labels: np.ndarray,
         class_names: Sequence[str],
-        preprocessing: images.Preprocessing,
+        preprocessing: Preprocessing,
         name: str = "array",
     ):
         self._pixels = pixels if pixels.ndim == 4 else pixels[..., None]
@@ -83,7 +83,7 @@ class ArraySource(Source):
 
 def read_npz(
     path: str | pathlib.Path,
-    preprocessing: images.Preprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> dict[str, ArraySource]:
     """Opens a `.npz` file in Keras's layout.
 
@@ -128,7 +128,7 @@ def read_npz(
 def from_arrays(
     arrays: Mapping[str, np.ndarray],
     name: str = "arrays",
-    preprocessing: images.Preprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> dict[str, ArraySource]:
     """Makes sources of arrays in memory, named as in Keras's layout.
 
@@ -162,7 +162,7 @@ def from_arrays(
     names = class_names_of(arrays.get("class_names", ()), labels, name)
     if preprocessing is None:
         grey = all(x.ndim == 3 or x.shape[3] == 1 for x in pixels.values())
-        preprocessing = images.Preprocessing(flip=not grey)
+        preprocessing = Preprocessing(flip=not grey)
     return {
         part: ArraySource(
             pixels[part],

@@ -6,18 +6,15 @@ and batches are the pipeline's.
 """
 
 import abc
-import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from concurrent import futures
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.data.images import preprocessing as images
-from packnet_tf.data.images import transcode
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import DataError
 
 # Called with the number of examples done and the number of all.
@@ -25,8 +22,6 @@ Progress = Callable[[int, int], None]
 
 # What becomes of an image as soon as it is decoded.
 Then = Callable[[tf.Tensor], Any]
-
-_SCAN_CHUNK = 64
 
 CORES = os.cpu_count() or 1
 
@@ -55,7 +50,7 @@ class Source(abc.ABC):
 
     labels: np.ndarray
     class_names: tuple[str, ...]
-    preprocessing: images.Preprocessing
+    preprocessing: Preprocessing
     origin: str
 
     def __len__(self) -> int:
@@ -140,196 +135,40 @@ class Subset(Source):
         return self._whole.decoded(self._indices[np.asarray(indices)], then)
 
 
-@dataclasses.dataclass
-class Scanned:
-    """What reading every image file of a source once tells.
-
-    Attributes:
-        ids: Identities, uint64 of shape [examples].
-        odd: Which files TensorFlow cannot read as they are, bool of shape
-            [examples].
-        bad: What is wrong with files that are no images, by place.
-    """
-
-    ids: np.ndarray
-    odd: np.ndarray
-    bad: dict[int, str]
-
-
-class EncodedSource(Source):
-    """A source of image files: what a folder and a record file share.
+class ClassSubset(Subset):
+    """The images of some classes, numbered anew from 0.
 
     Args:
-        labels: Integer array of shape [examples].
-        class_names: Names in the order of the labels.
-        preprocessing: How its images become the network's.
-        boxes: Bounding boxes, float array of shape [examples, 4] with top,
-            left, bottom and right as shares of height and width; or None.
+        whole: The other source.
+        labels: The labels there, in their new order.
     """
 
-    def __init__(
-        self,
-        labels: Sequence[int] | np.ndarray,
-        class_names: Sequence[str],
-        preprocessing: images.Preprocessing,
-        boxes: np.ndarray | None = None,
-    ):
-        self.labels = np.asarray(labels, np.int32)
-        self.class_names = tuple(class_names)
-        self.preprocessing = (
-            preprocessing if boxes is not None else preprocessing.unboxed()
-        )
-        self.boxes = boxes
-        self._scanned: Scanned | None = None
-        self._left_out: frozenset[int] = frozenset()
-
-    @abc.abstractmethod
-    def encoded(self, index: int) -> bytes:
-        """Returns the bytes of an image file as they are stored."""
-
-    @property
-    def ids(self) -> np.ndarray:
-        return self._known().ids
-
-    def survey(self) -> Scanned:
-        """Returns what reading every file once tells; nothing is decoded."""
-        if self._scanned is not None:
-            return self._scanned
-        found = Scanned(
-            np.zeros(len(self), np.uint64), np.zeros(len(self), bool), {}
-        )
-        # Threads help: reading and the digest do not hold Python's lock.
-        # Each takes many files, for handing one over takes as long as it.
-        chunks = [
-            range(start, min(start + _SCAN_CHUNK, len(self)))
-            for start in range(0, len(self), _SCAN_CHUNK)
-        ]
-        with futures.ThreadPoolExecutor(4) as pool:
-            scanned = pool.map(lambda c: [*map(self._scan_one, c)], chunks)
-            for chunk, ones in zip(chunks, scanned, strict=True):
-                for i, one in zip(chunk, ones, strict=True):
-                    if isinstance(one, str):
-                        found.bad[i] = one
-                    else:
-                        found.ids[i], found.odd[i] = one
-        self._scanned = found
-        return found
-
-    def know(self, scanned: Scanned) -> None:
-        """Takes over what is known of the files from another time."""
-        self._scanned = scanned
-
-    def leave_out_bad(self) -> None:
-        """Lets bad files be: who uses this source leaves them out."""
-        self._left_out = frozenset(self.survey().bad)
-
-    def fingerprint(self) -> str | None:
-        """Returns what changes when the files do; None if that is unknown."""
-        return None
-
-    def _known(self) -> Scanned:
-        """Returns what is known of the files; bad ones must be left out."""
-        found = self.survey()
-        for index, text in found.bad.items():
-            if index not in self._left_out:
-                raise self.error(index, text)
-        return found
-
-    def _scan_one(self, index: int) -> tuple[int, bool] | str:
-        try:
-            content = self.encoded(index)
-            return digest(content), transcode.needs_conversion(content)
-        except OSError as error:
-            return f"{error.strerror}."
-        except DataError as error:
-            return str(error)
-
-    def error(self, index: int, text: str) -> DataError:
-        """Returns the error of an example, with its name and a remedy."""
-        return DataError(
-            f"{self.describe(index)}: {text} Replace or remove it.".replace(
-                "\n", " "
-            )
-        )
-
-    def decoded(self, indices, then=None):
-        indices = np.asarray(indices, np.int64)
-        self._known()
-        load = self.load_op(indices)
-
-        # Converting it to graph code would cost more than tracing it.
-        @tf.autograph.experimental.do_not_convert
-        def read(index):
-            image = load(index)
-            return image if then is None else then(image)
-
-        return tf.data.Dataset.from_tensor_slices(indices).map(
-            read, num_parallel_calls=PARALLEL
-        )
-
-    def load_op(self, indices: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns a function from an int64 index to the decoded image.
-
-        Args:
-            indices: All places that it will be asked for.
-        """
-        odd = self.survey().odd
-        read = self.read_op()
-        if odd[indices].any():
-            read = self._converting(read, tf.constant(odd))
-        if self.boxes is None or not self.preprocessing.box:
-            return lambda index: images.decode(read(index))
-        boxes = tf.constant(self.boxes, tf.float32)
-        return lambda index: cut_box(images.decode(read(index)), boxes[index])
-
-    def read_op(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns a function from an int64 index to the encoded image."""
-
-        def read(index):
-            content = tf.numpy_function(
-                lambda i: self.encoded(int(i)), [index], tf.string
-            )
-            return tf.ensure_shape(content, [])
-
-        return read
-
-    def _converting(self, read, odd):
-        """Returns `read`, but with files that TensorFlow cannot read as PNG.
-
-        Args:
-            read: What `read_op` returned.
-            odd: bool tensor of shape [examples]: which files those are.
-        """
-
-        def convert(index):
-            return transcode.as_readable(self.encoded(int(index)))
-
-        def read_converted(index):
-            content = tf.cond(
-                odd[index],
-                lambda: tf.numpy_function(convert, [index], tf.string),
-                lambda: read(index),
-            )
-            return tf.ensure_shape(content, [])
-
-        return read_converted
+    def __init__(self, whole: Source, labels: Sequence[int]):
+        super().__init__(whole, np.flatnonzero(np.isin(whole.labels, labels)))
+        numbers = np.full(len(whole.class_names), -1, np.int32)
+        numbers[list(labels)] = np.arange(len(labels))
+        self.labels = numbers[self.labels]
+        self.class_names = tuple(whole.class_names[i] for i in labels)
 
 
-def cut_box(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Cuts an image to its bounding box, as the paper does CUBS and Cars.
+def select_classes(source: Source, labels: Sequence[int], task: str) -> Source:
+    """Returns the images of some classes.
 
     Args:
-        image: uint8 tensor of shape [height, width, 3].
-        box: float32 tensor of shape [4]: top, left, bottom and right as
-            shares of height and width.
+        source: Images of the whole data set, or of just these classes.
+        labels: The labels in the whole data set, in their new order.
+        task: The task's name, for messages.
 
-    Returns:
-        uint8 tensor of shape [box height, box width, 3], at least 1 x 1.
+    Raises:
+        DataError: If the source is neither.
     """
-    sides = tf.shape(image)[:2]
-    scale = tf.cast(sides, tf.float32)
-    start = tf.cast(tf.round(box[:2] * scale), tf.int32)
-    start = tf.clip_by_value(start, 0, sides - 1)
-    end = tf.cast(tf.round(box[2:] * scale), tf.int32)
-    end = tf.minimum(tf.maximum(end, start + 1), sides)
-    return image[start[0] : end[0], start[1] : end[1]]
+    classes = len(source.class_names)
+    if classes == len(labels):
+        return source
+    if classes <= max(labels):
+        raise DataError(
+            f"The data {source.origin} has {classes} classes; expected the "
+            f"{len(labels)} of task {task!r}, or all that they are taken "
+            "from."
+        )
+    return ClassSubset(source, labels)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.arrays import ArraySource, read_npz
 from packnet_tf.data.splits import stratified_parts
 from packnet_tf.errors import DataError
@@ -23,11 +23,11 @@ _TEST_SHARE = 0.2
 _FILES = pathlib.Path(__file__).parents[1] / "files"
 
 # Digits must not be mirrored.
-_DIGITS = images.Preprocessing(flip=False)
+_DIGITS = Preprocessing(flip=False)
 
 
 def read_bundled(
-    name: str, preprocessing: images.Preprocessing | None = None
+    name: str, preprocessing: Preprocessing | None = None
 ) -> dict[str, ArraySource]:
     """Opens a bundled data set.
 
@@ -81,7 +81,7 @@ def _digits(preprocessing):
 def _fashion(preprocessing):
     return read_npz(
         _FILES / "fashion_mnist_subset.npz",
-        preprocessing or images.Preprocessing(),
+        preprocessing or Preprocessing(),
     )
 
 

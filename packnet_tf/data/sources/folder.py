@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from packnet_tf.data import scan_cache
-from packnet_tf.data.images import preprocessing as images
 from packnet_tf.data.images import transcode
-from packnet_tf.data.sources.base import EncodedSource
+from packnet_tf.data.images.preprocessing import Preprocessing
+from packnet_tf.data.sources.encoded import EncodedSource
 from packnet_tf.errors import DataError
 
 PARTS = ("train", "test")
@@ -34,7 +34,7 @@ class FolderSource(EncodedSource):
         paths: Sequence[pathlib.Path],
         labels: Sequence[int],
         class_names: Sequence[str],
-        preprocessing: images.Preprocessing,
+        preprocessing: Preprocessing,
         origin: str = "folder",
     ):
         super().__init__(labels, class_names, preprocessing)
@@ -61,7 +61,7 @@ class FolderSource(EncodedSource):
 
 def read_folder(
     path: str | pathlib.Path,
-    preprocessing: images.Preprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> dict[str, FolderSource]:
     """Opens an image folder.
 
@@ -95,7 +95,7 @@ def read_folder(
 
 
 def _read(
-    root: pathlib.Path, preprocessing: images.Preprocessing | None
+    root: pathlib.Path, preprocessing: Preprocessing | None
 ) -> dict[str, FolderSource]:
     if not root.exists():
         raise DataError(
@@ -124,7 +124,7 @@ def _read(
                 for _ in files
             ],
             list(found),
-            preprocessing or images.Preprocessing(),
+            preprocessing or Preprocessing(),
             str(parts[part]),
         )
         for part, found in classes.items()

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources import arrays
 from packnet_tf.data.sources.base import PARALLEL, Source, digest
 from packnet_tf.errors import DataError
@@ -41,7 +41,7 @@ class RawSource(Source):
         self,
         pairs: Iterator[tuple[np.ndarray, int]],
         name: str,
-        preprocessing: images.Preprocessing,
+        preprocessing: Preprocessing,
     ):
         self._file = tempfile.TemporaryFile()
         starts, shapes, labels, ids = [0], [], [], []
@@ -87,7 +87,7 @@ class RawSource(Source):
 def read_python(
     data: Any,
     name: str,
-    preprocessing: images.Preprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] | None = None,
 ) -> dict[str, Source]:
     """Makes sources of data in a Python program.
@@ -128,7 +128,7 @@ def read_python(
         part: RawSource(
             _pairs(value, f"{name}: {part}"),
             f"{name}: {part}",
-            preprocessing or images.Preprocessing(),
+            preprocessing or Preprocessing(),
         )
         for part, value in parts.items()
     }

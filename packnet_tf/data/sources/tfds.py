@@ -2,7 +2,7 @@
 
 A prepared data set is read from its files alone: no code of the data set and
 no network. Images are taken as they were encoded (`SkipDecoding`) and decoded
-by `images.decode`, like those of a folder.
+by `decode`, like those of a folder.
 """
 
 import pathlib
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from packnet_tf.data import scan_cache
-from packnet_tf.data.images import preprocessing as images
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources import tfds_builder
-from packnet_tf.data.sources.base import EncodedSource, Progress
+from packnet_tf.data.sources.base import Progress
+from packnet_tf.data.sources.encoded import EncodedSource
 from packnet_tf.data.sources.tfrecord import RecordFiles
 from packnet_tf.errors import DataError
 
@@ -35,7 +36,7 @@ class TfdsSource(EncodedSource):
         self,
         builder: Any,
         split: str,
-        preprocessing: images.Preprocessing,
+        preprocessing: Preprocessing,
         keys: Mapping[str, str],
         progress: Progress | None = None,
     ):
@@ -120,7 +121,7 @@ def read_tfds(
     data_dir: str | pathlib.Path | None = None,
     *,
     splits: tuple[str, str] | None = None,
-    preprocessing: images.Preprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
     image_key: str | None = None,
     label_key: str | None = None,
     progress: Progress | None = None,
@@ -166,7 +167,7 @@ def read_tfds(
         part: TfdsSource(
             builder,
             split,
-            preprocessing or images.Preprocessing(),
+            preprocessing or Preprocessing(),
             keys,
             progress,
         )

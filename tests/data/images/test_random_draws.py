@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/augment.py."""
+"""Tests of packnet_tf/data/images/random_draws.py."""
 
 import numpy as np
 

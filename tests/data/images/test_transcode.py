@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/readable.py."""
+"""Tests of packnet_tf/data/images/transcode.py."""
 
 import contextlib
 import io
@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 from support.image_files import encoded, pixels
 
-from packnet_tf.data.images import preprocessing, transcode
+from packnet_tf.data.images import transcode
+from packnet_tf.data.images.pixel_path import decode
 from packnet_tf.errors import DataError
 
 
 def decoded(content):
-    return preprocessing.decode(transcode.as_readable(content)).numpy()
+    return decode(transcode.as_readable(content)).numpy()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/arrays.py."""
+"""Tests of packnet_tf/data/sources/arrays.py."""
 
 import zipfile
 
@@ -160,7 +160,7 @@ def test_a_single_array_is_no_npz_file(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(3))
     (tmp_path / "a.npy").rename(tmp_path / "a.NPZ")
     with pytest.raises(DataError, match="a.NPZ cannot .* one array alone"):
-        open_task.open_task("own", tmp_path / "a.NPZ")
+        open_task("own", tmp_path / "a.NPZ")
 
 
 def test_real_file(shared):

@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/bundled.py."""
+"""Tests of packnet_tf/data/sources/bundled.py."""
 
 import builtins
 

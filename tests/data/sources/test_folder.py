@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/folder.py."""
+"""Tests of packnet_tf/data/sources/folder.py."""
 
 import os
 import pathlib
@@ -191,7 +191,7 @@ def test_links_that_lead_nowhere_are_named(image_folder):
     root = image_folder()
     missing = root / "train" / "ant" / "009.jpg"
     missing.symlink_to("/no/such/disk/009.jpg")
-    data = open_task.open_task("own", str(root))
+    data = open_task("own", str(root))
     with pytest.raises(DataError, match="ant/009.jpg: No such file"):
         integrity.check(data)
     left = integrity.check(data, skip_corrupt=True)
@@ -208,7 +208,7 @@ def test_links_that_lead_nowhere_are_named(image_folder):
 def test_paths_that_cannot_be_looked_at(path, message):
     for end in ("", ".npz"):
         with pytest.raises(DataError, match=message) as caught:
-            open_task.open_task("own", path + end)
+            open_task("own", path + end)
         assert "\n" not in str(caught.value)
 
 

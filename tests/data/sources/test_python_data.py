@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/memory.py."""
+"""Tests of packnet_tf/data/sources/python_data.py."""
 
 import functools
 
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from packnet_tf.data import integrity, pipeline, splits
-from packnet_tf.data.open_task import open_task
+from packnet_tf.data.task_data import open_task
 from packnet_tf.errors import DataError
 
 RANDOM = np.random.default_rng(0)

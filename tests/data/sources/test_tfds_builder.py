@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/prepared.py: data sets that are not there."""
+"""TFDS data sets that are not there."""
 
 import pytest
 
@@ -16,18 +16,18 @@ def data_dir(tmp_path):
 
 def test_cars_download_is_known_to_be_gone(data_dir):
     with pytest.raises(DataError, match="answers 404 .*--data=PATH"):
-        open_task.open_task("cars", data_dir=data_dir)
+        open_task("cars", data_dir=data_dir)
 
 
 def test_imagenet_has_to_be_asked_for(data_dir):
     with pytest.raises(DataError, match="image-net.org"):
-        open_task.open_task("imagenet", data_dir=data_dir)
+        open_task("imagenet", data_dir=data_dir)
 
 
 def test_no_network(data_dir, monkeypatch):
     monkeypatch.setattr(tfds_builder, "_reachable", lambda: False)
     with pytest.raises(DataError, match="flowers102 is not prepared") as caught:
-        open_task.open_task("flowers", data_dir=data_dir)
+        open_task("flowers", data_dir=data_dir)
     where = data_dir / "oxford_flowers102" / "VERSION" / "dataset_info.json"
     assert str(where) in str(caught.value)
 
@@ -35,16 +35,16 @@ def test_no_network(data_dir, monkeypatch):
 def test_unknown_name(data_dir, monkeypatch):
     monkeypatch.setattr(tfds_builder, "_reachable", lambda: 1 / 0)
     with pytest.raises(DataError, match="did you mean .*caltech_birds2011"):
-        open_task.open_task("own", "tfds:caltech_bird2011", data_dir=data_dir)
+        open_task("own", "tfds:caltech_bird2011", data_dir=data_dir)
 
 
 def test_any_data_set_is_a_task_by_its_name(data_dir, monkeypatch):
     monkeypatch.setattr(tfds_builder, "_reachable", lambda: False)
     for name in ("beans", "tfds:beans", "tfds:beans:0.1.0"):
         with pytest.raises(DataError, match="tfds:beans.* is not prepared"):
-            open_task.open_task(name, data_dir=data_dir)
+            open_task(name, data_dir=data_dir)
     with pytest.raises(DataError, match="Unknown task 'bean'"):
-        open_task.open_task("bean", data_dir=data_dir)
+        open_task("bean", data_dir=data_dir)
 
 
 def test_failed_download_is_one_line(data_dir, monkeypatch):
@@ -55,7 +55,7 @@ def test_failed_download_is_one_line(data_dir, monkeypatch):
     monkeypatch.setattr(tfds_builder, "_reachable", lambda: True)
     monkeypatch.setattr(tfds, "builder", lambda *a, **k: Builder())
     with pytest.raises(DataError, match="could not be prepared") as caught:
-        open_task.open_task("flowers", data_dir=data_dir)
+        open_task("flowers", data_dir=data_dir)
     assert "first line" in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/records.py."""
+"""Tests of packnet_tf/data/sources/tfrecord.py."""
 
 import pytest
 import tensorflow as tf

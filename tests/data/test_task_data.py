@@ -1,4 +1,4 @@
-"""Tests of packnet_tf/data/tasks.py."""
+"""Tests of packnet_tf/data/task_data.py."""
 
 import json
 import pathlib
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from packnet_tf.data import open_task, registry
-from packnet_tf.data.images import preprocessing
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import DataError
 
 
@@ -17,18 +17,18 @@ def own_registry(monkeypatch):
 
 
 def test_folder_of_a_new_name(image_folder):
-    data = open_task.open_task("insects", str(image_folder()))
+    data = open_task("insects", str(image_folder()))
     assert data.name == "insects" and data.classes == 3
     assert data.class_names == ("ant", "bee", "cat")
     assert len(data.train) == len(data.test) == 12
-    assert data.preprocessing == preprocessing.Preprocessing()
+    assert data.preprocessing == Preprocessing()
 
 
 def test_folder_of_a_registered_name_keeps_its_preprocessing(image_folder):
-    data = open_task.open_task("cubs", str(image_folder()))
+    data = open_task("cubs", str(image_folder()))
     assert data.classes == 3
     # A folder has no boxes, which random crops stand in for.
-    assert data.preprocessing == preprocessing.Preprocessing("squash", "random")
+    assert data.preprocessing == Preprocessing("squash", "random")
     assert data.train.preprocessing == data.test.preprocessing
 
 
@@ -37,12 +37,12 @@ def test_facts_are_json_and_open_the_same_again(
 ):
     root = image_folder()
     monkeypatch.chdir(root.parent)
-    data = open_task.open_task("cars", root.name)
+    data = open_task("cars", root.name)
     facts = json.loads(json.dumps(data.facts))
     monkeypatch.chdir("/")
-    again = open_task.open_task("cars", facts["data"])
+    again = open_task("cars", facts["data"])
     assert again.facts == facts
-    assert preprocessing.Preprocessing.from_facts(facts) == data.preprocessing
+    assert Preprocessing.from_facts(facts) == data.preprocessing
     assert pathlib.Path(facts["train_from"]) == root / "train"
 
 
@@ -50,10 +50,10 @@ def test_npz_and_bundled(tmp_path):
     pytest.importorskip("sklearn")
     x = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
     np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(6) % 2)
-    data = open_task.open_task("grey", str(tmp_path / "a.npz"))
+    data = open_task("grey", str(tmp_path / "a.npz"))
     assert data.classes == 2 and data.test is None
     assert data.facts["kind"] == "npz" and data.facts["flip"] is False
-    digits = open_task.open_task("digits", "bundled:digits")
+    digits = open_task("digits", "bundled:digits")
     assert digits.classes == 10 and digits.facts["data"] == "bundled:digits"
 
 
@@ -69,7 +69,7 @@ def test_the_papers_tasks_are_registered():
 
 def test_users_register_their_own(image_folder, own_registry):
     registry.register(registry.TaskEntry("insects", str(image_folder())))
-    assert open_task.open_task("insects").classes == 3
+    assert open_task("insects").classes == 3
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_users_register_their_own(image_folder, own_registry):
 )
 def test_unknown_task(name, hint):
     with pytest.raises(DataError, match=hint) as caught:
-        open_task.open_task(name)
+        open_task(name)
     assert f"Unknown task {name!r}" in str(caught.value)
     assert "--data=FOLDER" in str(caught.value)
 
@@ -93,10 +93,10 @@ def test_unknown_task(name, hint):
 )
 def test_unusable_data(data, message):
     with pytest.raises(DataError, match=message):
-        open_task.open_task("own", data)
+        open_task("own", data)
 
 
 @pytest.mark.parametrize("key", ["image_key", "label_key"])
 def test_only_tfds_has_features(image_folder, key):
     with pytest.raises(DataError, match=f"--{key}=x: .* leave the flag out"):
-        open_task.open_task("own", str(image_folder()), **{key: "x"})
+        open_task("own", str(image_folder()), **{key: "x"})

@@ -9,10 +9,10 @@ from typing import Any
 
 from packnet_tf.data import registry
 from packnet_tf.data.catalog import TaskEntry
-from packnet_tf.data.images import preprocessing as images
-from packnet_tf.data.sources import bundled, classes, python_data, tfds_builder
+from packnet_tf.data.images.preprocessing import PIXEL_FACTS, Preprocessing
+from packnet_tf.data.sources import bundled, python_data, tfds_builder
 from packnet_tf.data.sources.arrays import read_npz
-from packnet_tf.data.sources.base import Progress, Source
+from packnet_tf.data.sources.base import Progress, Source, select_classes
 from packnet_tf.data.sources.folder import read_folder
 from packnet_tf.errors import DataError
 from packnet_tf.options.data import CROPS, TFDS, task_name
@@ -37,7 +37,7 @@ class TaskData:
     class_names: tuple[str, ...]
     train: Source | None
     test: Source | None
-    preprocessing: images.Preprocessing
+    preprocessing: Preprocessing
     facts: dict[str, Any]
 
     @property
@@ -54,7 +54,7 @@ def open_task(
     crop: str | None = None,
     image_key: str | None = None,
     label_key: str | None = None,
-    preprocessing: images.Preprocessing | None = None,
+    preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> TaskData:
@@ -136,7 +136,7 @@ def open_task(
     )
     if entry is not None and entry.labels:
         parts = {
-            part: classes.select(source, entry.labels, name)
+            part: select_classes(source, entry.labels, name)
             for part, source in parts.items()
         }
     first = next(iter(parts.values()))
@@ -158,7 +158,7 @@ def open_task(
             **{f"{part}_from": s.origin for part, s in parts.items()},
             **keys,
             **chosen.to_facts(),
-            **images.PIXEL_FACTS,
+            **PIXEL_FACTS,
         },
     )
 
@@ -189,7 +189,7 @@ def reopen(
         data_dir=data_dir,
         image_key=None if moved else facts.get("image_key"),
         label_key=None if moved else facts.get("label_key"),
-        preprocessing=images.Preprocessing.from_facts(facts),
+        preprocessing=Preprocessing.from_facts(facts),
     )
 
 
@@ -206,8 +206,8 @@ def _is_own(data: Any, entry: TaskEntry | None) -> bool:
 
 
 def _cropped(
-    chosen: images.Preprocessing | None, crop: str | None
-) -> images.Preprocessing | None:
+    chosen: Preprocessing | None, crop: str | None
+) -> Preprocessing | None:
     """Returns a task's preprocessing, with what `--crop` changes of it."""
     if crop is None:
         return chosen
@@ -216,7 +216,7 @@ def _cropped(
     if crop == "none":
         return None if chosen is None else chosen.unboxed()
     return dataclasses.replace(
-        chosen or images.Preprocessing(),
+        chosen or Preprocessing(),
         resize="squash",
         crop="none",
         box=True,
@@ -227,7 +227,7 @@ def _parts(
     name: str,
     data: Any,
     entry: TaskEntry | None,
-    preprocessing: images.Preprocessing | None,
+    preprocessing: Preprocessing | None,
     class_names: Sequence[str] | None,
     **options: Any,
 ) -> tuple[str | None, str, Mapping[str, Source]]:
