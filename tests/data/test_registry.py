@@ -17,6 +17,7 @@ from packnet_tf.data import (
     registry,
     reopen,
 )
+from packnet_tf.data.images import random_draws
 from packnet_tf.data.images.pixel_path import read_for_evaluation, working_image
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import DataError
@@ -175,7 +176,7 @@ def test_permuted_digits_are_all_permuted_the_same(prepared):
     assert np.array_equal(test_pixels(one), expected)
     assert not np.array_equal(test_pixels(two), expected)
     ((x, _), *_) = pipeline.training(one.train, 28, 10).epoch(0)
-    draws = pipeline.augment.draw(0, 0, one.train.ids, one.train.labels)
+    draws = random_draws.draw(0, 0, one.train.ids, one.train.labels)
     served = read_for_evaluation(
         one.train.encoded(int(draws.order[0])), 28, one.preprocessing
     )
