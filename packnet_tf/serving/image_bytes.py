@@ -9,6 +9,7 @@ import functools
 import tensorflow as tf
 
 from packnet_tf.data.images.pixel_path import (
+    READS_WEBP,
     blank_png,
     decode_any,
     evaluation_resize,
@@ -84,8 +85,9 @@ def pixels_of(
                         tf.strings.reduce_join(
                             tf.strings.as_string(bad), separator=", "
                         ),
-                        f" (counted from 0) {PROBLEM}; send JPEG, PNG, GIF, "
-                        "WebP or 24-bit BMP files.",
+                        f" (counted from 0) {PROBLEM}; send JPEG, PNG, "
+                        f"GIF, {'WebP ' if READS_WEBP else ''}or "
+                        "24-bit BMP files.",
                     ]
                 )
             ],

@@ -21,6 +21,9 @@ from packnet_tf.data.images.preprocessing import (
 from packnet_tf.data.images.transcode import as_readable
 from packnet_tf.errors import DataError
 
+# TensorFlow 2.19 does not.
+READS_WEBP = hasattr(tf.io, "decode_webp")
+
 
 def blank_png() -> bytes:
     """Returns a black image file that every `Preprocessing` accepts."""
@@ -51,7 +54,7 @@ def decode_any(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one image file of any kind that TensorFlow reads faithfully.
 
     This is for graphs that get files as they are, where Pillow is not: JPEG,
-    PNG, GIF (the first frame), WebP (one frame) and BMP of 24 bits. An EXIF
+    PNG, GIF (the first frame), WebP (one frame) where TensorFlow does, and BMP of 24 bits. An EXIF
     rotation is not looked at.
 
     Args:
@@ -66,12 +69,12 @@ def decode_any(encoded: tf.Tensor) -> tf.Tensor:
     """
     head = tf.strings.substr(encoded, 0, 2)
     webp = tf.strings.substr(encoded, 0, 4) == b"RIFF"
+    cases = [
+        (webp, lambda: tf.io.decode_webp(encoded, channels=3)[0]),
+        (head == b"BM", lambda: _decode_bmp(encoded)),
+    ]
     image = tf.case(
-        [
-            (webp, lambda: tf.io.decode_webp(encoded, channels=3)[0]),
-            (head == b"BM", lambda: _decode_bmp(encoded)),
-        ],
-        default=lambda: decode(encoded),
+        cases if READS_WEBP else cases[1:], default=lambda: decode(encoded)
     )
     return tf.ensure_shape(image, [None, None, 3])
 
