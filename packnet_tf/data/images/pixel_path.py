@@ -54,8 +54,8 @@ def decode_any(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one image file of any kind that TensorFlow reads faithfully.
 
     This is for graphs that get files as they are, where Pillow is not: JPEG,
-    PNG, GIF (the first frame), WebP (one frame) where TensorFlow does, and BMP of 24 bits. An EXIF
-    rotation is not looked at.
+    PNG, GIF (the first frame), BMP of 24 bits and, if `READS_WEBP`, WebP
+    (one frame). An EXIF rotation is not looked at.
 
     Args:
         encoded: Scalar string tensor, the bytes of a file.
