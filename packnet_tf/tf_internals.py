@@ -7,6 +7,7 @@ when a library changes one of them, and holds that no other file uses any.
 
 import contextlib
 import ctypes
+import itertools
 from collections.abc import Callable, Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,6 +106,38 @@ def is_graph(layer: Any) -> bool:
 def operation_of(tensor: keras.KerasTensor) -> Any:
     """Returns the layer or operation that a symbolic tensor comes out of."""
     return tensor._keras_history.operation
+
+
+def inputs_of_uses(
+    layer: keras.layers.Layer, model: keras.Model
+) -> list[list[keras.KerasTensor]]:
+    """Returns what a layer takes each time that a model's graph uses it.
+
+    `Layer.input` is that of the layer's first use, in whatever model.
+
+    Args:
+        layer: One of the model's layers.
+        model: A functional or Sequential model.
+    """
+    graph = getattr(model, "_functional", model)
+    nodes = itertools.chain(*graph._nodes_by_depth.values())
+    return [list(n.input_tensors) for n in nodes if n.operation is layer]
+
+
+@contextlib.contextmanager
+def names_from_one() -> Iterator[None]:
+    """Names layers as if none had been made before.
+
+    Keras numbers the layers of a process, so that a network built a second
+    time would have other names, and its files other bytes.
+    """
+    key = "object_name_uids"
+    before = global_state.get_global_attribute(key)
+    global_state.set_global_attribute(key, None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(key, before)
 
 
 def freeze_alone(layer: keras.layers.Layer, frozen: bool) -> None:

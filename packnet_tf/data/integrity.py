@@ -49,7 +49,7 @@ def check(
         say: Where lines go about what is left out, and about images that are
             in both parts.
         progress: Called with the number of images done and of all, e.g.
-            `progress_bar("checking")`.
+            by `console.bar`.
 
     Returns:
         The task, without the images that were left out.
@@ -287,25 +287,3 @@ def _say_duplicates(data: TaskData, say: Callable[[str], None]) -> None:
             f"warning: {len(both)} image(s) are in both train and test, e.g. "
             f"{a} and {b}; the test accuracy will be too good."
         )
-
-
-def progress_bar(title: str) -> Progress:
-    """Returns a progress callback that draws a bar on a terminal.
-
-    Args:
-        title: What the line begins with.
-    """
-    # Of its own, so that it is seen while stderr is silenced.
-    terminal = None
-    if sys.stderr.isatty():
-        terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w")
-
-    def show(done: int, total: int) -> None:
-        if terminal is not None:
-            filled = 20 * done // max(total, 1)
-            bar = "=" * filled + "." * (20 - filled)
-            end = "\n" if done >= total else ""
-            terminal.write(f"\r  {title} [{bar}] {done}/{total}{end}")
-            terminal.flush()
-
-    return show

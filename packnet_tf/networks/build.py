@@ -1,14 +1,12 @@
 """A network by name: backbone, imported head, preprocessing."""
 
-import contextlib
 import dataclasses
 import difflib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-from keras.src.backend.common import global_state
 
 from packnet_tf.errors import NetworkError
 from packnet_tf.networks import applications, head, preprocessing
@@ -20,7 +18,7 @@ from packnet_tf.networks.weights import (
     imagenet_names,
     one_line,
 )
-from packnet_tf.tf_internals import is_graph
+from packnet_tf.tf_internals import is_graph, names_from_one
 
 # Backbones made here, of which there are no published weights.
 _OWN: dict[str, Callable[..., keras.Model]] = {
@@ -125,7 +123,7 @@ def build(
             "1 or more."
         )
     options = dict(options or {})
-    with _names_from_one():
+    with names_from_one():
         if name.endswith(".keras"):
             check_options(name, options, {})
             return _from_file(name, image_size, head_layer)
@@ -220,19 +218,3 @@ def _assemble(model, features, imported, mode, image_size) -> Network:
         model, backbone, imported, keras.Model(images, pixels)
     )
     return Network(backbone, imported, imported.units, None, mode, measured)
-
-
-@contextlib.contextmanager
-def _names_from_one() -> Iterator[None]:
-    """Names layers as if none had been made before.
-
-    Keras numbers the layers of a process, so that a network built a second
-    time would have other names, and its files other bytes.
-    """
-    key = "object_name_uids"
-    before = global_state.get_global_attribute(key)
-    global_state.set_global_attribute(key, None)
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute(key, before)

@@ -1,12 +1,10 @@
 """The head of an imported network: its last layer with a kernel."""
 
-import itertools
-
 import keras
 import numpy as np
 
 from packnet_tf.errors import NetworkError
-from packnet_tf.tf_internals import is_graph
+from packnet_tf.tf_internals import inputs_of_uses, is_graph
 
 _INSTEAD = "name another layer with --head_layer, or use --head_layer=none."
 _IMAGES = 16
@@ -144,15 +142,13 @@ def _has_kernel(layer) -> bool:
 
 def _input_of(layer, model):
     """Returns the layer's input in the model, whatever else it is used in."""
-    graph = getattr(model, "_functional", model)  # Of a Sequential model.
-    nodes = itertools.chain.from_iterable(graph._nodes_by_depth.values())
-    uses = [node for node in nodes if node.operation is layer]
-    if len(uses) != 1 or len(uses[0].input_tensors) != 1:
+    uses = inputs_of_uses(layer, model)
+    if len(uses) != 1 or len(uses[0]) != 1:
         raise NetworkError(
             f"Layer {layer.name!r} of {model.name} is used more than once or "
             f"has several inputs, so it cannot be a head; {_INSTEAD}"
         )
-    return uses[0].input_tensors[0]
+    return uses[0][0]
 
 
 def _weights_of(layer, model, features):

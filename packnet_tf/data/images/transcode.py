@@ -29,6 +29,8 @@ _DAMAGED = (OSError, SyntaxError, ValueError, struct.error)
 # What Pillow may take a file for, whatever its extension says.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 
+# Not ImageOps.exif_transpose: it also writes the rest of EXIF again, and stops
+# at whatever is wrong in it (Pillow 12, with errors of many types).
 _EXIF_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
