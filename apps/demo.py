@@ -19,6 +19,7 @@ from absl import flags
 
 from apps import process, run_flags
 from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 
 flags.FLAGS.set_default("workdir", "runs/demo")
@@ -37,6 +38,7 @@ TRAINING: dict[str, Any] = {
 
 def main() -> None:
     path = run_flags.workdir_path(writing=True)
+    serving = ServingConfig(**run_flags.values(ServingConfig))
     process.load()
 
     from packnet_tf.data import open_task
@@ -54,13 +56,7 @@ def main() -> None:
     strategy = make_strategy(flag.replicas)
     keep_freed_memory()
     data = [open_task(name, f"bundled:{name}") for name in TASKS]
-    session = Session(
-        workdir,
-        NETWORK,
-        flag.model_name,
-        strategy,
-        serving_layout=flag.serving_layout,
-    )
+    session = Session(workdir, NETWORK, serving, strategy)
     for task in data:
         options = TaskOptions(task=task.name, **TRAINING)
         print(f"{task.name}: {task.classes} classes", flush=True)

@@ -50,6 +50,7 @@ _USELESS = {
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
     _check()
+    config = ServingConfig(**run_flags.values(ServingConfig))
     process.load()
 
     from packnet_tf.serving import export
@@ -59,14 +60,12 @@ def main() -> None:
     flag = flags.FLAGS
     workdir = Workdir(path)
     state = flag.state
-    if state is not None and state.isdigit():
-        state = int(state)
     output = None if flag.output is None else pathlib.Path(flag.output)
     # Refused here, before the lock leaves its file in any folder.
     workdir.state(state)
     if flag.stable is not None:
         with workdir.lock():
-            print(export.set_stable(workdir, flag.stable, flag.model_name))
+            print(export.set_stable(workdir, flag.stable, config))
         return
     if flag.task is not None:
         if output is None:
@@ -78,12 +77,7 @@ def main() -> None:
         # Only the workdir itself has to be kept from other writers.
         with workdir.lock() if output is None else contextlib.nullcontext():
             done = export.export_state(
-                workdir,
-                state,
-                output=output,
-                model_name=flag.model_name,
-                image_size=(workdir.run or {}).get("image_size"),
-                layout=flag.serving_layout,
+                workdir, state, output=output, config=config
             )
     print(report.of_export(done))
 

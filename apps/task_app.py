@@ -4,6 +4,7 @@ from absl import flags
 
 from apps import process, run_flags
 from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.serving import ServingConfig
 
 
 def main(*, again: bool = False) -> None:
@@ -19,6 +20,7 @@ def main(*, again: bool = False) -> None:
     path = run_flags.workdir_path(writing=True)
     given = run_flags.values(NetworkOptions, given=True)
     NetworkOptions(**given)
+    serving = ServingConfig(**run_flags.values(ServingConfig))
     process.load()
 
     from packnet_tf import console
@@ -38,13 +40,7 @@ def main(*, again: bool = False) -> None:
     # Before anything uses a device: a CPU is divided among replicas then.
     strategy = make_strategy(flag.replicas)
     keep_freed_memory()
-    session = Session(
-        workdir,
-        network,
-        flag.model_name,
-        strategy,
-        serving_layout=flag.serving_layout,
-    )
+    session = Session(workdir, network, serving, strategy)
     with console.bar(f"opening {options.task}") as progress:
         data = open_task(
             # As it was given: `tfds:NAME` says where the data is.

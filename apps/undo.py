@@ -57,8 +57,7 @@ def main() -> None:
     elif flag.rename is not None:
         done = undo.rename_task(workdir, old, new)
     else:
-        which = flag.back_to
-        done = undo.roll_back(workdir, int(which) if which.isdigit() else which)
+        done = undo.roll_back(workdir, flag.back_to)
     for line in done or ["nothing to do."]:
         print(line)
 

@@ -25,6 +25,7 @@ from packnet_tf import console
 from packnet_tf.data import open_task
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.tf_internals import keep_freed_memory
@@ -89,7 +90,7 @@ def run_packnet(folder):
     )
     strategy = make_strategy(1)
     keep_freed_memory()
-    session = Session(Workdir(folder), network, "packnet", strategy)
+    session = Session(Workdir(folder), network, ServingConfig(), strategy)
     for task in _TASKS.value:
         record = session.run(_data(task), _options(task))
     metrics = {t.name: t.metrics for t in record["manifest"].tasks}

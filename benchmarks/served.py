@@ -28,10 +28,10 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+
 from packnet_tf.console import table
 from packnet_tf.data import Preprocessing, evaluation, reopen
 from packnet_tf.data.pipeline import evaluation_order
-from packnet_tf.serving.publish import preprocessing_of
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow.evaluate import evaluate_tasks
 from packnet_tf.workflow.report import share
@@ -88,12 +88,12 @@ def main(_):
     logging.set_verbosity(logging.WARNING)
     workdir = Workdir(_WORKDIR.value)
     state = workdir.state(_VERSION.value)
-    size = workdir.run["image_size"]
+    size = workdir.run.image_size
     served = tf.saved_model.load(
         workdir.serving_path / _NAME.value / str(state.number)
     )
     auto = served.signatures["auto"]
-    preprocessing = preprocessing_of(state)
+    preprocessing = {task.name: task.preprocessing for task in state.tasks}
     cells, notes, different = [], [], []
     for row in evaluate_tasks(
         workdir, which=state.number, batch_size=_BATCH.value

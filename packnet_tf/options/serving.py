@@ -1,12 +1,28 @@
 """The options of the served model."""
 
 import dataclasses
+import re
 
+from packnet_tf.errors import StateError
 from packnet_tf.options import fields
 from packnet_tf.options.fields import option
 
 # The first is the default.
 LAYOUTS = ("folded", "on_the_fly")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def check_model_name(name: str) -> None:
+    """Refuses a name that a served model, and so its folder, cannot have.
+
+    Raises:
+        StateError: If it cannot be a folder's name.
+    """
+    if not _MODEL_NAME.fullmatch(name):
+        raise StateError(
+            f"Model name {name!r} cannot be a folder; use 1 to 64 letters, "
+            "digits, '_', '.' or '-', starting with a letter or digit."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +30,9 @@ class ServingConfig:
     """How a packed state becomes a version of a served model."""
 
     model_name: str = option(
-        "Name of the model in TensorFlow Serving.", "packnet"
+        "Name of the model in TensorFlow Serving.",
+        "packnet",
+        check=check_model_name,
     )
     layout: str = option(
         "The served model: folded keeps each task's view in memory, for the "

@@ -9,16 +9,9 @@ import numpy as np
 from packnet_tf import atomic_files
 from packnet_tf.errors import NetworkError, StateError
 from packnet_tf.model.extract import extract
-from packnet_tf.options.serving import LAYOUTS
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving import versions
 from packnet_tf.serving.formats import FORMS, check_form
-from packnet_tf.serving.model_config import write_config
-from packnet_tf.serving.publish import (
-    check_model_name,
-    preprocessing_of,
-    publish,
-    versions_of,
-)
-from packnet_tf.serving.saved_model import export_saved_model
 from packnet_tf.storage import golden, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.tf_internals import outside_strategy
@@ -27,6 +20,7 @@ from packnet_tf.tf_internals import outside_strategy
 # a softmax: other programs sum in another order.
 TOLERANCE = 1e-4
 _ROWS = 4
+_CONFIG = ServingConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +42,7 @@ def export_state(
     which: str | int | None = None,
     *,
     output: pathlib.Path | None = None,
-    model_name: str = "packnet",
-    image_size: int | None = None,
-    layout: str = LAYOUTS[0],
+    config: ServingConfig = _CONFIG,
 ) -> Exported:
     """Writes the SavedModel of a packed state again.
 
@@ -59,43 +51,26 @@ def export_state(
         which: The state's number or name; the newest if None.
         output: The folder to make; by default the state's version of the
             workdir's served model.
-        model_name: Name of the served model.
-        image_size: Height and width, where the backbone leaves them open.
-        layout: One of `stored.LAYOUTS`.
+        config: Name and layout of the served model.
 
     Raises:
         StateError: If the folder exists, or there is no such state.
     """
     state = workdir.state(which)
     if output is None:
-        path = publish(
-            workdir,
-            state,
-            model_name=model_name,
-            image_size=image_size,
-            layout=layout,
-        )
-        return Exported(path)
-    atomic_files.check_absent(output)
-    net = _load(workdir, state)
-    return Exported(
-        export_saved_model(
-            net,
-            output,
-            image_size=image_size,
-            preprocessing=preprocessing_of(state),
-            layout=layout,
-        )
-    )
+        return Exported(versions.publish(workdir, state, config))
+    return Exported(versions.export(workdir, state, output, config.layout))
 
 
-def set_stable(workdir: Workdir, version: int, model_name: str) -> pathlib.Path:
+def set_stable(
+    workdir: Workdir, version: int, config: ServingConfig
+) -> pathlib.Path:
     """Moves the label `stable` of the served model.
 
     Args:
         workdir: The workdir; hold its lock.
         version: Where to.
-        model_name: Name of the served model.
+        config: Name of the served model.
 
     Returns:
         The `models.config`.
@@ -103,16 +78,15 @@ def set_stable(workdir: Workdir, version: int, model_name: str) -> pathlib.Path:
     Raises:
         StateError: If there is no such version.
     """
-    check_model_name(model_name)
-    folder = workdir.serving_path / model_name
-    versions = versions_of(folder)
-    if not versions:
+    folder = workdir.serving_path / config.model_name
+    found = versions.versions_of(folder)
+    if not found:
         raise StateError(
             f"{folder} has no versions; give the --model_name that they were "
             "written with."
         )
-    write_config(folder, versions, stable=version)
-    return folder / "models.config"
+    versions.write_config(folder, found, stable=version)
+    return folder / versions.FILE
 
 
 def export_task(
@@ -147,7 +121,7 @@ def export_task(
     atomic_files.check_absent(output)
     state = workdir.state(which)
     state.task(task)
-    net = _load(workdir, state)
+    net = states.load_outside(workdir, state.number)
     model = outside_strategy(lambda: extract(net, task))
     images = _images(state, model)
     write = (
@@ -169,12 +143,6 @@ def export_task(
                 f"cannot be written as {form}. Use another --format."
             )
     return Exported(output, difference)
-
-
-def _load(workdir: Workdir, state: StateInfo):
-    return outside_strategy(
-        lambda: states.load(workdir, state.number, origin=False)
-    )[0]
 
 
 def _images(state: StateInfo, model: keras.Model) -> np.ndarray | None:

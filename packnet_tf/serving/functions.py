@@ -28,7 +28,7 @@ class Program:
     Args:
         net: The packed network. Its variables are read, not captured, so it
             may live in any strategy.
-        layout: One of `stored.LAYOUTS`.
+        layout: One of `options.serving.LAYOUTS`.
     """
 
     def __init__(self, net: PackNet, layout: str):

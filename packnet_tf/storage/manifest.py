@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import StateError
 from packnet_tf.storage import checksums
 from packnet_tf.task import Count, Digest, Task
@@ -38,6 +39,11 @@ class PackedTask(Task):
         """How the task saw its images, or nothing if that is not known."""
         found = self.facts.get("data")
         return found if isinstance(found, dict) else {}
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its images become the network's."""
+        return Preprocessing.from_facts(self.data_facts)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -146,6 +146,22 @@ def load(
     return net, state
 
 
+def load_outside(
+    workdir: Workdir, which: str | int, *, origin: bool = False
+) -> PackNet:
+    """Loads a packed state's network under the default strategy.
+
+    Args:
+        workdir: The workdir.
+        which: The state's number or name.
+        origin: See `load`.
+
+    Raises:
+        StateError: As `load`.
+    """
+    return outside_strategy(lambda: load(workdir, which, origin=origin))[0]
+
+
 def _check_follows(net: PackNet, before: StateInfo) -> None:
     """Refuses a network that did not grow out of the newest state."""
     ours = [(task.name, task.digest) for task in net.tasks]

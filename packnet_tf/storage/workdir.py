@@ -21,14 +21,26 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from packnet_tf import atomic_files
 from packnet_tf.errors import StateError, TaskError
+from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage import checksums, manifest
 from packnet_tf.storage.manifest import Manifest, PackedTask
 from packnet_tf.storage.renames import read_names, renamed
 
 _STATE = re.compile(r"(\d{3,})-(.+)")
 _RUN_SCHEMA = 1
+_OPTIONS = frozenset(NetworkOptions.__dataclass_fields__)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What is in `run.json`: options of the network, by name."""
+
+    schema: Any
+    facts: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +111,8 @@ class Workdir:
         self._lock_held: int | None = None  # its descriptor
 
     @property
-    def run(self) -> dict[str, Any] | None:
-        """The facts given to `create`, or None before that.
+    def run(self) -> NetworkOptions | None:
+        """The network given to `create`, or None before that.
 
         Raises:
             StateError: If `run.json` is damaged or of a later release.
@@ -115,25 +127,32 @@ class Workdir:
                 "the folder of a network as the workdir."
             ) from error
         try:
-            record = json.loads(content)
-            schema, facts = record["schema"], dict(record["facts"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            record = msgspec.json.decode(content, type=_Run)
+            if record.schema != _RUN_SCHEMA:
+                raise StateError(
+                    f"{self.run_path} has schema {record.schema!r}, this "
+                    f"release reads {_RUN_SCHEMA}; use the release that wrote "
+                    "it."
+                )
+            unknown = sorted(record.facts.keys() - _OPTIONS)
+            if unknown:
+                raise StateError(
+                    f"{self.run_path} has facts that this release does not "
+                    f"know: {', '.join(unknown)}; use the release that wrote "
+                    "it."
+                )
+            return msgspec.convert(record.facts, NetworkOptions)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise StateError(
-                f"{self.run_path} is damaged; restore it from a copy, or use "
-                "another workdir."
+                f"{self.run_path} is damaged ({error}); restore it from a "
+                "copy, or use another workdir."
             ) from error
-        if schema != _RUN_SCHEMA:
-            raise StateError(
-                f"{self.run_path} has schema {schema!r}, this release reads "
-                f"{_RUN_SCHEMA}; use the release that wrote it."
-            )
-        return facts
 
-    def compare(self, facts: dict[str, Any]) -> None:
-        """Refuses facts that are not those of this workdir's network.
+    def compare(self, network: NetworkOptions) -> None:
+        """Refuses a network that is not this workdir's.
 
         Args:
-            facts: Options of the network, JSON-able.
+            network: Its options; files are named as `run.json` names them.
 
         Raises:
             StateError: Naming the first option that differs.
@@ -141,30 +160,28 @@ class Workdir:
         run = self.run
         if run is None:
             return
-        # Through JSON, so that tuples equal lists.
-        facts = json.loads(checksums.json_bytes(facts))
-        for name in sorted({*run, *facts}):
-            if run.get(name) != facts.get(name):
+        for name, before in sorted(vars(run).items()):
+            now = getattr(network, name)
+            # Through JSON, so that tuples equal lists.
+            if before != json.loads(checksums.json_bytes(now)):
                 raise StateError(
                     f"{self.path} is the workdir of another network: it was "
-                    f"begun with {name}={run.get(name)!r}, now "
-                    f"{name}={facts.get(name)!r} is asked for; use the same "
-                    "value, or another workdir."
+                    f"begun with {name}={before!r}, now {name}={now!r} is "
+                    "asked for; use the same value, or another workdir."
                 )
 
-    def create(self, facts: dict[str, Any]) -> None:
+    def create(self, network: NetworkOptions) -> None:
         """Makes the workdir, or checks that it is this network's.
 
         Args:
-            facts: Options of the network, JSON-able: the network, its
-                options, image size, preprocessing.
+            network: Its options; files are named by their content.
 
         Raises:
             StateError: If it is another network's or cannot be written.
         """
-        self.compare(facts)
+        self.compare(network)
         if self.run is None:
-            record = {"schema": _RUN_SCHEMA, "facts": facts}
+            record = _Run(_RUN_SCHEMA, vars(network))
             atomic_files.write_file(self.run_path, checksums.json_bytes(record))
 
     def states(self) -> list[StateInfo]:
@@ -253,20 +270,21 @@ class Workdir:
         """Returns one packed state.
 
         Args:
-            which: Its number, or its task's name; the newest if None. By
-                its number it is found whatever is wrong with the others.
+            which: Its number, as text too, or its task's name; the newest if
+                None. By its number it is found whatever is wrong with the
+                others.
 
         Raises:
             StateError: If there is none; the message lists the states.
         """
 
         def chosen(folders: list[pathlib.Path]) -> list[pathlib.Path]:
-            its = [path for path in folders if self.number_of(path) == which]
+            its = [path for path in folders if is_meant(which, _parse(path)[0])]
             return its or folders
 
         states = self._read_listed(chosen)
         for state in reversed(states):
-            if which is None or which in (state.number, state.name):
+            if which is None or is_meant(which, state.number, state.name):
                 return state
         self.check_there()
         if which is None:
@@ -342,6 +360,15 @@ class Workdir:
             there = False
         if not there:
             raise atomic_files.gone(self.path)
+
+
+def is_meant(
+    which: str | int | None, number: int, name: str | None = None
+) -> bool:
+    """Whether a state is meant: by its number, text of that, or its name."""
+    if isinstance(which, str) and which.isdigit() and int(which) == number:
+        return True
+    return which in (number, name)
 
 
 def _write_holder(file: int, text: str) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from packnet_tf.model.packnet import PackNet
-from packnet_tf.options.serving import LAYOUTS
-from packnet_tf.serving import publish
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving import versions
 from packnet_tf.storage import checkpoints, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow import preflight
@@ -20,26 +20,12 @@ class Packing:
 
     Args:
         workdir: The workdir.
-        model_name: Name of the served model.
-        image_size: Height and width of its images, in pixels.
-        layout: One of `stored.LAYOUTS`, of the SavedModels.
-
-    Raises:
-        StateError: If the model's name cannot be that of a folder.
+        config: Name and layout of the served model.
     """
 
-    def __init__(
-        self,
-        workdir: Workdir,
-        model_name: str,
-        image_size: int,
-        layout: str = LAYOUTS[0],
-    ):
-        publish.check_model_name(model_name)
+    def __init__(self, workdir: Workdir, config: ServingConfig):
         self._workdir = workdir
-        self._model_name = model_name
-        self._image_size = image_size
-        self._layout = layout
+        self._config = config
 
     def commit(
         self,
@@ -71,23 +57,12 @@ class Packing:
         )
         # The state is whole; whatever stops here, `recover` finishes.
         checkpoints.remove(self._workdir.training_path)
-        publish.publish(
-            self._workdir,
-            state,
-            model_name=self._model_name,
-            image_size=self._image_size,
-            layout=self._layout,
-        )
+        versions.publish(self._workdir, state, self._config)
         return state
 
     def recover(self) -> list[str]:
         """Finishes what an interrupted commit left; returns what was done."""
-        done = publish.recover(
-            self._workdir,
-            model_name=self._model_name,
-            image_size=self._image_size,
-            layout=self._layout,
-        )
+        done = versions.recover(self._workdir, self._config)
         folder = self._workdir.training_path
         record = checkpoints.read_record(folder)
         if record and preflight.is_packed(self._workdir.newest(), record.name):
@@ -102,6 +77,6 @@ class Packing:
             "manifest": state.manifest,
             "state": state.path,
             "saved_model": self._workdir.serving_path
-            / self._model_name
+            / self._config.model_name
             / str(state.number),
         }

@@ -89,7 +89,7 @@ def evaluate_tasks(
         DataError: If data that is named is missing, or of other classes.
     """
     places = dict(places or {})
-    net, state = states.load(workdir, _which(which), origin=False)
+    net, state = states.load(workdir, which, origin=False)
     for name in (*places, *in_detail):
         net.task(name)
     size = _image_size(workdir)
@@ -167,7 +167,7 @@ def predict_files(
             f"--images={images}: no image found; give an image file, or a "
             "folder of them."
         )
-    net, state = states.load(workdir, _which(which), origin=False)
+    net, state = states.load(workdir, which, origin=False)
     record = net.activate(task)
     if record.classes == 0:
         raise TaskError(
@@ -175,7 +175,7 @@ def predict_files(
             "task."
         )
     names = record.class_names or [str(i) for i in range(record.classes)]
-    preprocessing = Preprocessing.from_facts(state.task(task).data_facts)
+    preprocessing = state.task(task).preprocessing
     answers = []
     for file in files:
         try:
@@ -208,17 +208,13 @@ def _answers(net, images, test) -> tuple[np.ndarray, np.ndarray]:
         raise
 
 
-def _which(text: str | int | None) -> str | int | None:
-    return int(text) if isinstance(text, str) and text.isdigit() else text
-
-
 def _image_size(workdir: Workdir) -> int:
     run = workdir.run
     if run is None:
         raise StateError(
             f"{workdir.run_path} is missing; restore it from a copy."
         )
-    return int(run["image_size"])
+    return run.image_size
 
 
 def _test_of(record, place, data_dir):

@@ -2,32 +2,27 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 from typing import Any
 
-from packnet_tf.errors import NetworkError, PackNetError, StateError
+from packnet_tf.errors import NetworkError
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage.workdir import Workdir
 
 
-def facts_of(options: NetworkOptions) -> dict[str, Any]:
-    """Returns what `run.json` holds of a network's options.
+def facts_of(options: NetworkOptions) -> NetworkOptions:
+    """Returns a network's options as `run.json` holds them.
 
-    A weights file is known by its content, so that it may move.
+    A file is known by its content, so that it may move.
 
     Raises:
         NetworkError: If the file cannot be read.
     """
-    facts = dataclasses.asdict(options)
-    facts["weights"] = _identity(
-        "weights", options.weights, ("imagenet", "none")
-    )
-    if options.network.endswith(".keras"):
-        facts["network"] = _identity(
-            "network", options.network, ("the name of a network",)
-        )
-    return json.loads(json.dumps(facts))
+    network = options.network
+    if network.endswith(".keras"):
+        network = _identity("network", network, ("the name of a network",))
+    weights = _identity("weights", options.weights, ("imagenet", "none"))
+    return dataclasses.replace(options, network=network, weights=weights)
 
 
 def _identity(flag: str, value: str, plain: tuple[str, ...]) -> str:
@@ -63,21 +58,6 @@ def network_options_of(
     run = workdir.run
     if run is None:
         return NetworkOptions(**given)
-    unknown = sorted(run.keys() - NetworkOptions.__dataclass_fields__.keys())
-    if unknown:
-        raise StateError(
-            f"{workdir.run_path} has facts that this release does not know: "
-            f"{', '.join(unknown)}; use the release that wrote it."
-        )
-    try:
-        options = NetworkOptions(**{**run, **given})
-        facts = facts_of(options)
-    except PackNetError:
-        raise
-    except (TypeError, ValueError, AttributeError) as error:
-        raise StateError(
-            f"{workdir.run_path} is damaged ({error}); restore it from a "
-            "copy, or use another workdir."
-        ) from error
-    workdir.compare(facts)
+    options = dataclasses.replace(run, **given)
+    workdir.compare(facts_of(options))
     return options

@@ -14,7 +14,7 @@ from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import Network, build, check_name
 from packnet_tf.options import fractions
 from packnet_tf.options.network import NetworkOptions
-from packnet_tf.options.serving import LAYOUTS
+from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions, check_batch_size
 from packnet_tf.storage import checkpoints, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
@@ -37,28 +37,23 @@ class Session:
     Args:
         workdir: The workdir.
         network: Facts of the network; see `network_options_of`.
-        model_name: Name of the served model.
+        serving: Name and layout of the served model.
         strategy: The strategy to train with.
         say: Where lines of progress go.
-        serving_layout: One of `stored.LAYOUTS`, of the SavedModels.
 
     Raises:
         NetworkError: If there is no such network, or no such file.
-        StateError: If the model's name cannot be that of a folder.
     """
 
     def __init__(
         self,
         workdir: Workdir,
         network: NetworkOptions,
-        model_name: str,
+        serving: ServingConfig,
         strategy: tf.distribute.Strategy,
         say: Say = print,
-        serving_layout: str = LAYOUTS[0],
     ):
-        self._packing = Packing(
-            workdir, model_name, network.image_size, serving_layout
-        )
+        self._packing = Packing(workdir, serving)
         if not workdir.state_folders():
             check_name(network.network)
         self._facts = facts_of(network)

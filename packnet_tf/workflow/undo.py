@@ -8,12 +8,11 @@ that writes to the workdir.
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import PhaseError, StateError, TaskError
-from packnet_tf.serving import publish
+from packnet_tf.serving import versions
 from packnet_tf.storage import checkpoints, states
 from packnet_tf.storage.renames import write_names
-from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.storage.workdir import StateInfo, Workdir, is_meant
 from packnet_tf.task import check_task_name
-from packnet_tf.tf_internals import outside_strategy
 
 
 def remove_task(workdir: Workdir, name: str) -> list[str]:
@@ -125,7 +124,7 @@ def roll_back(workdir: Workdir, which: str | int) -> list[str]:
 
 def _back_to(workdir: Workdir, state: StateInfo) -> list[str]:
     # Nothing goes before what stays is known to be good.
-    outside_strategy(lambda: states.load(workdir, state.number))
+    states.load_outside(workdir, state.number, origin=True)
     done = []
     if (workdir.training_path / checkpoints.FILE).exists():
         checkpoints.remove(workdir.training_path)
@@ -175,10 +174,10 @@ def _find(workdir: Workdir, which: str | int) -> StateInfo:
         try:
             state = workdir.read_state(folder)
         except StateError:
-            if workdir.number_of(folder) == which:
+            if is_meant(which, workdir.number_of(folder)):
                 raise
             continue
-        if which in (state.number, state.name):
+        if is_meant(which, state.number, state.name):
             return state
         found.append(folder.name)
     known = ", ".join(found) or "none"
@@ -205,10 +204,7 @@ def _follow(workdir: Workdir) -> list[str]:
     if not workdir.serving_path.is_dir():
         return []
     done = []
-    size = (workdir.run or {}).get("image_size")
     for folder in sorted(workdir.serving_path.iterdir()):
-        if publish.has_versions(folder):
-            done += publish.recover(
-                workdir, model_name=folder.name, image_size=size
-            )
+        if versions.has_versions(folder):
+            done += versions.recover(workdir, versions.config_of(folder))
     return done

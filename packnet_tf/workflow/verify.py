@@ -5,11 +5,10 @@ import pathlib
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import PackNetError, StateError
-from packnet_tf.serving import publish
+from packnet_tf.serving import versions
 from packnet_tf.storage import checksums, replay
-from packnet_tf.storage.states import load
+from packnet_tf.storage.states import load_outside
 from packnet_tf.storage.workdir import Workdir
-from packnet_tf.tf_internals import outside_strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _check_state(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
     findings = [Finding(subject, True, "files")]
     try:
         # Compares the digests of all tasks, and masks with weights.
-        net, _ = outside_strategy(lambda: load(workdir, state.number))
+        net = load_outside(workdir, state.number, origin=True)
         findings.append(
             Finding(subject, True, f"{len(net.tasks)} task digests, masks")
         )
@@ -137,7 +136,7 @@ def _check_saved_model(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
         return [Finding(subject, False, problem) for problem in problems]
     findings = [Finding(subject, True, "files")]
     try:
-        state = publish.state_of(workdir, folder)
+        state = versions.state_of(workdir, folder)
     except StateError:
         # Reported where the states are.
         return findings

@@ -15,6 +15,7 @@ from packnet_tf.data import open_task
 from packnet_tf.errors import FlagError, PhaseError, StateError
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints, states
 from packnet_tf.storage.workdir import Workdir
@@ -62,7 +63,7 @@ def run(workdir, data, task="first", network=CNN, replicas=1, **changes):
     """Runs a session as a process of its own would, up to its random state."""
     keras.utils.set_random_seed(int.from_bytes(workdir.name.encode()) % 1000)
     session = Session(
-        Workdir(workdir), network, "packnet", make_strategy(replicas)
+        Workdir(workdir), network, ServingConfig(), make_strategy(replicas)
     )
     return session.run(data[task], options_of(task, **changes))
 
@@ -248,7 +249,7 @@ def test_a_task_may_be_packed_without_retraining(tmp_path, data):
 def test_prune_and_retrain_may_be_repeated(tmp_path, data):
     changes = {"gradual_epochs": 0, "train_epochs": 1, "retrain_epochs": 1}
     run(tmp_path, data, phases=("train", "prune", "retrain"), **changes)
-    session = Session(Workdir(tmp_path), CNN, "packnet", make_strategy(1))
+    session = Session(Workdir(tmp_path), CNN, ServingConfig(), make_strategy(1))
     record = session.run(
         data["first"],
         options_of("first", phases=("prune",), **changes),
@@ -267,9 +268,9 @@ def test_how_a_task_is_pruned_is_handed_on_to_retraining(
     how = {"scope": "global", "granularity": "filter"}
     changes = {"train_epochs": 1, "retrain_epochs": 2, "gradual_epochs": None}
     run(tmp_path, data, phases=("train", "prune"), **changes, **how)
-    line = Session(Workdir(tmp_path), CNN, "packnet", make_strategy(1)).check(
-        options_of("first", phases=("retrain", "pack"), **changes)
-    )
+    line = Session(
+        Workdir(tmp_path), CNN, ServingConfig(), make_strategy(1)
+    ).check(options_of("first", phases=("retrain", "pack"), **changes))
     assert "keeps about 50.0% in whole output channels" in line
     run(tmp_path, data, phases=("retrain", "pack"), **changes)
     (record,) = Workdir(tmp_path).newest().tasks

@@ -23,7 +23,8 @@ import tensorflow as tf
 from PIL import Image
 from support import tiny_nets
 
-from packnet_tf.serving.publish import publish
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving.versions import publish
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
 
@@ -53,7 +54,7 @@ def folder(tmp_path_factory):
         tiny_nets.add_packed(net, name)
         if len(net.tasks) > 1:
             state = states.commit(workdir, net)
-            publish(workdir, state, model_name="packnet")
+            publish(workdir, state, ServingConfig("packnet"))
         else:
             states.commit(workdir, net)
     return workdir.serving_path / "packnet"

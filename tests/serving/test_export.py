@@ -13,6 +13,7 @@ from support import ROOT, tiny_nets
 
 from packnet_tf.errors import NetworkError, StateError, TaskError
 from packnet_tf.model.packnet import PackNet
+from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving import export
 from packnet_tf.storage import states
 
@@ -59,7 +60,9 @@ def test_a_state_exported_again_answers_with_the_same_bytes(made, tmp_path):
     expected = logits(made.serving_path / "net" / "2", "a")
     for number, layout in enumerate(("folded", "on_the_fly")):
         output = tmp_path / str(number)
-        done = export.export_state(made, 2, output=output, layout=layout)
+        done = export.export_state(
+            made, 2, output=output, config=ServingConfig(layout=layout)
+        )
         assert done.path == output
         assert logits(output, "a") == expected
     # An older state, and its answer all the same.
@@ -72,21 +75,24 @@ def test_a_state_exported_again_answers_with_the_same_bytes(made, tmp_path):
 def test_a_version_that_is_gone_is_written_again(workdir):
     path = workdir.serving_path / "net" / "1"
     with pytest.raises(StateError, match="exists already"):
-        export.export_state(workdir, 1, model_name="net")
+        export.export_state(workdir, 1, config=ServingConfig("net"))
     shutil.rmtree(path)
-    assert export.export_state(workdir, 1, model_name="net").path == path
+    assert (
+        export.export_state(workdir, 1, config=ServingConfig("net")).path
+        == path
+    )
     assert logits(path, "a") == logits(path.parent / "2", "a")
 
 
 def test_the_label_stable_is_moved(workdir):
-    file = export.set_stable(workdir, 2, "net")
+    file = export.set_stable(workdir, 2, ServingConfig("net"))
     assert 'key: "stable"\n      value: 2' in file.read_text()
-    export.set_stable(workdir, 1, "net")
+    export.set_stable(workdir, 1, ServingConfig("net"))
     assert 'key: "stable"\n      value: 1' in file.read_text()
     with pytest.raises(StateError, match="no version 3"):
-        export.set_stable(workdir, 3, "net")
+        export.set_stable(workdir, 3, ServingConfig("net"))
     with pytest.raises(StateError, match="no versions; give the --model_name"):
-        export.set_stable(workdir, 1, "other")
+        export.set_stable(workdir, 1, ServingConfig("other"))
 
 
 @pytest.mark.parametrize("form", ["saved_model", "keras"])

@@ -11,6 +11,7 @@ from support.tiny_runs import make_images
 
 from packnet_tf.data import open_task
 from packnet_tf.model.replicas import make_strategy
+from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints, checksums, golden, states
 from packnet_tf.storage.workdir import Workdir
@@ -114,7 +115,7 @@ def test_a_task_in_training_is_finished_and_the_next_added(tmp_path):
         session = Session(
             workdir,
             network_options_of(workdir, {}),
-            "packnet",
+            ServingConfig(),
             make_strategy(1),
             said.append,
         )

@@ -23,7 +23,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from packnet_tf.errors import StateError
 from packnet_tf.masks import codec
-from packnet_tf.serving.publish import publish
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving.versions import publish
 from packnet_tf.storage import archives, checksums, foreign, manifest, states
 from packnet_tf.storage.network_file import read_network
 from packnet_tf.storage.workdir import Workdir
@@ -36,7 +37,7 @@ def made(tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp("untrusted") / "w")
     net = tiny_nets.packed_net(("a",))
     state = states.commit(workdir, net, probe_images=tiny_nets.images(2))
-    publish(workdir, state, model_name="net")
+    publish(workdir, state, ServingConfig("net"))
     return workdir
 
 

@@ -1,4 +1,6 @@
+import dataclasses
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -8,31 +10,34 @@ import pytest
 from support import tiny_nets
 
 from packnet_tf.errors import StateError
+from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
 
-FACTS = {"network": "mobilenet", "image_size": 96, "options": {"alpha": 0.75}}
+NETWORK = NetworkOptions(image_size=96, network_options={"alpha": 0.75})
 
 
 def test_create_writes_the_facts_once(tmp_path):
     workdir = Workdir(tmp_path / "w")
     assert workdir.run is None
     assert workdir.states() == [] and workdir.newest() is None
-    workdir.create(FACTS)
+    workdir.create(NETWORK)
     written = workdir.run_path.read_bytes()
-    assert workdir.run == FACTS
-    workdir.create(dict(reversed(FACTS.items())))
+    assert json.loads(written) == {"schema": 1, "facts": vars(NETWORK)}
+    assert workdir.run == NETWORK
+    workdir.create(NETWORK)
     assert workdir.run_path.read_bytes() == written
 
 
 def test_another_network_is_refused_by_its_option(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.create({**FACTS, "sizes": (1, 2)})
-    workdir.compare({**FACTS, "sizes": (1, 2)})
+    sizes = dataclasses.replace(NETWORK, network_options={"sizes": (1, 2)})
+    workdir.create(sizes)
+    workdir.compare(sizes)
     with pytest.raises(StateError, match="image_size=96, now image_size=64"):
-        workdir.create({**FACTS, "sizes": (1, 2), "image_size": 64})
+        workdir.create(dataclasses.replace(sizes, image_size=64))
     with pytest.raises(StateError, match="sizes"):
-        workdir.create(FACTS)
+        workdir.create(NETWORK)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +47,14 @@ def test_a_damaged_run_file_is_named(tmp_path, content):
     workdir = Workdir(tmp_path)
     workdir.run_path.write_bytes(content)
     with pytest.raises(StateError, match="run.json is damaged"):
-        workdir.create(FACTS)
+        workdir.create(NETWORK)
 
 
 def test_a_later_schema_is_refused(tmp_path):
     workdir = Workdir(tmp_path)
     workdir.run_path.write_text('{"schema": 2, "facts": {}}')
     with pytest.raises(StateError, match="schema 2"):
-        workdir.create(FACTS)
+        workdir.create(NETWORK)
 
 
 def test_a_workdir_that_cannot_be_written_is_refused(tmp_path):
@@ -59,7 +64,7 @@ def test_a_workdir_that_cannot_be_written_is_refused(tmp_path):
         with workdir.lock():
             pass
     with pytest.raises(StateError, match="file"):
-        workdir.create(FACTS)
+        workdir.create(NETWORK)
 
 
 def test_unknown_states_are_named(tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf.model.packnet import PackNet
-from packnet_tf.serving.publish import publish
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving.versions import publish
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
 
@@ -94,7 +95,7 @@ def packed_workdir(folder, names, net=None, probe_images=None, serve=None):
         add_packed(net, name)
         state = states.commit(workdir, net, probe_images=probe_images)
         if serve is None or name in serve:
-            publish(workdir, state, model_name="net")
+            publish(workdir, state, ServingConfig("net"))
     return workdir
 
 

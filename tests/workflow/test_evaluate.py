@@ -5,6 +5,7 @@ from support import tiny_nets
 from packnet_tf.errors import DataError, StateError, TaskError
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
@@ -19,7 +20,7 @@ NAMES = ("ant", "bee", "cat")
 def workdir(tmp_path):
     """A workdir with a base task without a head, and two tasks."""
     workdir = Workdir(tmp_path / "w")
-    workdir.create({"image_size": tiny_nets.SIZE})
+    workdir.create(NetworkOptions(image_size=tiny_nets.SIZE))
     net = tiny_nets.packed_net(())
     for name, classes in (("base", 0), ("one", 3), ("two", 3)):
         names = NAMES if classes else None
@@ -62,7 +63,7 @@ def test_what_was_left_out_is_left_out_again(tmp_path, image_folder, facts):
     images = image_folder(NAMES, count=3)
     (images / "test" / "bee" / "001.jpg").write_bytes(b"")
     workdir = Workdir(tmp_path / "w")
-    workdir.create({"image_size": tiny_nets.SIZE})
+    workdir.create(NetworkOptions(image_size=tiny_nets.SIZE))
     net = tiny_nets.packed_net(())
     tiny_nets.add_packed(net, "one", 3, class_names=NAMES)
     facts = {"data": {"data": str(images), **facts}}
@@ -171,5 +172,5 @@ def test_figures_are_whatever_a_program_kept(workdir, metrics, facts):
     network = NetworkOptions(
         network="cnn", weights="none", image_size=tiny_nets.SIZE
     )
-    session = Session(workdir, network, "net", make_strategy(1))
+    session = Session(workdir, network, ServingConfig("net"), make_strategy(1))
     assert session._forecast(TaskOptions(task="four"), state) == ""

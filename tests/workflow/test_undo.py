@@ -12,8 +12,13 @@ from support import tiny_nets
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import PhaseError, StateError, TaskError
-from packnet_tf.serving.model_config import stable_version, write_config
-from packnet_tf.serving.publish import publish, versions_of
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving.versions import (
+    publish,
+    stable_version,
+    versions_of,
+    write_config,
+)
 from packnet_tf.storage import checkpoints, checksums, states
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow import undo
@@ -83,7 +88,7 @@ def test_the_newest_task_goes_and_older_files_stay(workdir):
     net, _ = states.load(workdir)
     tiny_nets.add_packed(net, "e")
     state = states.commit(workdir, net)
-    publish(workdir, state, model_name="net")
+    publish(workdir, state, ServingConfig("net"))
     assert names_of(workdir)[-1] == ["a", "b", "e"]
     assert verify(workdir).ok
 
@@ -254,7 +259,7 @@ def test_renaming_touches_no_state(workdir):
 def test_renaming_keeps_layouts_and_the_label_stable(workdir):
     folder = workdir.serving_path / "net"
     atomic_files.remove_folder(folder / "2")
-    publish(workdir, workdir.state(2), model_name="net", layout="on_the_fly")
+    publish(workdir, workdir.state(2), ServingConfig("net", "on_the_fly"))
     write_config(folder, versions_of(folder), stable=2)
     undo.rename_task(workdir, "a", "ants")
     layouts = [checksums.read_seal(folder / v).layout for v in "123"]

@@ -9,9 +9,14 @@ from packnet_tf import atomic_files
 from packnet_tf.data.images.pixel_path import read_for_evaluation
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import StateError
-from packnet_tf.serving.model_config import stable_version
-from packnet_tf.serving.publish import publish, recover
+from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving.saved_model import export_saved_model
+from packnet_tf.serving.versions import (
+    config_of,
+    publish,
+    recover,
+    stable_version,
+)
 from packnet_tf.storage import checksums, states
 from packnet_tf.storage.workdir import Workdir
 
@@ -56,7 +61,7 @@ def test_files_are_read_as_the_manifest_says(tmp_path):
     workdir = Workdir(tmp_path / "w")
     net = tiny_nets.packed_net(("a",))
     state = states.commit(workdir, net, facts={"data": how.to_facts()})
-    path = publish(workdir, state, model_name="net", layout="on_the_fly")
+    path = publish(workdir, state, ServingConfig("net", "on_the_fly"))
     signatures = tf.saved_model.load(path).signatures
     pixels = np.random.default_rng(0).integers(0, 256, (9, 30, 3), np.uint8)
     content = tf.io.encode_png(pixels).numpy()
@@ -75,14 +80,14 @@ def test_the_label_of_a_version_that_went_is_moved(workdir):
     folder = workdir.serving_path / "net"
     assert stable_version(folder) == 1
     os.rename(workdir.states_path / "002-b", workdir.path / "away")
-    recover(workdir, model_name="net")
+    recover(workdir, ServingConfig("net"))
     config = (folder / "models.config").read_text()
     assert "versions: 1\n" in config and "versions: 2\n" not in config
 
 
 def test_nothing_to_recover(workdir):
-    assert recover(workdir, model_name="net") == []
-    assert recover(Workdir(workdir.path / "new"), model_name="net") == []
+    assert recover(workdir, ServingConfig("net")) == []
+    assert recover(Workdir(workdir.path / "new"), ServingConfig("net")) == []
 
 
 def test_leftovers_of_interrupted_writing_go(workdir):
@@ -93,7 +98,7 @@ def test_leftovers_of_interrupted_writing_go(workdir):
     ):
         place.mkdir(parents=True)
     assert len(workdir.states()) == 2
-    done = recover(workdir, model_name="net")
+    done = recover(workdir, ServingConfig("net"))
     assert [line.split()[0] for line in done] == ["removed"] * 3
     assert sorted(os.listdir(workdir.states_path)) == ["001-a", "002-b"]
     assert sorted(os.listdir(workdir.serving_path / "net")) == [
@@ -106,7 +111,7 @@ def test_leftovers_of_interrupted_writing_go(workdir):
 def test_a_state_without_its_version_is_exported_again(workdir):
     folder = workdir.serving_path / "net"
     os.rename(folder / "2", workdir.path / "away")
-    (done,) = recover(workdir, model_name="net")
+    (done,) = recover(workdir, ServingConfig("net"))
     assert "exported" in done and str(folder / "2") in done
     assert checksums.check_seal(folder / "2") == []
 
@@ -115,11 +120,11 @@ def test_a_version_that_is_gone_gets_the_layout_of_the_newest(workdir):
     folder = workdir.serving_path / "net"
     for version in ("1", "2"):
         atomic_files.remove_folder(folder / version)
-    publish(workdir, workdir.state(2), model_name="net", layout="on_the_fly")
-    recover(workdir, model_name="net")
+    publish(workdir, workdir.state(2), ServingConfig("net", "on_the_fly"))
+    recover(workdir, config_of(folder))
     assert checksums.read_seal(folder / "1").layout == "on_the_fly"
     atomic_files.remove_folder(folder / "1")
-    recover(workdir, model_name="net", layout="folded")
+    recover(workdir, ServingConfig("net", "folded"))
     assert checksums.read_seal(folder / "1").layout == "folded"
 
 
@@ -127,7 +132,7 @@ def test_a_version_without_its_state_is_removed(workdir):
     folder = workdir.serving_path / "net"
     os.rename(workdir.states_path / "002-b", workdir.path / "away")
     (folder / "17").mkdir()
-    (done,) = recover(workdir, model_name="net")
+    (done,) = recover(workdir, ServingConfig("net"))
     assert "removed" in done and str(folder / "2") in done
     # What we did not write is not ours to remove.
     assert sorted(os.listdir(folder)) == ["1", "17", "models.config"]
@@ -138,7 +143,7 @@ def test_a_version_of_another_state_is_exported_again(workdir):
     os.rename(folder / "2", workdir.path / "away")
     other = tiny_nets.packed_net(("a", "b"), seed=8)
     export_saved_model(other, folder / "2")
-    removed, exported = recover(workdir, model_name="net")
+    removed, exported = recover(workdir, ServingConfig("net"))
     assert "removed" in removed and "exported" in exported
     net, _ = states.load(workdir)
     record = checksums.read_seal(folder / "2")
@@ -147,4 +152,4 @@ def test_a_version_of_another_state_is_exported_again(workdir):
 
 def test_a_name_that_is_no_folder_is_refused(workdir):
     with pytest.raises(StateError, match="'../x'"):
-        publish(workdir, workdir.newest(), model_name="../x")
+        publish(workdir, workdir.newest(), ServingConfig("../x"))

@@ -1,0 +1,287 @@
+"""The versions of a served model: written, found again, and labelled.
+
+`serving/NAME/<version>/` is the layout of TensorFlow Serving; the version is
+the number of packed tasks. A state and its version are two steps: what an
+interruption left between them, `recover` puts right. `models.config` beside
+them tells the server which versions to load, and their labels: `latest` is
+the newest, and `stable` one that stays where it is until it is moved. So a
+new task is tried by `latest` while all others go on asking `stable`, and
+going back is moving a label.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Collection
+
+from packnet_tf import atomic_files
+from packnet_tf.errors import StateError
+from packnet_tf.options.serving import LAYOUTS, ServingConfig
+from packnet_tf.serving.saved_model import export_saved_model
+from packnet_tf.storage import checksums
+from packnet_tf.storage.states import load_outside
+from packnet_tf.storage.workdir import StateInfo, Workdir
+
+FILE = "models.config"
+_VERSION = re.compile(r"[1-9]\d*")
+_CONFIG = """\
+model_config_list {{
+  config {{
+    name: "{name}"
+    base_path: "{path}"
+    model_platform: "tensorflow"
+    model_version_policy {{
+      specific {{{versions}
+      }}
+    }}
+    version_labels {{
+      key: "stable"
+      value: {stable}
+    }}
+    version_labels {{
+      key: "latest"
+      value: {latest}
+    }}
+  }}
+}}
+"""
+_PATH = re.compile(rb"base_path: .*")
+_STABLE = re.compile(r'key: "stable"\s+value: (\d+)')
+
+
+def publish(
+    workdir: Workdir, state: StateInfo, config: ServingConfig
+) -> pathlib.Path:
+    """Exports a packed state as a version of the workdir's served model.
+
+    The arrays come from the state's file, read under the default strategy.
+    `models.config`, for `tensorflow_model_server --model_config_file`, is
+    written beside the versions: the label `latest` goes to the newest, and
+    `stable` stays where it is. Hold `workdir.lock()`.
+
+    Args:
+        workdir: The workdir.
+        state: The state.
+        config: Name and layout of the served model.
+
+    Returns:
+        The SavedModel's folder.
+
+    Raises:
+        StateError: If the version exists, or cannot be written.
+    """
+    folder = workdir.serving_path / config.model_name
+    path = export(workdir, state, folder / str(state.number), config.layout)
+    write_config(folder, versions_of(folder))
+    return path
+
+
+def export(
+    workdir: Workdir, state: StateInfo, path: pathlib.Path, layout: str
+) -> pathlib.Path:
+    """Writes a packed state's SavedModel; `models.config` is left as it is.
+
+    Args:
+        workdir: The workdir.
+        state: The state.
+        path: The folder to make.
+        layout: One of `LAYOUTS`.
+
+    Returns:
+        The path.
+
+    Raises:
+        StateError: If the folder exists, or cannot be written.
+    """
+    atomic_files.check_absent(path)
+    net = load_outside(workdir, state.number)
+    run = workdir.run
+    return export_saved_model(
+        net,
+        path,
+        image_size=None if run is None else run.image_size,
+        preprocessing={task.name: task.preprocessing for task in state.tasks},
+        layout=layout,
+    )
+
+
+def recover(workdir: Workdir, config: ServingConfig) -> list[str]:
+    """Puts right what an interruption left; call it before any other work.
+
+    Leftovers of interrupted writing are removed; a state without its version
+    is exported again; a version whose state is gone is removed, and one whose
+    tasks have other names now is exported again, in the layout that it has.
+    The label `stable` stays, if its version does. Folders that this package
+    did not write stay. Hold `workdir.lock()`.
+
+    Args:
+        workdir: The workdir.
+        config: Name of the served model, and the layout of versions that are
+            not there; see `config_of`.
+
+    Returns:
+        One line for each thing done; empty if all was right.
+
+    Raises:
+        StateError: If a state is damaged, or the workdir cannot be written.
+    """
+    done = []
+    folder = workdir.serving_path / config.model_name
+    for place in (
+        workdir.path,
+        workdir.states_path,
+        workdir.training_path,
+        workdir.serving_path,
+        folder,
+    ):
+        for name in atomic_files.remove_leftovers(place):
+            done.append(f"removed the unfinished {place / name}")
+    states = {state.number: state for state in workdir.states()}
+    found = versions_of(folder)
+    layouts = {number: _layout_of(path) for number, path in found.items()}
+    for number, path in found.items():
+        if number not in states or not _is_of(path, states[number]):
+            atomic_files.remove_folder(path)
+            done.append(f"removed {path}, which is of no packed state")
+    missing = states.keys() - versions_of(folder).keys()
+    for number in sorted(missing):
+        path = folder / str(number)
+        if path.exists():
+            done.append(f"left {path}, which is not ours")
+            continue
+        layout = layouts.get(number) or config.layout
+        export(workdir, states[number], path, layout)
+        done.append(f"exported {path} again")
+    # Once, at the end: a label would not stay at a version that is away.
+    if write_config(folder, versions_of(folder)) and not done:
+        done.append(f"wrote {folder / FILE} again")
+    return done
+
+
+def versions_of(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Returns the versions that this package wrote, by number."""
+    if not folder.is_dir():
+        return {}
+    return {
+        int(path.name): path
+        for path in sorted(folder.iterdir())
+        if _VERSION.fullmatch(path.name) and checksums.is_sealed(path)
+    }
+
+
+def has_versions(folder: pathlib.Path) -> bool:
+    """Whether a folder holds versions that this package wrote."""
+    return (folder / FILE).is_file() or bool(versions_of(folder))
+
+
+def config_of(folder: pathlib.Path) -> ServingConfig:
+    """Returns a served model's name, and the layout of its newest version.
+
+    Args:
+        folder: The model's folder.
+    """
+    known = filter(None, map(_layout_of, _newest_first(folder)))
+    return ServingConfig(folder.name, next(known, LAYOUTS[0]))
+
+
+def _newest_first(folder: pathlib.Path) -> list[pathlib.Path]:
+    return [path for _, path in sorted(versions_of(folder).items())][::-1]
+
+
+def state_of(workdir: Workdir, folder: pathlib.Path) -> StateInfo | None:
+    """Returns the packed state that a version is of, or None.
+
+    Args:
+        workdir: The workdir.
+        folder: The SavedModel's folder, sealed.
+
+    Raises:
+        StateError: If the state's manifest is damaged.
+    """
+    for path in workdir.state_folders():
+        if str(workdir.number_of(path)) == folder.name:
+            state = workdir.read_state(path)
+            if _is_of(folder, state):
+                return state
+    return None
+
+
+def _layout_of(path: pathlib.Path) -> str | None:
+    """Returns a version's layout, or None if its record tells none."""
+    try:
+        layout = checksums.read_seal(path).layout
+    except StateError:
+        return None
+    return layout if layout in LAYOUTS else None
+
+
+def _is_of(path: pathlib.Path, state: StateInfo) -> bool:
+    """Whether a version answers for a state's tasks; none if damaged."""
+    try:
+        return checksums.read_seal(path).is_of(state.tasks)
+    except StateError:
+        return False
+
+
+def write_config(
+    folder: pathlib.Path,
+    versions: Collection[int],
+    stable: int | None = None,
+) -> bool:
+    """Writes `models.config` beside the versions of a model, whole.
+
+    Args:
+        folder: The model's folder; its name is the model's.
+        versions: The versions that are there.
+        stable: The version for the label `stable`; by default the one that
+            has it, or the newest.
+
+    Returns:
+        Whether it was not there, or told other versions or labels.
+
+    Raises:
+        StateError: If there is no such version, or the disk is full.
+    """
+    if not versions:
+        return False
+    latest = max(versions)
+    if stable is not None and stable not in versions:
+        known = ", ".join(map(str, sorted(versions)))
+        raise StateError(
+            f"{folder} has no version {stable}; the versions are: {known}."
+        )
+    if stable is None:
+        stable = stable_version(folder)
+    if stable is None or stable not in versions:
+        stable = latest
+    # The server wants an absolute path.
+    path = os.path.abspath(folder).replace("\\", "\\\\").replace('"', '\\"')
+    content = _CONFIG.format(
+        name=folder.name,
+        path=path,
+        versions="".join(
+            f"\n        versions: {version}"
+            for version in sorted({stable, latest})
+        ),
+        stable=stable,
+        latest=latest,
+    ).encode()
+    file = folder / FILE
+    before = file.read_bytes() if file.exists() else b""
+    if before != content:
+        atomic_files.write_file(file, content)
+    # A workdir that was moved has another path, and is no other for that.
+    return _PATH.sub(b"", before) != _PATH.sub(b"", content)
+
+
+def stable_version(folder: pathlib.Path) -> int | None:
+    """Returns the version with the label `stable`, or None.
+
+    Args:
+        folder: The model's folder.
+    """
+    try:
+        found = _STABLE.search((folder / FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return int(found[1]) if found else None
