@@ -42,9 +42,9 @@ def main() -> None:
     process.load()
 
     from packnet_tf.data import open_task
+    from packnet_tf.model.freed_memory import keep_freed_memory
     from packnet_tf.model.replicas import make_strategy
     from packnet_tf.storage.workdir import Workdir
-    from packnet_tf.tf_internals import keep_freed_memory
     from packnet_tf.workflow import report
     from packnet_tf.workflow.run_config import facts_of
     from packnet_tf.workflow.session import Session

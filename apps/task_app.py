@@ -25,9 +25,9 @@ def main(*, again: bool = False) -> None:
 
     from packnet_tf import console
     from packnet_tf.data import check, open_task
+    from packnet_tf.model.freed_memory import keep_freed_memory
     from packnet_tf.model.replicas import make_strategy
     from packnet_tf.storage.workdir import Workdir
-    from packnet_tf.tf_internals import keep_freed_memory
     from packnet_tf.workflow import report
     from packnet_tf.workflow.run_config import network_options_of
     from packnet_tf.workflow.session import Session

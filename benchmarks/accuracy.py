@@ -23,12 +23,12 @@ from absl import app, flags, logging
 from benchmarks.plain import train_plain
 from packnet_tf import console
 from packnet_tf.data import open_task
+from packnet_tf.model.freed_memory import keep_freed_memory
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage.workdir import Workdir
-from packnet_tf.tf_internals import keep_freed_memory
 from packnet_tf.workflow.datasets import prepare, prepare_test
 from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.session import Session

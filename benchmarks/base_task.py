@@ -21,11 +21,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from absl import app, flags, logging
 
 from packnet_tf.data import evaluation, open_task
+from packnet_tf.model.freed_memory import keep_freed_memory
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.networks import build
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
-from packnet_tf.tf_internals import keep_freed_memory
 from packnet_tf.workflow.base_run import BaseRun
 from packnet_tf.workflow.datasets import prepare
 from packnet_tf.workflow.metrics import accuracy

@@ -6,19 +6,22 @@ when a library changes one of them, and holds that no other file uses any.
 """
 
 import contextlib
-import ctypes
 import itertools
+import threading
 from collections.abc import Callable, Container, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 import tensorflow as tf
+from keras.src.backend import get_keras_mask
+from keras.src.backend import set_keras_mask as _set_keras_mask
 from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 from keras.src.saving import serialization_lib
 from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.data.ops import multi_device_iterator_ops
+from tensorflow.python.framework import config as tf_config
 
 if TYPE_CHECKING:
     from keras.layers import Layer as _Layer
@@ -26,7 +29,6 @@ else:
     # The layer comes from the other base of a class that mixes this one in.
     _Layer = object
 
-_Result = TypeVar("_Result")
 _Function = TypeVar("_Function", bound=Callable)
 
 # Models and layers: what they are made of.
@@ -271,28 +273,7 @@ def sharing_scope() -> contextlib.AbstractContextManager:
     return serialization_lib.ObjectSharingScope()
 
 
-# Distribution strategies.
-
-
-def outside_strategy(function: Callable[[], _Result]) -> _Result:
-    """Calls a function under the default strategy, wherever the caller is.
-
-    Inside a strategy's scope every new variable belongs to that strategy. A
-    scope cannot be left, but it holds for one thread alone.
-
-    Args:
-        function: What to call.
-
-    Returns:
-        What it returns.
-    """
-    if not tf.distribute.has_strategy():
-        return function()
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(function).result()
-
-
-# tf.data: its autotuning, and the memory it makes TensorFlow give back.
+# tf.data: its autotuning.
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -338,37 +319,58 @@ def replicas_without_autotune() -> Iterator[None]:
         multi_device_iterator_ops._create_device_dataset = stock
 
 
-# <malloc.h>; what the library arrives at by itself with tensors of 32 MB.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_THRESHOLD = 32 << 20
+# Masks that Keras attaches to what a layer gives.
 
 
-def keep_freed_memory() -> None:
-    """Lets this process reuse the memory of tensors that were freed.
+def keras_mask(tensor: Any) -> Any:
+    """Returns the mask of a tensor or None, as a layer after it would see."""
+    return get_keras_mask(tensor)
 
-    The first `GeneratorDataset` of a process, which every distributed data
-    set has, makes TensorFlow (2.21) tell the C library of Linux to return each
-    freed block of more than 128 KB to the system, for good. Nearly every
-    tensor of a training step then begins with fresh pages, which took half of
-    the processor's time.
 
-    It changes settings of the whole process, so a program calls it, not a
-    library: the apps that train do, once the devices are set up. Systems and
-    C libraries other than Linux's own are left alone.
+def set_keras_mask(tensor: Any, mask: Any) -> None:
+    """Gives a tensor a mask; public calls hand on those of layers alone."""
+    _set_keras_mask(tensor, mask)
 
-    Example:
 
-    >>> strategy = make_strategy()
-    >>> keep_freed_memory()
+# Files from strangers, and the machine.
+
+_exchanged = threading.Lock()
+
+
+@contextlib.contextmanager
+def before_variables(
+    check: Callable[[keras.Variable], None],
+) -> Iterator[None]:
+    """Calls `check` with each new variable before its memory is taken.
+
+    Keras has no hook there, so its initializing is exchanged for a while: by
+    one thread at a time, and for that thread's variables alone.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return
-    # TensorFlow makes its own choice once: now, not after ours.
-    with tf.device("CPU:0"):
-        once = tf.data.Dataset.from_generator(
-            lambda: iter([0]), output_signature=tf.TensorSpec([], tf.int32)
-        )
-        next(iter(once))
-    mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
-    mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_THRESHOLD)
+    mine = threading.get_ident()
+
+    def checked(variable, initializer):
+        if threading.get_ident() == mine:
+            check(variable)
+        make(variable, initializer)
+
+    with _exchanged:
+        make = keras.Variable._initialize_with_initializer
+        keras.Variable._initialize_with_initializer = checked
+        try:
+            yield
+        finally:
+            keras.Variable._initialize_with_initializer = make
+
+
+def saved_model_of(content: bytes) -> Any:
+    """Returns a `saved_model.pb` as a message; no public module has its class.
+
+    Raises:
+        google.protobuf.message.DecodeError: If it is damaged.
+    """
+    return saved_model_pb2.SavedModel.FromString(content)
+
+
+def deterministic_ops() -> bool:
+    """Whether op determinism is on, which can be set but not asked publicly."""
+    return tf_config.is_op_determinism_enabled()

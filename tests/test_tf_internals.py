@@ -15,7 +15,7 @@ PROGRAM = """
 import resource
 import numpy as np
 import tensorflow as tf
-from packnet_tf.tf_internals import keep_freed_memory
+from packnet_tf.model.freed_memory import keep_freed_memory
 
 def new_pages(times=20):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

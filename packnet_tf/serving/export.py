@@ -13,8 +13,8 @@ from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving import versions
 from packnet_tf.serving.formats import FORMS, check_form
 from packnet_tf.storage import golden, states
+from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.workdir import StateInfo, Workdir
-from packnet_tf.tf_internals import outside_strategy
 
 # What a file's scores may differ from Keras's, as a share of 1 for scores of
 # a softmax: other programs sum in another order.

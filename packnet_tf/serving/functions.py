@@ -9,14 +9,12 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend import get_keras_mask as keras_mask
-from keras.src.backend import set_keras_mask
 
 from packnet_tf.errors import NetworkError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving.weight_store import Array, Arrays
 from packnet_tf.task import Task
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals import keras_mask, layers_of, set_keras_mask
 
 _Place: TypeAlias = tuple[keras.Layer, str]
 _Function: TypeAlias = tf.types.experimental.PolymorphicFunction

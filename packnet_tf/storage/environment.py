@@ -16,7 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import config as tf_config
+
+from packnet_tf.tf_internals import deterministic_ops
 
 # Instruction sets that TensorFlow and oneDNN choose their kernels by.
 _FLAGS = re.compile(r"(sse|ssse|avx|fma|f16c|amx|neon|asimd|sve|bf16|i8mm).*")
@@ -50,7 +51,7 @@ def machine_facts() -> dict[str, Any]:
         "cpus": _cpus(),
         "intra_op_threads": threads.get_intra_op_parallelism_threads(),
         "inter_op_threads": threads.get_inter_op_parallelism_threads(),
-        "deterministic_ops": tf_config.is_op_determinism_enabled(),
+        "deterministic_ops": deterministic_ops(),
         "settings": {
             name: value
             for name, value in sorted(os.environ.items())

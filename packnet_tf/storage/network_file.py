@@ -13,8 +13,8 @@ from packnet_tf.errors import StateError, first_line
 from packnet_tf.masks import ownership
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checksums
-from packnet_tf.storage.archives import check_network_archive
-from packnet_tf.storage.variable_budget import variable_budget
+from packnet_tf.storage.untrusted.archives import check_network_archive
+from packnet_tf.storage.untrusted.variables import variable_budget
 from packnet_tf.tf_internals import layers_of
 
 
@@ -58,8 +58,8 @@ def _refuse_code(net: PackNet) -> None:
         for layer in layers_of(net)
         if isinstance(layer, keras.layers.Lambda)
         and any(
-            getattr(part, "__name__", None) == "<lambda>"
-            for part in (layer.function, layer._output_shape, layer.mask)
+            isinstance(part, dict) and part.get("class_name") == "__lambda__"
+            for part in layer.get_config().values()
         )
     ]
     if with_code:

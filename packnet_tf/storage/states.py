@@ -17,7 +17,7 @@ from packnet_tf import atomic_files
 from packnet_tf.errors import PhaseError, StateError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checksums, golden, manifest
-from packnet_tf.storage.archives import check_array_archive
+from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.environment import machine_facts
 from packnet_tf.storage.network_file import (
     check_network,
@@ -25,8 +25,8 @@ from packnet_tf.storage.network_file import (
     write_network,
 )
 from packnet_tf.storage.origin import origin_arrays, set_origin
+from packnet_tf.storage.untrusted.archives import check_array_archive
 from packnet_tf.storage.workdir import StateInfo, Workdir
-from packnet_tf.tf_internals import outside_strategy
 
 
 def commit(

@@ -12,13 +12,12 @@ workdir/
 
 import contextlib
 import dataclasses
-import fcntl
 import itertools
 import json
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -27,6 +26,7 @@ from packnet_tf import atomic_files
 from packnet_tf.errors import StateError, TaskError
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage import checksums, manifest
+from packnet_tf.storage.lock import Lock
 from packnet_tf.storage.manifest import Manifest, PackedTask
 from packnet_tf.storage.renames import read_names, renamed
 
@@ -107,8 +107,7 @@ class Workdir:
         self.serving_path = self.path / "serving"
         self.training_path = self.path / "training"
         self.logs_path = self.path / "logs"
-        self.lock_path = self.path / "lock"
-        self._lock_held: int | None = None  # its descriptor
+        self._lock = Lock(self.path / "lock")
 
     @property
     def run(self) -> NetworkOptions | None:
@@ -301,65 +300,13 @@ class Workdir:
         """Returns the folder of a state, whether it exists or not."""
         return self.states_path / f"{number:03d}-{name}"
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Makes this process the workdir's one writer; readers need no lock.
-
-        The system drops the lock when its holder ends, however it ends.
-
-        Raises:
-            StateError: If another process holds it, named by its process
-                id, or if the workdir cannot be written.
-        """
-        try:
-            atomic_files.make_folder(self.path)
-            # A link may have come with a stranger's workdir.
-            how = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-            file = os.open(self.lock_path, how, 0o666)
-        except OSError as error:
-            raise StateError(
-                f"{self.path}: cannot be written ({error.strerror}); choose "
-                "another workdir."
-            ) from error
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                holder = os.pread(file, 100, 0).decode(errors="replace")
-                raise StateError(
-                    f"{self.path} is in use by another process (pid "
-                    f"{holder.strip() or 'unknown'}); wait until it ends, or "
-                    "use another workdir."
-                ) from error
-            _write_holder(file, f"{os.getpid()}\n")
-            self._lock_held = file
-            try:
-                yield
-            finally:
-                self._lock_held = None
-                _write_holder(file, "")
-        finally:
-            os.close(file)
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Makes this process the workdir's one writer; see `Lock.held`."""
+        return self._lock.held()
 
     def check_there(self) -> None:
-        """Refuses a workdir that was taken away while its lock is held.
-
-        Writing would make a new one, with a part of what was in the old.
-        Without the lock nothing is known, and nothing is refused.
-
-        Raises:
-            StateError: If the workdir is gone, or another is in its place.
-        """
-        if self._lock_held is None:
-            return
-        try:
-            there = os.path.samestat(
-                os.fstat(self._lock_held), self.lock_path.stat()
-            )
-        except OSError:
-            there = False
-        if not there:
-            raise atomic_files.gone(self.path)
+        """Refuses a workdir that was taken away; see `Lock.check_there`."""
+        self._lock.check_there()
 
 
 def is_meant(
@@ -369,13 +316,6 @@ def is_meant(
     if isinstance(which, str) and which.isdigit() and int(which) == number:
         return True
     return which in (number, name)
-
-
-def _write_holder(file: int, text: str) -> None:
-    """Says in the lock who holds it; where there is room, as it only helps."""
-    with contextlib.suppress(OSError):
-        os.ftruncate(file, 0)
-        os.pwrite(file, text.encode(), 0)
 
 
 def _parse(folder: pathlib.Path) -> tuple[int, str]:

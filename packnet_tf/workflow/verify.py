@@ -6,7 +6,7 @@ import pathlib
 from packnet_tf import atomic_files
 from packnet_tf.errors import PackNetError, StateError
 from packnet_tf.serving import versions
-from packnet_tf.storage import checksums, replay
+from packnet_tf.storage import checksums, golden
 from packnet_tf.storage.states import load_outside
 from packnet_tf.storage.workdir import Workdir
 
@@ -123,7 +123,7 @@ def _check_state(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
         findings.append(
             Finding(subject, True, f"{len(net.tasks)} task digests, masks")
         )
-        answers = replay.replay_network(state, net)
+        answers = golden.replay_network(state, net)
     except PackNetError as error:
         return [*findings, Finding(subject, False, str(error))]
     return [*findings, *_findings_of(subject, answers)]
@@ -145,13 +145,13 @@ def _check_saved_model(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
         text += "writes to the workdir puts it right"
         return [*findings, Finding(subject, False, text)]
     try:
-        answers = replay.replay_saved_model(state, folder)
+        answers = golden.replay_saved_model(state, folder)
     except StateError as error:
         return [*findings, Finding(subject, False, str(error))]
     return [*findings, *_findings_of(subject, answers)]
 
 
-def _findings_of(subject: str, answers: list[replay.Answered]) -> list[Finding]:
+def _findings_of(subject: str, answers: list[golden.Answered]) -> list[Finding]:
     return [
         Finding(f"{subject} {answer.task}", answer.ok, str(answer))
         for answer in answers

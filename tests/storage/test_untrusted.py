@@ -25,8 +25,9 @@ from packnet_tf.errors import StateError
 from packnet_tf.masks import codec
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving.versions import publish
-from packnet_tf.storage import archives, checksums, foreign, manifest, states
+from packnet_tf.storage import checksums, manifest, states
 from packnet_tf.storage.network_file import read_network
+from packnet_tf.storage.untrusted import archives, programs
 from packnet_tf.storage.workdir import Workdir
 
 MANY = 10_000
@@ -236,7 +237,7 @@ def test_arrays_are_what_they_claim(tmp_path):
 
 
 def test_saved_models_only_compute(made, tmp_path):
-    foreign.check_programs(made.serving_path / "net" / "1")
+    programs.check_programs(made.serving_path / "net" / "1")
 
     class Evil(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
@@ -264,10 +265,10 @@ def test_saved_models_only_compute(made, tmp_path):
         folder = tmp_path / type(module).__name__ / op
         tf.saved_model.save(module, str(folder))
         with pytest.raises(StateError, match=f"operation {op}, which does"):
-            foreign.check_programs(folder)
+            programs.check_programs(folder)
     (folder / "saved_model.pb").write_bytes(b"\xff\xff\xff")
     with pytest.raises(StateError, match="saved_model.pb is damaged"):
-        foreign.check_programs(folder)
+        programs.check_programs(folder)
 
 
 def test_a_saved_model_of_tensorflow_1_is_refused(tmp_path):
@@ -285,7 +286,7 @@ def test_a_saved_model_of_tensorflow_1_is_refused(tmp_path):
         )
         builder.save()
     with pytest.raises(StateError, match="is of TensorFlow 1"):
-        foreign.check_programs(tmp_path / "model")
+        programs.check_programs(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_an_operation_anywhere_in_a_saved_model_is_found(
     place.add(op=op, name="more")
     (tmp_path / "saved_model.pb").write_bytes(message.SerializeToString())
     with pytest.raises(StateError, match=f"has the operation {op}"):
-        foreign.check_programs(tmp_path)
+        programs.check_programs(tmp_path)
 
 
 def test_a_saved_model_reads_its_own_assets_alone(tmp_path):
@@ -329,7 +330,7 @@ def test_a_saved_model_reads_its_own_assets_alone(tmp_path):
 
     folder = tmp_path / "model"
     tf.saved_model.save(Reader(), str(folder))
-    foreign.check_programs(folder)
+    programs.check_programs(folder)
     file = folder / "saved_model.pb"
     message = saved_model_pb2.SavedModel()
     message.ParseFromString(file.read_bytes())
@@ -337,7 +338,7 @@ def test_a_saved_model_reads_its_own_assets_alone(tmp_path):
         asset.filename = "../../../words"
     file.write_bytes(message.SerializeToString())
     with pytest.raises(StateError, match="is not among its files"):
-        foreign.check_programs(folder)
+        programs.check_programs(folder)
 
 
 # Fuzz. The manifest is fuzzed as a value, behind digests that fit.

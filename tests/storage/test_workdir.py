@@ -101,7 +101,7 @@ def test_a_lock_that_links_elsewhere_is_refused(tmp_path):
     other.write_text("precious")
     workdir = Workdir(tmp_path / "w")
     workdir.path.mkdir()
-    workdir.lock_path.symlink_to(other)
+    (workdir.path / "lock").symlink_to(other)
     with pytest.raises(StateError, match="cannot be written"):
         with workdir.lock():
             pass

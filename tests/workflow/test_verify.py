@@ -68,8 +68,8 @@ def test_a_flipped_byte_names_its_file(workdir, monkeypatch):
         raise AssertionError("asked, although a file differs")
 
     # Damage is found before anything is computed with the content.
-    monkeypatch.setattr(verify, "load", stop)
-    monkeypatch.setattr(verify.replay, "replay_saved_model", stop)
+    monkeypatch.setattr(verify, "load_outside", stop)
+    monkeypatch.setattr(verify.golden, "replay_saved_model", stop)
     for path, place in places:
         good = path.read_bytes()
         bad = bytearray(good)
@@ -164,13 +164,13 @@ def test_a_probe_of_an_unknown_program_is_a_finding(workdir):
 
 
 def test_a_saved_model_that_answers_otherwise_is_found(workdir, monkeypatch):
-    real = verify.replay.golden.read_probe
+    real = verify.golden.read_probe
 
     def other(state):
         images, kept = real(state)
         return images, {name: v + np.float32(1) for name, v in kept.items()}
 
-    monkeypatch.setattr(verify.replay.golden, "read_probe", other)
+    monkeypatch.setattr(verify.golden, "read_probe", other)
     texts = _failed(workdir)
     assert len(texts) == 5
     assert all("largest difference of the logits 1" in t for t in texts)
@@ -201,13 +201,13 @@ def test_one_bad_state_does_not_hide_the_others(workdir):
 def test_other_bytes_are_a_failure_on_the_same_machine_alone(
     workdir, monkeypatch
 ):
-    real = verify.replay.golden.probe_logits
+    real = verify.golden.probe_logits
 
     def off(net, images, program):
         found = real(net, images, program)
         return {name: v + np.float32(1e-6) for name, v in found.items()}
 
-    monkeypatch.setattr(verify.replay.golden, "probe_logits", off)
+    monkeypatch.setattr(verify.golden, "probe_logits", off)
     texts = _failed(workdir)
     assert all("largest difference" in text for text in texts)
     facts = environment.machine_facts()

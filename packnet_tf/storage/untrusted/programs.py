@@ -11,9 +11,9 @@ import pathlib
 import re
 
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
 
 from packnet_tf.errors import StateError
+from packnet_tf.tf_internals import saved_model_of
 
 _OUTSIDE = re.compile(
     r".*(PyFunc|File|Reader|Dataset|Iterator|Summary|Print|Save|Restore"
@@ -49,9 +49,8 @@ def check_programs(folder: pathlib.Path) -> None:
         StateError: Naming the first operation of that kind.
     """
     file = folder / "saved_model.pb"
-    message = saved_model_pb2.SavedModel()
     try:
-        message.ParseFromString(file.read_bytes())
+        message = saved_model_of(file.read_bytes())
     except (OSError, DecodeError) as error:
         raise StateError(f"{file} is damaged: {error}.") from error
     for graph in message.meta_graphs:

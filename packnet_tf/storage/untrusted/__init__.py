@@ -1,0 +1,1 @@
+"""Files of strangers: no code of theirs runs, and memory stays bounded."""
