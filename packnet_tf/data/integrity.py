@@ -61,7 +61,7 @@ def check(
     if train and data.train is None:
         raise DataError(
             f"The data of task {data.name!r} has no training images: "
-            f"{data.facts['data']} holds a test part alone."
+            f"{data.facts.data} holds a test part alone."
         )
     if batch_size is not None and data.train is not None:
         pipeline.check_batch(len(data.train), batch_size)
@@ -94,7 +94,8 @@ def check(
     if skipped:
         _say_skipped(skipped, say)
         checked = dataclasses.replace(
-            checked, facts={**data.facts, "skipped": skipped}
+            checked,
+            facts=dataclasses.replace(data.facts, skipped=tuple(skipped)),
         )
         if batch_size is not None and checked.train is not None:
             pipeline.check_batch(len(checked.train), batch_size)

@@ -9,7 +9,8 @@ from typing import Any
 
 from packnet_tf.data import registry
 from packnet_tf.data.catalog import TaskEntry
-from packnet_tf.data.images.preprocessing import PIXEL_FACTS, Preprocessing
+from packnet_tf.data.facts import DataFacts
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources import bundled, python_data, tfds_builder
 from packnet_tf.data.sources.arrays import read_npz
 from packnet_tf.data.sources.base import Progress, Source, select_classes
@@ -29,16 +30,19 @@ class TaskData:
         class_names: Names in the order of the labels.
         train: Training images, or None if there are none.
         test: Test images, or None.
-        preprocessing: How its images become the network's.
-        facts: What a manifest records of the data, JSON-able.
+        facts: What a manifest records of the data.
     """
 
     name: str
     class_names: tuple[str, ...]
     train: Source | None
     test: Source | None
-    preprocessing: Preprocessing
-    facts: dict[str, Any]
+    facts: DataFacts
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its images become the network's."""
+        return self.facts.preprocessing
 
     @property
     def classes(self) -> int:
@@ -151,15 +155,15 @@ def open_task(
         first.class_names,
         parts.get("train"),
         parts.get("test"),
-        chosen,
-        {
-            "data": where,
-            "kind": kind,
-            **{f"{part}_from": s.origin for part, s in parts.items()},
-            **keys,
-            **chosen.to_facts(),
-            **PIXEL_FACTS,
-        },
+        DataFacts(
+            where,
+            kind,
+            chosen,
+            train_from=_origin(parts.get("train")),
+            test_from=_origin(parts.get("test")),
+            image_key=image_key or None,
+            label_key=label_key or None,
+        ),
     )
 
 
@@ -174,14 +178,13 @@ def reopen(
 
     Args:
         name: The task's name.
-        facts: `TaskData.facts` of then.
+        facts: What the manifest has of `TaskData.facts`.
         data: Where the data is now, if not where it was.
         data_dir: Folder of prepared TFDS data sets.
 
     Raises:
         DataError: As `open_task`.
     """
-    facts = dict(facts)
     moved = data is not None and data != facts.get("data")
     return open_task(
         name,
@@ -191,6 +194,10 @@ def reopen(
         label_key=None if moved else facts.get("label_key"),
         preprocessing=Preprocessing.from_facts(facts),
     )
+
+
+def _origin(source: Source | None) -> str | None:
+    return None if source is None else source.origin
 
 
 def _is_own(data: Any, entry: TaskEntry | None) -> bool:

@@ -83,7 +83,7 @@ def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
             "train": len(train),
             "validation": len(validation),
             "test": 0 if data.test is None else len(data.test),
-            **data.facts,
+            **data.facts.to_json(),
             **augmentation.to_facts(),
         },
     )

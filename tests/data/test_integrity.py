@@ -100,7 +100,7 @@ def test_bad_files_are_left_out_and_listed(image_folder):
     names = ["train/bee/003.jpg", "train/cat/001.jpg", "test/ant/005.jpg"]
     assert "3 image(s) cannot be read" in said[0]
     for line, skipped, name in zip(
-        said[1:], data.facts["skipped"], names, strict=True
+        said[1:], data.facts.skipped, names, strict=True
     ):
         assert line.endswith(name) and skipped.endswith(name)
     batches = pipeline.training(data.train, 16, 8)

@@ -107,7 +107,7 @@ def test_every_task_reads_its_data(name, prepared):
     assert len(data.train) == count
     assert len(data.test) == entry.classes
     assert data.preprocessing == entry.preprocessing
-    assert data.facts["box"] == (name in ("cubs", "cars"))
+    assert data.facts.preprocessing.box == (name in ("cubs", "cars"))
     if entry.labels:
         assert data.class_names == tuple(map(str, entry.labels))
     train = data.train.subset(np.arange(min(4, len(data.train))))
@@ -115,7 +115,7 @@ def test_every_task_reads_its_data(name, prepared):
     assert batch[0].shape == (len(train), 28, 28, 3)
     x, y = next(iter(pipeline.evaluation(data.test, 28, 4)))
     assert x.shape[1:] == (28, 28, 3) and int(y[0]) < data.classes
-    again = reopen(data.name, data.facts, data_dir=prepared(entry))
+    again = reopen(data.name, data.facts.to_json(), data_dir=prepared(entry))
     assert again.facts == data.facts
 
 

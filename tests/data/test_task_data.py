@@ -38,10 +38,10 @@ def test_facts_are_json_and_open_the_same_again(
     root = image_folder()
     monkeypatch.chdir(root.parent)
     data = open_task("cars", root.name)
-    facts = json.loads(json.dumps(data.facts))
+    facts = json.loads(json.dumps(data.facts.to_json()))
     monkeypatch.chdir("/")
     again = open_task("cars", facts["data"])
-    assert again.facts == facts
+    assert again.facts.to_json() == facts
     assert Preprocessing.from_facts(facts) == data.preprocessing
     assert pathlib.Path(facts["train_from"]) == root / "train"
 
@@ -52,9 +52,9 @@ def test_npz_and_bundled(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(6) % 2)
     data = open_task("grey", str(tmp_path / "a.npz"))
     assert data.classes == 2 and data.test is None
-    assert data.facts["kind"] == "npz" and data.facts["flip"] is False
+    assert data.facts.kind == "npz" and data.facts.preprocessing.flip is False
     digits = open_task("digits", "bundled:digits")
-    assert digits.classes == 10 and digits.facts["data"] == "bundled:digits"
+    assert digits.classes == 10 and digits.facts.data == "bundled:digits"
 
 
 def test_the_papers_tasks_are_registered():

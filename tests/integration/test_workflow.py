@@ -468,8 +468,11 @@ def test_a_task_goes_on_with_the_settings_it_was_begun_with(
     # The next phase is free to choose, but not to train on other images.
     with pytest.raises(PhaseError, match="--validation_share=0.2, not 0.1;"):
         run(tmp_path, data, validation_share=0.1)
+    facts = data["first"].facts
+    resized = dataclasses.replace(facts.preprocessing, crop="resized")
     plain = dataclasses.replace(
-        data["first"], facts={**data["first"].facts, "crop": "resized"}
+        data["first"],
+        facts=dataclasses.replace(facts, preprocessing=resized),
     )
     with pytest.raises(PhaseError, match="crop was random, and is now resized"):
         run(tmp_path, {**data, "first": plain})

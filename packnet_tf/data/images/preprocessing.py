@@ -1,6 +1,7 @@
 """How a task's images become squares of the network's size, as a record."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from packnet_tf.errors import DataError
@@ -76,11 +77,11 @@ class Preprocessing:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> "Preprocessing":
+    def from_facts(cls, facts: Mapping[str, Any]) -> "Preprocessing":
         """Returns the preprocessing that `to_facts` described.
 
         Args:
-            facts: A dictionary; entries of other names are ignored.
+            facts: Entries of other names are ignored.
         """
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{k: v for k, v in facts.items() if k in names})

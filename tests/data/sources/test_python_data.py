@@ -60,7 +60,7 @@ def test_all_kinds_give_the_same_batches(kind):
         4,
     )
     assert data.class_names == ("ant", "bee", "cat")
-    assert data.facts["kind"] == "python" and data.facts["data"] is None
+    assert data.facts.kind == "python" and data.facts.data is None
     assert len(data.train) == len(data.test) == 14
     pair = open_task("own", {"train": (X, Y), "test": (X, Y)})
     assert content(data) == content(pair)

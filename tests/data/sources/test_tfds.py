@@ -79,7 +79,7 @@ def test_bounding_boxes_are_cut(image_folder, data_dir):
     prepare("Boxed", folder, data_dir, boxes=True)
     data = open_task("cubs", "tfds:boxed", data_dir=data_dir)
     paper = Preprocessing("squash", "none", True, True)
-    assert data.preprocessing == paper and data.facts["box"] is True
+    assert data.preprocessing == paper and data.facts.preprocessing.box is True
     whole = {
         path.read_bytes(): np.asarray(Image.open(path))
         for path in (folder / "train").glob("*/*")
@@ -92,7 +92,7 @@ def test_bounding_boxes_are_cut(image_folder, data_dir):
     # A task without the paper's preprocessing is not cut.
     plain = open_task("own", "tfds:boxed", data_dir=data_dir)
     assert next(iter(plain.train.decoded(np.array([0])))).shape == (40, 60, 3)
-    assert plain.facts["box"] is False
+    assert plain.facts.preprocessing.box is False
 
 
 def test_registered_task_uses_its_splits(image_folder, data_dir, monkeypatch):
@@ -109,7 +109,7 @@ def test_registered_task_uses_its_splits(image_folder, data_dir, monkeypatch):
     )
     data = open_task("flowers", data_dir=data_dir)
     assert len(data.train) == 24 and len(data.test) == 12
-    again = open_task("flowers", data.facts["data"], data_dir=data_dir)
+    again = open_task("flowers", data.facts.data, data_dir=data_dir)
     assert len(again.train) == 24
     registry.register(registry.TaskEntry("odd", "tfds:blooms", train="tain"))
     with pytest.raises(DataError, match="no split 'tain'; it has"):
@@ -119,7 +119,7 @@ def test_registered_task_uses_its_splits(image_folder, data_dir, monkeypatch):
 def test_validation_stands_in_for_a_missing_test_part(image_folder, data_dir):
     prepare("Novel", image_folder(), data_dir, splits=("train", "validation"))
     data = open_task("own", "tfds:novel", data_dir=data_dir)
-    assert data.facts["test_from"] == "novel/1.2.0[validation]"
+    assert data.facts.test_from == "novel/1.2.0[validation]"
 
 
 def test_other_feature_names(image_folder, data_dir):
@@ -162,8 +162,8 @@ def test_keys_choose_among_features(image_folder, data_dir):
         image_key="photo",
         label_key="kind",
     )
-    assert data.facts["image_key"] == "photo"
-    again = reopen("own", data.facts, data_dir=data_dir)
+    assert data.facts.image_key == "photo"
+    again = reopen("own", data.facts.to_json(), data_dir=data_dir)
     assert again.facts == data.facts and again.train._image_key == "photo"
     with pytest.raises(DataError, match="--label_key=breed: .* kind, label"):
         open_task("own", "tfds:double", data_dir=data_dir, label_key="breed")
@@ -218,8 +218,8 @@ def test_a_version_of_a_registered_set_keeps_its_splits(
     monkeypatch.setitem(registry._REGISTRY, "own", entry)
     for data in (None, "tfds:sprouts", "tfds:sprouts:1.2.0"):
         opened = open_task("own", data, data_dir=data_dir)
-        assert opened.facts["train_from"].endswith("[train+validation]")
-        again = reopen("own", opened.facts, data_dir=data_dir)
+        assert opened.facts.train_from.endswith("[train+validation]")
+        again = reopen("own", opened.facts.to_json(), data_dir=data_dir)
         assert again.facts == opened.facts
 
 
@@ -242,7 +242,7 @@ def test_crop_is_the_users_choice(image_folder, data_dir):
     assert shape == (20, 30, 3)
     whole = open_task("cubs", "tfds:square", data_dir=data_dir, crop="none")
     assert whole.preprocessing == Preprocessing("squash", "random")
-    again = reopen("cubs", whole.facts, data_dir=data_dir)
+    again = reopen("cubs", whole.facts.to_json(), data_dir=data_dir)
     assert again.preprocessing == whole.preprocessing
     with pytest.raises(DataError, match="--crop=bbox: .*no bounding boxes"):
         open_task("own", str(image_folder(name="b")), crop="bbox")
@@ -266,7 +266,7 @@ def test_bad_images_are_named_and_left_out(image_folder, data_dir):
 def test_versions(image_folder, data_dir):
     prepare("Aged", image_folder(), data_dir)
     data = open_task("own", "tfds:aged:1.2.0", data_dir=data_dir)
-    assert data.facts["train_from"] == "aged/1.2.0[train]"
+    assert data.facts.train_from == "aged/1.2.0[train]"
     with pytest.raises(DataError, match="as version 1.2.0, not 9.9.9"):
         open_task("own", "tfds:aged:9.9.9", data_dir=data_dir)
 

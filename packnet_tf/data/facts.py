@@ -1,0 +1,47 @@
+"""What a manifest records of a task's data, to open it again as it was."""
+
+import dataclasses
+from typing import Any
+
+from packnet_tf.data.images.preprocessing import PIXEL_FACTS, Preprocessing
+
+# Left out of the JSON where there is nothing to say.
+_OPTIONAL = ("train_from", "test_from", "image_key", "label_key")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """Where a task's images came from, and how they became the network's.
+
+    Attributes:
+        data: What `open_task` was given, paths in full; None for data of a
+            Python program.
+        kind: `"folder"`, `"npz"`, `"tfds"`, `"bundled"` or `"python"`.
+        preprocessing: How its images become the network's.
+        train_from: Where the training images are, in one line.
+        test_from: Where the test images are.
+        image_key: TFDS feature of the image, if the user chose it.
+        label_key: TFDS feature of the label, if the user chose it.
+        skipped: Images that were left out because they cannot be read.
+    """
+
+    data: str | None
+    kind: str
+    preprocessing: Preprocessing
+    train_from: str | None = None
+    test_from: str | None = None
+    image_key: str | None = None
+    label_key: str | None = None
+    skipped: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the facts as a manifest holds them, in one flat object."""
+        given = {name: getattr(self, name) for name in _OPTIONAL}
+        return {
+            "data": self.data,
+            "kind": self.kind,
+            **{name: value for name, value in given.items() if value},
+            **self.preprocessing.to_facts(),
+            **PIXEL_FACTS,
+            **({"skipped": list(self.skipped)} if self.skipped else {}),
+        }
