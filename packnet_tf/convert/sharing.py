@@ -57,12 +57,12 @@ class SharedPlace(keras.layers.Layer):
     def __init__(self, number: int, **kwargs: Any):
         super().__init__(**kwargs)
         # Not by `setattr`: Keras would track it as a part.
-        vars(self)["layer"] = shared_object(number)
+        self.__dict__["layer"] = shared_object(number)
         self.built = True
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Computes what the layer does."""
-        return vars(self)["layer"](*args, **kwargs)
+        return self.__dict__["layer"](*args, **kwargs)
 
 
 def read_shared(config: dict[str, Any], custom_objects: Any) -> keras.Model:

@@ -13,8 +13,7 @@ from typing import Any
 import keras
 
 from packnet_tf.errors import ConversionError
-from packnet_tf.layers.config import config_of
-from packnet_tf.layers.masked import automatic_config
+from packnet_tf.layers.config import automatic_config, config_of
 from packnet_tf.layers.paths import attribute_paths, current_path
 from packnet_tf.layers.registry import TWINS, become
 from packnet_tf.tf_internals import (
@@ -55,15 +54,15 @@ class InnerTwins(AfterBuild):
         # Not by `setattr`: Keras would track the mappings.
         if inside:
             given = {current_path(key): inside[key] for key in inside}
-            vars(self)["inside"] = given
+            self.__dict__["inside"] = given
         if around:
-            vars(self)["_inside_around"] = around
+            self.__dict__["_inside_around"] = around
         self.mask_inner_layers()
 
     def become_stock(self, stock: type[keras.layers.Layer]) -> None:
         """Prepares for a change of class to the stock class.."""
         for setting in ("inside", "_inside_around"):
-            vars(self).pop(setting, None)
+            self.__dict__.pop(setting, None)
 
     def mask_inner_layers(self) -> None:
         """Makes twins of the stock layers inside that have one."""
@@ -161,7 +160,8 @@ class MaskedLayers(InnerTwins):
             )
         else:
             layer = cls.stock.from_config(config)
-        become(layer, masked_layers(type(layer)), inside=inside)
+        twin = masked_layers(type(layer))  # type: ignore[arg-type]
+        become(layer, twin, inside=inside)
         return layer
 
 
@@ -180,8 +180,6 @@ def masked_layers(stock: type[keras.layers.Layer]) -> type[keras.layers.Layer]:
         "__module__": __name__,
     }
     if is_automatic(stock.get_config):
-        # A layer without a `get_config` of its own keeps Keras's automatic
-        # one.
         members["get_config"] = automatic_config(MaskedLayers)
     cls = type(f"Masked{stock.__name__}", (MaskedLayers, stock), members)
     register_file_name(cls, MaskedLayers)

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from packnet_tf.errors import ConversionError
+from packnet_tf.tf_internals import mark_automatic
 
 _UNKNOWN = object()
 _TRUSTED = ("keras", "packnet_tf")
@@ -134,3 +135,17 @@ def _cannot_be_copied(layer, cls, why: str) -> ConversionError:
         f"get_config() is not what its __init__() takes ({why}); write one "
         "that returns the arguments of its __init__()."
     )
+
+
+def automatic_config(mixin: type) -> Any:
+    """Returns a mixin's `get_config` that Keras takes for its automatic one.
+
+    A layer without a `get_config` of its own keeps that: Keras records the
+    arguments of `__init__` for no other.
+    """
+
+    @mark_automatic
+    def get_config(self):
+        return mixin.get_config(self)
+
+    return get_config

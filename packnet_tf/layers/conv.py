@@ -124,10 +124,6 @@ class _Depthwise(Masked):
 class MaskedDepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):
     """A `keras.layers.DepthwiseConv1D` whose kernel is shared by a mask.
 
-    Depthwise kernels are few weights that each matter much, so they are not
-    pruned by default; a `PackNet` keeps those of a plain model private to
-    each task unless it is told otherwise.
-
     Args:
         *args: As for `keras.layers.DepthwiseConv1D`.
         prunable: Whether pruning takes weights of the kernel; by default
@@ -146,10 +142,6 @@ class MaskedDepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):
 class MaskedDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
     """A `keras.layers.DepthwiseConv2D` whose kernel is shared by a mask.
 
-    Depthwise kernels are few weights that each matter much, so they are not
-    pruned by default; a `PackNet` keeps those of a plain model private to
-    each task unless it is told otherwise.
-
     Args:
         *args: As for `keras.layers.DepthwiseConv2D`.
         prunable: Whether pruning takes weights of the kernel; by default
@@ -165,12 +157,7 @@ class MaskedDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
 
 
 class _Separable(Masked):
-    """What the twins share.
-
-    Depthwise kernels are few weights that each matter much: they are not
-    pruned by default, and a `PackNet` keeps those of a plain model private
-    to each task unless it is told otherwise.
-    """
+    """What the twins share."""
 
     kernel_names = ("depthwise_kernel", "pointwise_kernel")
     depthwise_kernels = ("depthwise_kernel",)

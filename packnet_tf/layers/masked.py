@@ -7,30 +7,27 @@ task that the layer shows, so that the stock `call` needs no change. With
 is that of the stock layer.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from packnet_tf.errors import ConversionError, TaskError
+from packnet_tf.layers.config import automatic_config
 from packnet_tf.layers.kernel import MaskedKernel, View, channel_axes
-from packnet_tf.masks import codec, ownership
+from packnet_tf.layers.state import MaskedState
+from packnet_tf.masks import ownership
 from packnet_tf.tf_internals import (
-    AfterBuild,
     drop_variable,
     hidden_name,
-    hidden_variables,
     is_automatic,
-    mark_automatic,
     unlocked,
 )
 
 _MASK_DTYPE = "uint8"
 
 
-class Masked(AfterBuild):
+class Masked(MaskedState):
     """Mixin for a Keras layer: kernels shared between tasks by masks.
 
     Put it before the stock layer, or before `keras.layers.Layer` for a layer
@@ -68,7 +65,6 @@ class Masked(AfterBuild):
     default_prunable: bool | Sequence[str] = True
     depthwise_kernels: tuple[str, ...] = ()
     private_kernels: tuple[str, ...] = ()
-    _view_task: int | None = None
     _chosen_prunable: tuple[str, ...] | None = None
 
     def __init_subclass__(cls, **kwargs):
@@ -165,7 +161,7 @@ class Masked(AfterBuild):
             )
         kernels = []
         for name in self.kernel_names:
-            variable = vars(self).get(hidden_name(name))
+            variable = self.__dict__.get(hidden_name(name))
             if variable is not None and name not in self.private_kernels:
                 kernels.append(
                     MaskedKernel(
@@ -202,48 +198,6 @@ class Masked(AfterBuild):
         if self.private_kernels:
             config["private_kernels"] = list(self.private_kernels)
         return config
-
-    def save_own_variables(self, store) -> None:
-        """Stores what the stock layer stores, and the masks, compressed.
-
-        Kernels are stored whole, whatever `view_task` is.
-        """
-        if not self.built:
-            return
-        own: dict[str, Any] = {}
-        with self._as_stock():
-            super().save_own_variables(own)
-        for key, value in own.items():
-            store[key] = value
-        for kernel in self.masked_kernels():
-            mask = np.asarray(kernel.mask).astype(np.uint8)
-            store[f"{kernel.name}_mask"] = codec.compress(mask)
-
-    def load_own_variables(self, store) -> None:
-        """Loads what `save_own_variables` stored, or a stock layer did.
-
-        A file of the stock layer has no masks; they stay as they are.
-        """
-        own = {key: store[key] for key in store.keys()}
-        masks = []
-        if self.built:
-            # All are decompressed before anything is assigned, so that a
-            # damaged file leaves the layer as it was.
-            masks = [
-                (
-                    kernel.mask,
-                    codec.decompress(
-                        np.asarray(own.pop(f"{kernel.name}_mask"), np.uint8),
-                        tuple(kernel.mask.shape),
-                    ),
-                )
-                for kernel in self.masked_kernels()
-                if f"{kernel.name}_mask" in own
-            ]
-        with self._as_stock():
-            super().load_own_variables(own)
-        for variable, mask in masks:
-            variable.assign(mask)
 
     def enable_lora(self, *args: Any, **kwargs: Any) -> None:
         """Refused: LoRA would add to the kernel behind the mask."""
@@ -295,7 +249,7 @@ class Masked(AfterBuild):
 
     def become_stock(self, stock: type[keras.layers.Layer]) -> None:
         """Prepares for a change of class to the stock class.."""
-        own = vars(self)
+        own = self.__dict__
         for name in self.kernel_names:
             if f"{name}_mask" in own:
                 drop_variable(self, f"{name}_mask")
@@ -327,7 +281,7 @@ class Masked(AfterBuild):
 
     def _add_masks(self) -> None:
         """Gives every kernel a mask, all free; no second one."""
-        own = vars(self)
+        own = self.__dict__
         for name in self.kernel_names:
             kept, mask = hidden_name(name), f"{name}_mask"
             if name in own:
@@ -357,30 +311,3 @@ class Masked(AfterBuild):
             self.enable_lora()
         if self.quantization_mode is not None:
             Masked.quantize(self)
-
-    @contextlib.contextmanager
-    def _as_stock(self) -> Iterator[None]:
-        """Shows the stock code the kernels whole, and no masks.
-
-        Stock saving writes the kernel's attribute, i.e. the view, and stock
-        loading counts the layer's variables.
-        """
-        masks = {
-            id(vars(self).get(f"{name}_mask")) for name in self.kernel_names
-        }
-        owner, self._view_task = self._view_task, None
-        try:
-            with hidden_variables(self, masks):
-                yield
-        finally:
-            self._view_task = owner
-
-
-def automatic_config(mixin: type) -> Any:
-    """Returns a mixin's `get_config` that Keras takes for its automatic one."""
-
-    @mark_automatic
-    def get_config(self):
-        return mixin.get_config(self)
-
-    return get_config

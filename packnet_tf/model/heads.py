@@ -13,7 +13,7 @@ import keras
 from packnet_tf.convert.clone import copy_state
 from packnet_tf.errors import TaskError, first_line
 from packnet_tf.task import Task
-from packnet_tf.tf_internals import is_graph, layers_of
+from packnet_tf.tf_internals import is_graph, layers_of, operation_of
 
 # The number of classes that is still to be read from a head.
 OPEN = -1
@@ -38,9 +38,9 @@ def features_of(backbone: keras.Model) -> Any:
         return only(backbone.output)
     # Nothing says what types a subclassed model was built for; floats do
     # where shapes are asked.
-    shapes = list((backbone._build_shapes_dict or {}).values())
+    built = backbone.get_build_config() or {}
     try:
-        (shape,) = shapes
+        shape = built["input_shape"]
         return only(backbone.compute_output_spec(_symbolic(shape)))
     except Exception as error:
         raise TaskError(
@@ -153,7 +153,7 @@ def last_activation(head: keras.Layer) -> str | None:
     while is_graph(head):
         if not head.built or len(head.outputs) != 1:
             return None
-        head = head.outputs[0]._keras_history.operation
+        head = operation_of(head.outputs[0])
     if isinstance(head, keras.layers.Softmax):
         return "softmax"
     return getattr(getattr(head, "activation", None), "__name__", None)

@@ -5,11 +5,48 @@ import numpy as np
 import pytest
 from keras import layers
 from support import two_tasks
+from support.plain_nets import (
+    check,
+    fill,
+    images,
+    sequential,
+)
 
 import packnet_tf as pn
 from packnet_tf.convert.coverage import coverage
 from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.errors import ConversionError
+from packnet_tf.layers import MaskedDense
+
+
+@pytest.mark.parametrize(
+    "skip",
+    [
+        "depthwise",
+        layers.DepthwiseConv2D,
+        lambda layer: layer.name.startswith("depth"),
+        ["depthwise"],
+        (layers.DepthwiseConv2D, layers.Embedding),
+    ],
+)
+def test_skip(skip):
+    twin = check(sequential(), images(), skip=skip)
+    assert type(twin.get_layer("depthwise")) is layers.DepthwiseConv2D
+    assert isinstance(twin.get_layer("fc"), MaskedDense)
+    assert coverage(twin).skipped == ("depthwise",)
+
+
+def test_skip_of_a_nested_model_covers_its_layers():
+    inputs = keras.Input((8, 8, 3))
+    model = fill(keras.Model(inputs, layers.Dense(2)(sequential()(inputs))))
+    twin = check(model, images(), skip="small")
+    assert coverage(twin).layers_masked == 1
+    assert coverage(twin).skipped == ("conv", "depthwise", "fc")
+
+
+def test_skip_of_an_unknown_name():
+    with pytest.raises(ConversionError, match="did you mean depthwise"):
+        mask_model(sequential(), skip="depthwize")
 
 
 @keras.saving.register_keras_serializable("test_skipping")

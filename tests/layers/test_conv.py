@@ -1,8 +1,10 @@
+"""Convolutions under masks."""
+
 import keras
 import numpy as np
 import pytest
 
-from packnet_tf.layers import MaskedConv2D
+from packnet_tf.layers import MaskedConv2D, MaskedDepthwiseConv2D
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,14 @@ def test_options_have_the_stock_bytes_under_a_view(config):
     plain._kernel.assign(np.where(visible, masked._kernel, 0))
     masked.view_task = 2
     assert np.asarray(masked(x)).tobytes() == np.asarray(plain(x)).tobytes()
+
+
+def test_depthwise_is_not_pruned_unless_asked():
+    layer = MaskedDepthwiseConv2D(3)
+    layer.build((None, 8, 8, 4))
+    assert layer.prunable is False
+    assert "prunable" not in layer.get_config()
+    asked = MaskedDepthwiseConv2D(3, prunable=True)
+    asked.build((None, 8, 8, 4))
+    assert asked.masked_kernels()[0].prunable
+    assert asked.get_config()["prunable"] is True

@@ -1,294 +1,27 @@
-"""Heads, losses and metrics of the user's choice."""
+"""Heads of the user's own, and the backbones that they stand on."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 from support import two_tasks
+from support.head_nets import (
+    NUMBERS,
+    ONE_OF_3,
+    RNG,
+    ROWS,
+    Bilinear,
+    X,
+    backbone,
+    small_model,
+)
 
 import packnet_tf as pn
 from packnet_tf.errors import ConversionError, TaskError
 from packnet_tf.layers import MaskedDense
 from packnet_tf.model.heads import last_activation
-from packnet_tf.model.losses import loss_name
 from packnet_tf.model.replicas import make_strategy
-
-layers = keras.layers
-RNG = np.random.default_rng(5)
-ROWS = 16
-X = RNG.normal(size=(ROWS, 6)).astype("float32")
-ONE_OF_3 = RNG.integers(0, 3, ROWS)
-SEVERAL = RNG.integers(0, 2, (ROWS, 4)).astype("float32")
-NUMBERS = RNG.normal(size=(ROWS, 2)).astype("float32")
-
-
-def backbone():
-    return keras.Sequential(
-        [
-            keras.Input((6,)),
-            layers.Dense(16, activation="relu"),
-            layers.BatchNormalization(),
-            layers.Dense(8, activation="relu", name="last"),
-        ]
-    )
-
-
-@keras.saving.register_keras_serializable("test_heads")
-class Bilinear(keras.layers.Layer):
-    """A head of the user's own, with its weights and an inner layer."""
-
-    def __init__(self, units, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.inner = layers.Dense(units)
-
-    def build(self, input_shape):
-        self.scale = self.add_weight(shape=(self.units,), initializer="ones")
-        self.inner.build(input_shape)
-
-    def call(self, inputs):
-        return self.inner(inputs) * self.scale
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
-
-
-def small_model():
-    return keras.Sequential(
-        [
-            layers.Dense(5, activation="relu", name="last"),
-            layers.BatchNormalization(),
-            layers.Dropout(0.2),
-            layers.Dense(3),
-        ]
-    )
-
-
-@pytest.fixture(scope="module")
-def mixed():
-    """One network with tasks of every kind, and the bytes of each."""
-    keras.utils.set_random_seed(0)
-    net = pn.PackNet(backbone())
-    packed = {}
-
-    def add(name, y, loss, **task):
-        two_tasks.pack(net, name, X, y, loss=loss, retrain=False, **task)
-        packed[name] = two_tasks.scores(net, name, X)
-
-    add(
-        "kinds",
-        ONE_OF_3,
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    add(
-        "labels",
-        SEVERAL,
-        "binary_crossentropy",
-        classes=4,
-        activation="sigmoid",
-        metrics=["binary_accuracy"],
-    )
-    add(
-        "numbers",
-        NUMBERS,
-        "mse",
-        classes=2,
-        activation="linear",
-        metrics=["mae"],
-    )
-    add(
-        "logits",
-        ONE_OF_3,
-        activation="linear",
-        metrics=["accuracy"],
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    add(
-        "model",
-        ONE_OF_3,
-        "sparse_categorical_crossentropy",
-        classes=None,
-        head=small_model(),
-    )
-    add(
-        "layer",
-        NUMBERS,
-        keras.losses.Huber(),
-        classes=2,
-        activation="linear",
-        head=Bilinear(2),
-    )
-    return net, packed
-
-
-def test_packed_tasks_of_all_kinds_keep_their_bytes(mixed, tmp_path):
-    net, packed = mixed
-    for name, expected in packed.items():
-        assert two_tasks.scores(net, name, X) == expected, name
-    loaded = two_tasks.check_files(net, packed, X, tmp_path)
-    assert two_tasks.scores(loaded, "model", X) == packed["model"]
-    name = net.backbone.inputs[0].name
-    two_tasks.check_served(net, X, tmp_path / "6", [name])
-
-
-def test_what_a_task_records(mixed):
-    net, _ = mixed
-    assert [(t.classes, t.activation, t.loss) for t in net.tasks] == [
-        (3, "softmax", "sparse_categorical_crossentropy"),
-        (4, "sigmoid", "binary_crossentropy"),
-        (2, "linear", "mean_squared_error"),
-        (3, "linear", "sparse_categorical_crossentropy"),
-        (3, "softmax", "sparse_categorical_crossentropy"),
-        (2, "linear", "huber"),
-    ]
-    assert [t.head is None for t in net.tasks] == [True] * 4 + [False] * 2
-    assert net.tasks[5].head["class_name"] == "Bilinear"
-    assert net.head_of("layer").name == "head_6"
-
-
-def test_scores_are_what_the_activation_says(mixed):
-    net, _ = mixed
-    net.activate("labels")
-    expected = keras.ops.sigmoid(net.logits(X, training=False))
-    assert np.asarray(net(X)).tobytes() == np.asarray(expected).tobytes()
-    for name in ("numbers", "logits"):
-        net.activate(name)
-        logits = np.asarray(net.logits(X, training=False))
-        assert np.asarray(net(X)).tobytes() == logits.tobytes()
-        assert logits.min() < 0
-
-
-def test_each_task_is_evaluated_by_losses_of_its_kind(mixed):
-    net, _ = mixed
-    net.activate("numbers")
-    net.compile("adam", "mae", metrics=["mse"])
-    assert np.isfinite(net.evaluate(X, NUMBERS, verbose=0)).all()
-    net.activate("kinds")
-    with pytest.raises(TaskError, match="'kinds' was trained with sparse"):
-        net.evaluate(X, ONE_OF_3, verbose=0)
-    one_hot = np.eye(3, dtype="float32")[ONE_OF_3]
-    net.compile("adam", "categorical_crossentropy")
-    assert np.isfinite(net.evaluate(X, one_hot, verbose=0))
-    net.activate("numbers")
-    with pytest.raises(TaskError, match="outputs are linear"):
-        net.evaluate(X, NUMBERS, verbose=0)
-    # What was trained with logits may be evaluated with another such loss.
-    net.activate("logits")
-    net.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
-    assert np.isfinite(net.evaluate(X, one_hot, verbose=0))
-    net.compile("adam", "mse")
-    with pytest.raises(TaskError, match="'logits' was trained with sparse"):
-        net.evaluate(X, one_hot, verbose=0)
-
-
-def test_a_network_compiled_for_another_task_is_loaded(mixed, tmp_path):
-    net, _ = mixed
-    net.activate("kinds")
-    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    net.save(tmp_path / "net.keras")
-    loaded = keras.saving.load_model(tmp_path / "net.keras")
-    assert loaded.active_task.name == "layer"
-    with pytest.raises(TaskError, match="'layer' was trained with huber"):
-        loaded.evaluate(X, NUMBERS, verbose=0)
-    loaded.activate("kinds")
-    assert loaded.evaluate(X, ONE_OF_3, verbose=0) == net.evaluate(
-        X, ONE_OF_3, verbose=0
-    )
-
-
-def test_compile_forgets_the_metrics_of_the_task_before():
-    net = pn.PackNet(backbone())
-    net.add_task("kinds", 3)
-    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    net.compile("adam", "sparse_categorical_crossentropy")
-    result = net.train_on_batch(X, ONE_OF_3, return_dict=True)
-    assert list(result) == ["loss"]
-
-
-_SPARSE = keras.losses.SparseCategoricalCrossentropy
-_BINARY = keras.losses.BinaryCrossentropy
-
-
-@pytest.mark.parametrize(
-    ("activation", "classes", "loss", "message"),
-    [
-        ("softmax", 3, _SPARSE(from_logits=True), "scores behind softmax"),
-        ("softmax", 3, [_SPARSE(from_logits=True)], "scores behind softmax"),
-        ("sigmoid", 3, _BINARY(from_logits=True), "scores behind sigmoid"),
-        ("softmax", 3, "binary_crossentropy", "use categorical_cross"),
-        ("sigmoid", 3, "categorical_crossentropy", "use binary_cross"),
-        ("sigmoid", 3, "crossentropy", "activation='softmax'"),
-        ("softmax", 1, "sparse_categorical_crossentropy", "always 0"),
-        ("linear", 3, "crossentropy", "from_logits=True"),
-        ("linear", 3, _SPARSE(), "activation='softmax'"),
-        ("linear", 1, "bce", "activation='sigmoid'"),
-        ("linear", 3, keras.losses.binary_focal_crossentropy, "linear"),
-    ],
-)
-def test_losses_that_do_not_suit_are_refused(
-    activation, classes, loss, message
-):
-    net = pn.PackNet(backbone())
-    net.add_task("a", classes, activation=activation)
-    with pytest.raises(TaskError, match=message):
-        net.compile("adam", loss)
-
-
-@pytest.mark.parametrize(
-    ("activation", "classes", "loss"),
-    [
-        ("softmax", 3, "mse"),  # The score of Brier.
-        ("softmax", 3, "crossentropy"),
-        ("softmax", 3, "kl_divergence"),
-        ("sigmoid", 1, "binary_crossentropy"),
-        ("sigmoid", 1, "crossentropy"),
-        ("linear", 3, _SPARSE(from_logits=True)),
-        ("linear", 1, _BINARY(from_logits=True)),
-        ("linear", 1, "hinge"),
-        ("tanh", 2, "mae"),
-        ("softmax", 3, lambda y_true, y_pred: keras.ops.sum(y_pred, -1)),
-        ("softmax", 3, None),
-    ],
-)
-def test_losses_that_may_suit_are_taken(activation, classes, loss):
-    net = pn.PackNet(backbone())
-    net.add_task("a", classes, activation=activation)
-    net.compile("adam", loss)
-
-
-def test_a_loss_from_before_the_task_is_checked_when_it_trains():
-    net = pn.PackNet(backbone())
-    net.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
-    net.add_task("a", 4, activation="sigmoid")
-    for train in (net.fit, net.train_on_batch):
-        with pytest.raises(TaskError, match="use binary_crossentropy"):
-            train(X, SEVERAL)
-
-
-def test_accuracy_that_would_be_another_is_refused():
-    net = pn.PackNet(backbone())
-    net.add_task("a", 4, activation="sigmoid")
-    with pytest.raises(TaskError, match="use 'binary_accuracy'"):
-        net.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-    with pytest.raises(TaskError, match="use 'binary_accuracy'"):
-        net.compile("adam", "bce", weighted_metrics=[["acc"]])
-    net = pn.PackNet(backbone())
-    net.add_task("a", 2, activation="linear")
-    with pytest.raises(TaskError, match="use 'mae'"):
-        net.compile("adam", "mse", metrics=["accuracy"])
-    net.compile("adam", "mse", metrics=["mae", keras.metrics.R2Score()])
-
-
-def test_names_of_losses():
-    assert loss_name("mse") == loss_name(keras.losses.MeanSquaredError())
-    assert loss_name({"a": "mae"}) == "mean_absolute_error"
-    assert loss_name([keras.losses.huber]) == "huber"
-    assert loss_name("CE") == "crossentropy"
-    assert loss_name(None) is loss_name(["mse", "mae"]) is None
-
-
-# Heads of the user's own.
 
 
 def test_a_built_head_is_copied_with_its_weights():
@@ -502,18 +235,6 @@ def test_what_a_head_ends_in():
     outer = keras.Sequential([keras.Input((8,)), nested])
     assert last_activation(outer) == "softmax"
     assert last_activation(layers.Flatten()) is None
-
-
-def test_a_head_that_ends_in_its_own_softmax_takes_losses_of_scores():
-    net = pn.PackNet(backbone())
-    head = keras.Sequential([layers.Dense(3), layers.Softmax()])
-    net.add_task("a", 3, head=head, activation="linear")
-    net.compile("adam", "sparse_categorical_crossentropy")
-    with pytest.raises(TaskError, match="scores behind softmax"):
-        net.compile("adam", _SPARSE(from_logits=True))
-
-
-# Backbones.
 
 
 class Subclassed(keras.Model):

@@ -1,0 +1,81 @@
+"""What files hold of a masked layer: kernels whole, masks compressed."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from packnet_tf.layers.kernel import MaskedKernel
+from packnet_tf.masks import codec
+from packnet_tf.tf_internals import AfterBuild, hidden_variables
+
+
+class MaskedState(AfterBuild):
+    """Mixin for a layer: it is saved and loaded with its masks."""
+
+    kernel_names: tuple[str, ...]
+    _view_task: int | None = None
+
+    def masked_kernels(self) -> list[MaskedKernel]:
+        """Returns the layer's kernels."""
+        raise NotImplementedError
+
+    def save_own_variables(self, store) -> None:
+        """Stores what the stock layer stores, and the masks, compressed.
+
+        Kernels are stored whole, whatever `view_task` is.
+        """
+        if not self.built:
+            return
+        own: dict[str, Any] = {}
+        with self._as_stock():
+            super().save_own_variables(own)
+        for key, value in own.items():
+            store[key] = value
+        for kernel in self.masked_kernels():
+            mask = np.asarray(kernel.mask).astype(np.uint8)
+            store[f"{kernel.name}_mask"] = codec.compress(mask)
+
+    def load_own_variables(self, store) -> None:
+        """Loads what `save_own_variables` stored, or a stock layer did.
+
+        A file of the stock layer has no masks; they stay as they are.
+        """
+        own = {key: store[key] for key in store.keys()}
+        masks = []
+        if self.built:
+            # All are decompressed before anything is assigned, so that a
+            # damaged file leaves the layer as it was.
+            masks = [
+                (
+                    kernel.mask,
+                    codec.decompress(
+                        np.asarray(own.pop(f"{kernel.name}_mask"), np.uint8),
+                        tuple(kernel.mask.shape),
+                    ),
+                )
+                for kernel in self.masked_kernels()
+                if f"{kernel.name}_mask" in own
+            ]
+        with self._as_stock():
+            super().load_own_variables(own)
+        for variable, mask in masks:
+            variable.assign(mask)
+
+    @contextlib.contextmanager
+    def _as_stock(self) -> Iterator[None]:
+        """Shows the stock code the kernels whole, and no masks.
+
+        Stock saving writes the kernel's attribute, i.e. the view, and stock
+        loading counts the layer's variables.
+        """
+        masks = {
+            id(self.__dict__.get(f"{name}_mask")) for name in self.kernel_names
+        }
+        owner, self._view_task = self._view_task, None
+        try:
+            with hidden_variables(self, masks):
+                yield
+        finally:
+            self._view_task = owner
