@@ -1,8 +1,8 @@
-"""Files and folders that are whole or absent, whatever happens.
+"""Atomic writes: files and folders are complete or absent, even after a crash.
 
-Everything that must survive is written aside, under a hidden name beside its
-place, forced to the disk, and renamed. A crash leaves either the old content
-or the new, and perhaps a hidden leftover that `remove_leftovers` takes away.
+Everything that must survive is written under a hidden name beside its final
+place, synced to the disk, and renamed. A crash leaves either the old content or
+the new, and perhaps a hidden leftover that `remove_leftovers` removes.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ def _aside_of(path: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _named(path: pathlib.Path) -> Iterator[None]:
-    """Turns the system's errors into one line that names `path`."""
+    """Turns errors of the system into a `StateError` that names `path`."""
     try:
         yield
     except OSError as error:
@@ -36,7 +36,7 @@ def _named(path: pathlib.Path) -> Iterator[None]:
 
 
 def _sync(path: pathlib.Path) -> None:
-    """Forces one file's or folder's content to the disk."""
+    """Syncs one file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -45,7 +45,7 @@ def _sync(path: pathlib.Path) -> None:
 
 
 def gone(path: pathlib.Path) -> StateError:
-    """Returns the error of a folder that was taken away during a run."""
+    """Returns the error for a folder that vanished during a run."""
     return StateError(
         f"{path} is gone, which was there when the run began; put it back and "
         "run again."
@@ -53,10 +53,9 @@ def gone(path: pathlib.Path) -> StateError:
 
 
 def make_folder(path: pathlib.Path) -> None:
-    """Makes a folder, and those above it, that stays after a power loss.
+    """Makes a folder and its parents, so that they survive a power loss.
 
-    Only where there is none: one that is taken away just now is not to be
-    made again.
+    A folder that exists is left alone, even if it vanishes meanwhile.
 
     Raises:
         OSError: If it cannot be made.
@@ -91,7 +90,7 @@ def check_absent(path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Writes a folder that appears at once, complete and on the disk.
+    """Writes a folder that appears complete and synced, in one step.
 
     Args:
         path: The folder to make; it must not exist yet.
@@ -157,7 +156,7 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def remove_folder(path: pathlib.Path) -> None:
-    """Removes a folder so that nobody ever sees a part of it.
+    """Removes a folder so that it is never seen half removed.
 
     Raises:
         StateError: If it cannot be removed.
@@ -183,12 +182,12 @@ def remove_file(path: pathlib.Path) -> None:
 
 
 def is_leftover(path: pathlib.Path) -> bool:
-    """Whether a path has the name of what is being written, or was."""
+    """Whether a path has the hidden name of an unfinished write."""
     return _ASIDE.fullmatch(path.name) is not None
 
 
 def remove_leftovers(folder: pathlib.Path) -> list[str]:
-    """Removes what interrupted writing left in a folder (not below it).
+    """Removes the leftovers of interrupted writes in a folder, not below it.
 
     Only the one writer of a workdir may call it.
 

@@ -1,4 +1,4 @@
-"""All that can be wrong with a task's images, found before training."""
+"""The check of all images of a task, before training."""
 
 import contextlib
 import dataclasses
@@ -36,15 +36,15 @@ def check(
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> TaskData:
-    """Reads every image of a task once, whole, and stops at a bad one.
+    """Decodes every image of a task once, and stops at a bad one.
 
-    What is found is remembered: the same files are not read again.
+    The result is cached: files that have not changed are not read again.
 
     Args:
         data: The opened task.
         batch_size: Images of a training batch; there must be as many.
         train: Whether training images are needed; without, only what is
-            there is checked.
+            there is gets checked.
         skip_corrupt: Whether bad images are left out instead.
         say: Where lines go about what is left out, and about images that are
             in both parts.
@@ -218,10 +218,10 @@ def _decode(
 
 @contextlib.contextmanager
 def _no_errors_shown() -> Iterator[None]:
-    """Keeps what the JPEG library says of bad images from the terminal.
+    """Keeps the JPEG library's own complaints off the terminal.
 
-    It writes to the process's stderr itself, without the name of a file;
-    the error that is raised has it.
+    It writes straight to the process's stderr and names no file; the error
+    that is raised does.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -258,7 +258,7 @@ def _check_permuted(source: Source, sides: np.ndarray) -> None:
 
 
 def _check_left(whole: Source, left: Source) -> None:
-    """Refuses to lose a class together with its images."""
+    """Refuses to leave a class without images."""
     for label in np.setdiff1d(whole.labels, left.labels):
         raise DataError(
             f"Class {whole.class_names[label]!r} of {whole.origin} has no "
@@ -275,7 +275,7 @@ def _say_skipped(skipped: list[str], say: Callable[[str], None]) -> None:
 
 
 def _say_duplicates(data: TaskData, say: Callable[[str], None]) -> None:
-    """Reports images that training and test have in common."""
+    """Warns of images that are in both training and test."""
     if data.train is None or data.test is None:
         return
     both, in_train, in_test = np.intersect1d(

@@ -2,8 +2,8 @@
 
 Training images are decoded and resized once, to where the network's square
 is cut from; if they fit a budget they are kept as bytes in memory, and every
-epoch after the first is only crops and flips. Sets that do not fit are read
-again every epoch, to the same batches, byte for byte.
+epoch after the first is only crops and flips. Larger sets are read again every
+epoch, and give the same batches, byte for byte.
 """
 
 import functools
@@ -130,7 +130,7 @@ class Training:
     def load(self, progress: Progress | None = None) -> bool:
         """Decodes all images into memory, where they fit.
 
-        The first epoch does so in passing; this is for who wants it before.
+        The first epoch does so anyway; call this to have it done before.
 
         Args:
             progress: Called with the number of images done and of all.
@@ -168,14 +168,14 @@ class Training:
         if self.preprocessing.resize == "squash":
             batches = self.source.decoded(order, resize).batch(self.batch_size)
         else:
-            # Images differ in shape. One by one they would cost as much in
-            # Python as in decoding, so they are padded to travel together.
+            # Images differ in shape. Handing them over one by one would cost
+            # as much as decoding them, so they are padded to form batches.
             batches = self.source.decoded(order, resize_all_sizes)
             batches = batches.padded_batch(self.batch_size)
         # What enumerate() does, in half the time.
         steps = tf.data.Dataset.range(-(-len(order) // self.batch_size))
         options = tf.data.Options()
-        # A batch that waits for Python's lock keeps no core from decoding.
+        # While a batch waits for Python's lock, every core can decode.
         options.threading.private_threadpool_size = CORES + 1
         return without_autotune(
             tf.data.Dataset.zip(steps, batches).with_options(options)
@@ -232,8 +232,8 @@ def training(
         image_size: Height and width of the network's images, in pixels.
         batch_size: Images of a batch, over all replicas.
         seed: Seed of order and augmentation.
-        preprocessing: In place of the source's own; its `box` has no say
-            here, boxes are cut where the source was opened so.
+        preprocessing: In place of the source's own. Its `box` is ignored:
+            the source cuts boxes, if it was opened so.
         cache_bytes: Memory that the decoded images may take; sets that need
             more are decoded again every epoch.
         augmentation: What is done beyond crops and flips; by default
@@ -276,8 +276,8 @@ def evaluation(
         source: The images.
         image_size: Height and width of the network's images, in pixels.
         batch_size: Images of a batch; the last may have fewer.
-        preprocessing: In place of the source's own; its `box` has no say
-            here, boxes are cut where the source was opened so.
+        preprocessing: In place of the source's own. Its `box` is ignored:
+            the source cuts boxes, if it was opened so.
         cache_bytes: Memory that the images may take; those of a set that
             fits are kept from the first pass on.
 
@@ -307,7 +307,7 @@ def evaluation_order(source: Source) -> np.ndarray:
 
 
 def check_batch(count: int, batch_size: int) -> None:
-    """Refuses a batch size that not even one batch can be made of.
+    """Refuses a batch size larger than the training set.
 
     Args:
         count: Number of training images.

@@ -1,8 +1,8 @@
-"""What a pass over all images found, remembered between runs.
+"""A cache of what a pass over all images found.
 
-Reading every image of a large set takes long, and its files seldom change.
-What is known of them lies in a cache folder of the user, under a digest of
-the names, sizes and times of the files; it may be deleted at any time.
+Reading every image of a large set takes long, and its files seldom change. The
+result is kept in the user's cache folder, under a digest of the names, sizes
+and times of the files; it may be deleted at any time.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import numpy as np
 from packnet_tf import atomic_files
 from packnet_tf.errors import StateError
 
-# Changes when what is remembered changes its meaning.
+# Changes when the meaning of the cached arrays changes.
 _VERSION = "2"
 
 
@@ -25,7 +25,7 @@ def fingerprint(paths: Iterable[str | pathlib.Path], *more: str) -> str:
 
     Args:
         paths: The files.
-        *more: What else is to be told apart.
+        *more: Whatever else tells one entry from another.
     """
     found = hashlib.sha256(_VERSION.encode())
     for text in more:
@@ -40,7 +40,7 @@ def _size_and_time(path: str | pathlib.Path) -> str:
     try:
         status = os.stat(path)
     except OSError as error:
-        return str(error.errno)  # As bad a file as any that is read in vain.
+        return str(error.errno)  # Reading it will fail, and name it.
     return f"{status.st_size}\0{status.st_mtime_ns}"
 
 
@@ -50,7 +50,7 @@ def recall(key: str) -> dict[str, np.ndarray] | None:
         with np.load(_path(key), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except Exception:
-        # Missing or damaged: the images are read once more.
+        # Missing or damaged: the images are read again.
         return None
 
 

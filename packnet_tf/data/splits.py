@@ -46,7 +46,7 @@ def split(
     for label in np.unique(source.labels):
         of_class = source.labels == label
         if held[of_class].all():
-            # Give back the one nearest to the border, with its copies.
+            # Return the image nearest to the threshold, with its copies.
             held &= ~(of_class & (place == place[of_class].max()))
     return (
         source.subset(np.flatnonzero(~held)),

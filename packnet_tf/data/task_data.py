@@ -72,8 +72,8 @@ def open_task(
             `tfds:NAME[/CONFIG][:VERSION]`.
         data: An image folder (`PATH/{train,test}/CLASS/*.jpg`), a `.npz`
             file in Keras's layout, `tfds:NAME[/CONFIG][:VERSION]` or
-            `bundled:NAME`; or what `memory.read_python` takes. It brings its
-            own classes.
+            `bundled:NAME`; or what `python_data.read_python` takes. It
+            brings its own classes.
         data_dir: Folder of prepared TFDS data sets.
         crop: `"bbox"` cuts images to their bounding boxes and squashes them,
             `"none"` does not; by default as the registered task does.
@@ -201,7 +201,7 @@ def _origin(source: Source | None) -> str | None:
 
 
 def _is_own(data: Any, entry: TaskEntry | None) -> bool:
-    """Returns whether data is an entry's own, of whatever version."""
+    """Returns whether data is an entry's own, in any version."""
     if entry is None or not isinstance(data, str):
         return False
     if not data.startswith(TFDS):
@@ -238,7 +238,7 @@ def _parts(
     class_names: Sequence[str] | None,
     **options: Any,
 ) -> tuple[str | None, str, Mapping[str, Source]]:
-    """Returns where the data is, of which kind, and its sources by part."""
+    """Returns where the data is, its kind, and its sources by part."""
     if not isinstance(data, str | pathlib.Path):
         parts = python_data.read_python(data, name, preprocessing, class_names)
         return None, "python", parts
@@ -261,7 +261,7 @@ def _parts(
             ),
         )
     with contextlib.suppress(OSError, RuntimeError):
-        # What is not to be resolved cannot be read either, and is named then.
+        # A path that cannot be resolved is refused, by name, when it is read.
         where = str(pathlib.Path(where).expanduser().resolve())
     if where.lower().endswith(".npz") and not os.path.isdir(where):
         return where, "npz", read_npz(where, preprocessing)

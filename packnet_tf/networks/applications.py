@@ -20,8 +20,8 @@ from packnet_tf.networks.weights import (
     one_line,
 )
 
-# Arguments that are not the user's: build() sets them, or they would change
-# what the network is.
+# Arguments that are not options: build() sets them, or they would make another
+# network.
 _FIXED = frozenset(
     {
         "classifier_activation",
@@ -143,7 +143,7 @@ def _refusing(constructor: str, image_size: int) -> Iterator[None]:
     except NetworkError:
         raise
     except Exception as error:
-        # A constructor raises whatever its arguments lead to.
+        # Constructors raise all kinds of errors.
         raise NetworkError(
             f"{constructor} cannot be built for images of {image_size} x "
             f"{image_size} pixels: {one_line(error)}; check --image_size "

@@ -20,7 +20,7 @@ from packnet_tf.networks.weights import (
 )
 from packnet_tf.tf_internals import is_graph, names_from_one
 
-# Backbones made here, of which there are no published weights.
+# Backbones defined here; there are no published weights for them.
 _OWN: dict[str, Callable[..., keras.Model]] = {
     "cnn": cnn,
     "mlp": mlp,
@@ -59,7 +59,7 @@ def available() -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Refuses what is not the name of a network, nor of a `.keras` file.
+    """Refuses names that are neither a network's nor a `.keras` file's.
 
     Args:
         name: The value of `--network`.
@@ -150,7 +150,7 @@ def _application(name, image_size, weights, options, head_layer) -> Network:
     features, imported = head.split(model, own)
     features = applications.add_dropout(name, model, features, options)
     if weights == "none" or head_layer == "none":
-        imported = None  # A random head is worth no base task.
+        imported = None  # A random head makes no base task.
     network = _assemble(model, features, imported, mode, image_size)
     if network.classes == IMAGENET_CLASSES:
         network.class_names = imagenet_names()
@@ -165,7 +165,7 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        # Keras raises whatever the content leads to.
+        # Keras raises all kinds of errors on damaged files.
         raise NetworkError(
             f"--network={path} cannot be loaded: {one_line(error)}"
         ) from error
@@ -194,7 +194,7 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
     except NetworkError:
         raise
     except Exception as error:
-        # A network of any size may still have sizes that it cannot take.
+        # Even a network without a fixed size cannot take every size.
         raise NetworkError(
             f"--network={path} does not take images of {image_size} x "
             f"{image_size} pixels: {one_line(error)}"

@@ -26,8 +26,8 @@ def split(
 
     Returns:
         The features, a tensor of `model` flattened to rank 2, and the head:
-        linear, float32, built, with the layer's very weights. None instead
-        of a head if there is none.
+        linear, float32, built, with the layer's own weights; None if there
+        is no head.
 
     Raises:
         NetworkError: If the layer is missing or no head can be made of it.
@@ -112,7 +112,7 @@ def agreement(
 
 
 def _random_images(size: int) -> np.ndarray:
-    """Coarse patterns of random colours: more like photos than noise is."""
+    """Returns coarse random patterns, which resemble photos more than noise."""
     rng = np.random.default_rng(0)
     coarse = rng.uniform(0, 255, (_IMAGES, 4, 4, 3)).astype("float32")
     repeats = -(-size // 4)
@@ -141,7 +141,7 @@ def _has_kernel(layer) -> bool:
 
 
 def _input_of(layer, model):
-    """Returns the layer's input in the model, whatever else it is used in."""
+    """Returns the layer's input in this model."""
     uses = inputs_of_uses(layer, model)
     if len(uses) != 1 or len(uses[0]) != 1:
         raise NetworkError(

@@ -20,7 +20,7 @@ def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
 def check_options(
     network: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> None:
-    """Refuses options that a network has not, or of another kind.
+    """Refuses options that a network does not have, or values of a wrong type.
 
     Args:
         network: Its name, for the message.

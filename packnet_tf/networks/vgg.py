@@ -1,4 +1,4 @@
-"""VGG-16 with batch normalization, which `keras.applications` has not."""
+"""VGG-16 with batch normalization, which `keras.applications` lacks."""
 
 import keras
 

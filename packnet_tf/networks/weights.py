@@ -15,7 +15,7 @@ from packnet_tf.convert.clone import copy_state
 from packnet_tf.errors import NetworkError
 
 IMAGENET_CLASSES = 1000
-# A network that swallows packets must not hold the user up for minutes.
+# Seconds; a network that drops packets must not block for minutes.
 _TIMEOUT = 15.0
 # What Keras says of the first layer that does not fit.
 _MISMATCH = re.compile(
@@ -53,13 +53,12 @@ def load_file(model: keras.Model, path: str) -> None:
             network.
     """
     with warnings.catch_warnings(record=True) as warned:
-        # All of them, and none on the screen: a file of another network
-        # leads to hundreds.
+        # Recorded, not shown: a file of another network causes hundreds.
         warnings.simplefilter("always")
         try:
             model.load_weights(path)
         except Exception as error:
-            # Keras raises whatever the content leads to.
+            # Keras raises all kinds of errors on damaged files.
             raise NetworkError(
                 f"--weights={path} does not fit {model.name}: "
                 f"{_reason(error)} {_remedy(model)}"
@@ -97,7 +96,7 @@ def load_published(
         except ValueError as error:
             if "`input_shape` should be" not in str(error):
                 raise
-            # Known before half a gigabyte is fetched.
+            # Refused before half a gigabyte is downloaded.
             check_shapes(construct(weights=None), model)
             source = construct(weights="imagenet")
     # One constructor made both, so their layers come in one order; layers
@@ -211,7 +210,7 @@ def _fetching() -> Iterator[None]:
                 "--weights=FILE."
             ) from error
         if isinstance(error, OSError):
-            # Of some files Keras knows no hash, and would use them again.
+            # Keras has no hash for some files, and would use them again.
             raise NetworkError(
                 "The weights file that Keras fetched cannot be read "
                 f"({one_line(error)}); delete it from the folder "
@@ -226,8 +225,8 @@ def _fetching() -> Iterator[None]:
 def _url_of(error: BaseException) -> str | None:
     """Returns the address that Keras was fetching from when it failed.
 
-    Its own message names it when the connection failed, but not when the
-    file that came is another one than it should be.
+    Keras's message names it when the connection failed, but not when the
+    downloaded file has the wrong hash.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == "get_file":

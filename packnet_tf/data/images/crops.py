@@ -1,8 +1,8 @@
 """Training's own part of the pixel path: squares cut out of working images.
 
-Decoding and resizing are shared with evaluation; this is what only training
-does, with NumPy, a batch at a time: crops, flips, stronger augmentation. And
-the store that keeps working images in memory between epochs.
+Decoding and resizing are shared with evaluation. Crops, flips and stronger
+augmentation are training's alone, done in NumPy a batch at a time; so is the
+store that keeps working images in memory between epochs.
 """
 
 import threading
@@ -15,7 +15,7 @@ from packnet_tf.data.images import mixing, random_draws
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.options.augmentation import Augmentation
 
-# The fewest images to guess from what all of them will take.
+# Images needed before the memory that all of them take is estimated.
 _SAMPLE = 64
 
 
@@ -40,14 +40,14 @@ class Store:
         return self._found == len(self._images)
 
     def put(self, place: int, image: np.ndarray) -> None:
-        """Keeps an image; none if all of them would not fit.
+        """Keeps an image, or drops all of them once they turn out not to fit.
 
-        Images have to come in an order that has nothing to do with their
-        size: it is guessed from the first ones what all will take.
+        The total is estimated from the first images, so their order must not
+        depend on their size.
         """
         if self.refused or self._images[place] is not None:
             return
-        # A part of a padded batch would keep all of that alive.
+        # A view into a padded batch would keep the whole batch alive.
         kept = np.ascontiguousarray(image)
         with self._lock:
             if self._images[place] is None:

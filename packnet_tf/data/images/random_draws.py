@@ -1,7 +1,7 @@
 """Order and augmentation as pure functions of seed, epoch and example.
 
-No state and no random generator: an interrupted run goes on with the very
-images that it would have seen, whatever the number of replicas or threads.
+There is no random generator and no state: an interrupted run continues with
+exactly the images it would have seen, for any number of replicas or threads.
 An example's identity is a digest of its bytes, so file names and the kind of
 source do not matter either.
 """

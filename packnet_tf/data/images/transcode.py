@@ -1,8 +1,8 @@
-"""Image files that TensorFlow reads faithfully, and all others as PNG.
+"""Image files that TensorFlow misreads, converted to PNG by Pillow.
 
-TensorFlow takes no notice of an EXIF rotation, and reads CMYK, palettes and
-16 bits a channel otherwise than they are meant, or not at all. Pillow turns
-such files into lossless PNG when they are read in.
+TensorFlow ignores EXIF rotation, and reads CMYK, palettes and 16 bits a channel
+wrongly or not at all. Pillow turns such files into lossless PNG as they are
+read.
 """
 
 import io
@@ -16,21 +16,21 @@ from packnet_tf.errors import DataError
 # File name extensions of an image folder, in any case.
 EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "gif", "webp")
 
-# Pixels of the largest image. Pillow has the same limit: what claims to have
-# more is mostly meant to fill the memory.
+# Pixels of the largest image, the same limit as Pillow's: a file that claims
+# more is usually an attempt to exhaust memory.
 MAX_PIXELS = 178_956_970
 
 _TOO_LARGE = f"The image has more than {MAX_PIXELS:,} pixels."
 _CORRUPT = "The image is corrupt or truncated."
 
-# What Pillow raises where a file's bytes make no sense to it.
+# What Pillow raises for damaged files.
 _DAMAGED = (OSError, SyntaxError, ValueError, struct.error)
 
-# What Pillow may take a file for, whatever its extension says.
+# Formats that Pillow may try, whatever the file's extension.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 
-# Not ImageOps.exif_transpose: it also writes the rest of EXIF again, and stops
-# at whatever is wrong in it (Pillow 12, with errors of many types).
+# Not ImageOps.exif_transpose: it also rewrites the rest of EXIF, and fails on
+# damage there that does not concern us (TypeError, AttributeError; Pillow 13).
 _EXIF_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,7 +56,7 @@ _FIRST, _LAST = 0xC4, 0xFE
 def needs_conversion(encoded: bytes) -> bool:
     """Returns whether TensorFlow would not read an image faithfully.
 
-    True for all but plain JPEG and PNG: an EXIF rotation or mirroring, CMYK,
+    True for everything but plain JPEG and PNG: EXIF orientation, CMYK,
     a palette, 16 bits a channel, and every other format.
 
     Args:
@@ -76,7 +76,7 @@ def needs_conversion(encoded: bytes) -> bool:
             return True
         if image.format == "PNG" and encoded[24] == 16:  # IHDR's bit depth
             return True
-        # Reading the whole of EXIF costs more than all the rest.
+        # Parsing EXIF costs more than everything above.
         return _has_exif(image, encoded) and _orientation(image) != 1
 
 
@@ -96,7 +96,7 @@ def _orientation(image: Image.Image) -> int:
 def _is_plain_jpeg(encoded: bytes) -> bool:
     """Returns whether a look at the markers shows a JPEG file without quirks.
 
-    Nearly all files are such, and Pillow takes several times as long.
+    Nearly all files are plain, and Pillow takes several times as long.
     """
     if encoded[:2] != b"\xff\xd8":
         return False
@@ -114,7 +114,7 @@ def _is_plain_jpeg(encoded: bytes) -> bool:
             if height * width > MAX_PIXELS:
                 raise DataError(_TOO_LARGE)
         elif marker == _APP1 or not _FIRST <= marker <= _LAST:
-            # Pillow knows how to read EXIF, and what else there may be.
+            # EXIF, or something unusual: left to Pillow.
             return False
         length = int.from_bytes(encoded[place + 2 : place + 4], "big")
         place += 2 + length

@@ -11,7 +11,7 @@ from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.base import PARALLEL, Source, digest
 from packnet_tf.errors import DataError
 
-# Whatever is above is no number of a class.
+# The largest label; the number of classes has to fit int32 too.
 MOST_LABEL = np.iinfo(np.int32).max - 1
 
 # How many class names a message shows.

@@ -20,15 +20,15 @@ from packnet_tf.errors import DataError
 # Called with the number of examples done and the number of all.
 Progress = Callable[[int, int], None]
 
-# What becomes of an image as soon as it is decoded.
+# What is done to an image as soon as it is decoded.
 Then = Callable[[tf.Tensor], Any]
 
 CORES = os.cpu_count() or 1
 
-# Images asked for at the same time. More than there are cores: they come in
-# order, and while a large one is decoded the other cores go on with the next
-# ones. tf.data.AUTOTUNE begins with one, takes longer than an epoch of a small
-# set to find out that there are more cores, and stops at their number.
+# Images requested at the same time. More than there are cores, because they are
+# delivered in order: while a large one is decoded, the other cores work ahead.
+# tf.data.AUTOTUNE starts with one, takes longer than an epoch of a small set to
+# find more cores, and never exceeds their number.
 PARALLEL = 2 * max(2, CORES)
 
 
@@ -79,7 +79,7 @@ class Source(abc.ABC):
         Args:
             indices: Integer array of shape [any], places in this source.
             then: Function of an image that is called at once, in the same
-                thread, to return something else than the image.
+                thread; what it returns takes the image's place.
 
         Returns:
             uint8 tensors of shape [height, width, 3], or what `then` made of

@@ -20,11 +20,11 @@ _SCAN_CHUNK = 64
 
 @dataclasses.dataclass
 class Scanned:
-    """What reading every image file of a source once tells.
+    """What one pass over the image files of a source finds.
 
     Attributes:
         ids: Identities, uint64 of shape [examples].
-        odd: Which files TensorFlow cannot read as they are, bool of shape
+        odd: Which files have to be converted for TensorFlow, bool of shape
             [examples].
         bad: What is wrong with files that are no images, by place.
     """
@@ -76,8 +76,8 @@ class EncodedSource(Source):
         found = Scanned(
             np.zeros(len(self), np.uint64), np.zeros(len(self), bool), {}
         )
-        # Threads help: reading and the digest do not hold Python's lock.
-        # Each takes many files, for handing one over takes as long as it.
+        # Threads help: reading and hashing release Python's lock. Each takes
+        # many files, since handing over one costs as much as scanning it.
         chunks = [
             range(start, min(start + _SCAN_CHUNK, len(self)))
             for start in range(0, len(self), _SCAN_CHUNK)
@@ -94,15 +94,15 @@ class EncodedSource(Source):
         return found
 
     def know(self, scanned: Scanned) -> None:
-        """Takes over what is known of the files from another time."""
+        """Uses what an earlier scan of the same files found."""
         self._scanned = scanned
 
     def leave_out_bad(self) -> None:
-        """Lets bad files be: who uses this source leaves them out."""
+        """Tolerates bad files: the caller leaves them out."""
         self._left_out = frozenset(self.survey().bad)
 
     def fingerprint(self) -> str | None:
-        """Returns what changes when the files do; None if that is unknown."""
+        """Returns a key that changes with the files; None if there is none."""
         return None
 
     def _known(self) -> Scanned:

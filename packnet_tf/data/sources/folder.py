@@ -85,7 +85,7 @@ def read_folder(
     try:
         return _read(pathlib.Path(path).expanduser(), preprocessing)
     except (OSError, RuntimeError) as error:
-        # No home of such a user; a name too long; no right to look inside.
+        # No such user's home, a name too long, no permission.
         reason = getattr(error, "strerror", None) or error
         where = getattr(error, "filename", None) or path
         raise DataError(
@@ -190,9 +190,9 @@ def _folders_below(
 
 
 def _check_link(link: pathlib.Path) -> None:
-    """Refuses a link of which it cannot be known what is meant."""
+    """Refuses a link that leads nowhere or in a circle."""
     if not link.exists():
-        # That of an image is a bad file as others are.
+        # A broken link to an image counts as a corrupt image.
         if not _is_image_name(link):
             raise DataError(
                 f"The link {_shown(str(link))} leads nowhere; mend or remove "

@@ -95,7 +95,7 @@ def read_python(
     Args:
         data: A pair (images, labels) of NumPy arrays, a `tf.data.Dataset` of
             (image, label), batched or not, or a `keras.utils.PyDataset` of
-            such batches, which all are for training; or a dictionary of
+            such batches, all of it for training; or a dictionary of
             these with the keys `"train"` and `"test"`. Images have 1 or 3
             channels and values from 0 to 255 (floats are rounded); labels
             are integers from 0 on.

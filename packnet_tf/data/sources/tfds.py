@@ -1,8 +1,8 @@
 """Data sets of TensorFlow Datasets (TFDS), prepared on disk.
 
 A prepared data set is read from its files alone: no code of the data set and
-no network. Images are taken as they were encoded (`SkipDecoding`) and decoded
-by `decode`, like those of a folder.
+no network. Images stay encoded (`SkipDecoding`) and are decoded by
+`pixel_path.decode`, like those of a folder.
 """
 
 import pathlib
@@ -85,11 +85,11 @@ class TfdsSource(EncodedSource):
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns labels and, where there are such, bounding boxes.
 
-        They lie beside the images in the records: all of them are read once
-        for it, and what was found is remembered.
+        They are stored beside the images, so every record is read once for
+        them, and the result is cached.
         """
         wanted = {r: k for r, k in keys.items() if r != "image"}
-        # Read again where another feature is asked for.
+        # Another feature has a cache entry of its own.
         what = [f"{role}={key}" for role, key in sorted(wanted.items())]
         memory = scan_cache.fingerprint(self._files, self.origin, *what)
         count = len(self._records)

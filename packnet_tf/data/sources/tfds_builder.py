@@ -1,6 +1,6 @@
 """Finding a prepared TFDS data set on disk, or preparing it.
 
-Whatever would take long in vain is found out first: a name that does not
+What would fail only after a long wait is checked first: a name that does not
 exist, a download that is gone, a missing network.
 """
 
@@ -94,7 +94,7 @@ def data_set_of(
 
 @functools.cache
 def _known(tfds: Any) -> frozenset[str]:
-    """Returns the names that TFDS knows; finding them takes it a while."""
+    """Returns the names that TFDS knows; listing them is slow."""
     return frozenset(tfds.list_builders(with_community_datasets=False))
 
 
@@ -141,7 +141,7 @@ def _version_key(version: str) -> list[int]:
 
 
 def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
-    """Prepares a data set from its download; fails fast if that is vain."""
+    """Downloads and prepares a data set; fails fast where that is hopeless."""
     base = name.partition(":")[0].partition("/")[0]
     if base in _NO_DOWNLOAD:
         raise DataError(
@@ -185,7 +185,7 @@ def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
 def _reachable() -> bool:
     """Returns whether there is a network, within a few seconds.
 
-    TFDS itself tries again for about a minute.
+    TFDS itself retries for about a minute.
     """
     answered = threading.Event()
 
@@ -193,7 +193,7 @@ def _reachable() -> bool:
         try:
             urllib.request.urlopen(_PROBE_URL, timeout=_PROBE_SECONDS)
         except urllib.error.HTTPError:
-            pass  # An answer all the same.
+            pass  # An answer nonetheless.
         except OSError:
             return
         answered.set()

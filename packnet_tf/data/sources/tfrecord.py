@@ -1,8 +1,8 @@
 """Random access to the examples of TFRecord files.
 
-TFDS reads its files from front to back, with a shuffle buffer. Shuffling over
-the whole set, and going on at any epoch, takes reading any example by its
-number: an index of where each record begins is all that is needed.
+TFDS reads its files from front to back, with a shuffle buffer. Shuffling the
+whole set and resuming at any epoch need every example by its number, for which
+an index of where each record begins is enough.
 """
 
 import os
