@@ -135,29 +135,17 @@ def find_bad(
     key = files.fingerprint()
     known = None if key is None else scan_cache.recall(key)
     if known is not None and len(known["ids"]) == len(files):
-        texts = known["texts"].tolist()
-        bad = dict(zip(known["bad"].tolist(), texts, strict=True))
-        files.know(Scanned(known["ids"], known["odd"], bad))
-        sides = known["sides"]
+        files.know(Scanned.from_arrays(known))
         if progress is not None:
             progress(len(source), len(source))
     else:
-        scanned = files.survey()
-        sides = _decode(files, scanned, progress)
+        _decode(files, files.survey(), progress)
         if key is not None:
-            scan_cache.remember(
-                key,
-                {
-                    "ids": scanned.ids,
-                    "odd": scanned.odd,
-                    "sides": sides,
-                    "bad": np.array(list(scanned.bad), np.int64),
-                    "texts": np.array(list(scanned.bad.values()), str),
-                },
-            )
-    bad = files.survey().bad
+            scan_cache.remember(key, files.survey().to_arrays())
+    found = files.survey()
+    bad = found.bad
     good = np.array([i for i in places if i not in bad], np.int64)
-    _check_permuted(source, sides[good])
+    _check_permuted(source, np.asarray(found.sides)[good])
     return {
         at: files.error(int(i), bad[int(i)])
         for at, i in enumerate(places)
@@ -184,8 +172,8 @@ def without_bad(source: Source) -> Source:
 
 def _decode(
     files: EncodedSource, scanned: Scanned, progress: Progress | None
-) -> np.ndarray:
-    """Decodes all files, notes the bad ones, and returns heights and widths."""
+) -> None:
+    """Decodes all files, and notes their sides and which are bad."""
     count = len(files)
     places = np.array([i for i in range(count) if i not in scanned.bad])
     sides = np.zeros((count, 2), np.int32)
@@ -213,7 +201,7 @@ def _decode(
             scanned.bad[index] = _CORRUPT
     if progress is not None and done < count:
         progress(count, count)
-    return sides
+    scanned.sides = sides
 
 
 @contextlib.contextmanager

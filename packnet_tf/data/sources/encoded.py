@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 
 import numpy as np
@@ -27,11 +27,31 @@ class Scanned:
         odd: Which files have to be converted for TensorFlow, bool of shape
             [examples].
         bad: What is wrong with files that are no images, by place.
+        sides: Heights and widths, int32 of shape [examples, 2]; None until
+            the files are decoded.
     """
 
     ids: np.ndarray
     odd: np.ndarray
     bad: dict[int, str]
+    sides: np.ndarray | None = None
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Returns what `from_arrays` takes, for the cache."""
+        return {
+            "ids": self.ids,
+            "odd": self.odd,
+            "sides": np.asarray(self.sides),
+            "bad": np.array(list(self.bad), np.int64),
+            "texts": np.array(list(self.bad.values()), str),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Scanned":
+        """Returns what `to_arrays` described."""
+        texts = arrays["texts"].tolist()
+        bad = dict(zip(arrays["bad"].tolist(), texts, strict=True))
+        return cls(arrays["ids"], arrays["odd"], bad, arrays["sides"])
 
 
 class EncodedSource(Source):
