@@ -60,8 +60,8 @@ def main() -> None:
     for task in data:
         options = TaskOptions(task=task.name, **TRAINING)
         print(f"{task.name}: {task.classes} classes", flush=True)
-        record = session.run(task, options)
-    print(report.of_run(workdir, record))
+        outcome = session.run(task, options)
+    print(report.of_run(outcome))
 
 
 if __name__ == "__main__":

@@ -74,5 +74,5 @@ def main(*, again: bool = False) -> None:
         base_data = checked(base_data)
     if line:
         print(line, flush=True)
-    record = session.run(data, options, base_data, again=again)
-    print(report.of_run(workdir, record))
+    outcome = session.run(data, options, base_data, again=again)
+    print(report.of_run(outcome))

@@ -92,8 +92,8 @@ def run_packnet(folder):
     keep_freed_memory()
     session = Session(Workdir(folder), network, ServingConfig(), strategy)
     for task in _TASKS.value:
-        record = session.run(_data(task), _options(task))
-    metrics = {t.name: t.metrics for t in record["manifest"].tasks}
+        outcome = session.run(_data(task), _options(task))
+    metrics = {t.name: t.metrics for t in outcome.state.tasks}
     return tuple(
         {task: metrics[task][name] for task in _TASKS.value}
         for name in ("accuracy_retrained", "test_accuracy")

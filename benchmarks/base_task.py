@@ -26,7 +26,7 @@ from packnet_tf.model.replicas import make_strategy
 from packnet_tf.networks import build
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
-from packnet_tf.workflow.base_run import BaseRun
+from packnet_tf.workflow.base_run import make_base_task
 from packnet_tf.workflow.datasets import prepare
 from packnet_tf.workflow.metrics import accuracy
 
@@ -66,11 +66,16 @@ def measure(fraction: float, recovery: str) -> dict:
     strategy = make_strategy(1)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        net = BaseRun(
-            network, options, birds, pathlib.Path(folder), say=lambda _: None
-        ).run(strategy)
+        base = make_base_task(
+            network,
+            options,
+            birds,
+            pathlib.Path(folder),
+            strategy,
+            say=lambda _: None,
+        )
     sample = open_task("imagenet", f"{shared}/data/imagenet_sample")
-    top1 = accuracy(net, evaluation(sample.test, _SIZE, 32))
+    top1 = accuracy(base.net, evaluation(sample.test, _SIZE, 32))
     return {
         "fraction": fraction,
         "recovery": recovery,

@@ -31,10 +31,11 @@ from packnet_tf.model.replicas import make_strategy
 from packnet_tf.networks import build, parse_options
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
-from packnet_tf.workflow.base_run import BaseRun
+from packnet_tf.storage.checkpoints import TrainingRecord
+from packnet_tf.workflow.base_run import make_base_task
 from packnet_tf.workflow.datasets import prepare
 from packnet_tf.workflow.metrics import accuracy
-from packnet_tf.workflow.task_run import TaskRun
+from packnet_tf.workflow.task_run import TaskRun, run_phases
 
 _SHARED = flags.DEFINE_string(
     "shared", None, "Folder with data/{birds,cars,flowers} and weights/."
@@ -91,13 +92,18 @@ def packnet():
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        net = BaseRun(network, facts, None, folder).run(strategy)
+        base = make_base_task(network, facts, None, folder, strategy)
         for number, task in enumerate(_TASKS.value, start=1):
             options = _options(task)
             run = TaskRun(
-                net, _prepared(options), options, folder / task, number=number
+                base.net,
+                TrainingRecord(task),
+                folder / task,
+                data=_prepared(options),
+                options=options,
+                number=number,
             )
-            yield task, run.run().metrics
+            yield task, run_phases(run).metrics
 
 
 def separate():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from packnet_tf.errors import PackNetError, TaskError
+from packnet_tf.errors import CapacityError, PackNetError, TaskError
 
 FREE = 0
 MAX_TASKS = 255
@@ -20,6 +20,23 @@ MAX_TASKS = 255
 # Weights worked on at a time: whole bytes of packed bits, and small enough
 # for the processor's caches.
 _BLOCK = 1 << 18
+
+
+def check_free(task: str, share: float) -> None:
+    """Refuses a new task where no weights are left for it.
+
+    Args:
+        task: The task's name.
+        share: The share of the weights that is free.
+
+    Raises:
+        CapacityError: If it is 0.
+    """
+    if share == 0.0:
+        raise CapacityError(
+            f"No free weights are left for {task!r}; go back to a packed "
+            "state before the last task and prune more there."
+        )
 
 
 def claim(mask: np.ndarray, owner: int) -> np.ndarray:

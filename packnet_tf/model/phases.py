@@ -87,11 +87,8 @@ class Phases(Proven):
                 f"that masks can number; {name!r} needs another network."
             )
         kernels = self.masked_kernels()
-        if self._tasks and self.capacity == 0.0:
-            raise CapacityError(
-                f"No free weights are left for {name!r}; go back to a packed "
-                "state before the last task and prune more there."
-            )
+        if self._tasks:
+            ownership.check_free(name, self.capacity)
         if origin not in ("auto", "zero", "pretrained", "random"):
             raise ValueError(
                 f"origin={origin!r}: expected auto, zero, pretrained or random."

@@ -7,8 +7,7 @@ the unpruned one, on the unlabelled images of the task at hand.
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -19,139 +18,133 @@ from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import Network
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage import checkpoints
-from packnet_tf.storage.checkpoints import TrainingRecord
+from packnet_tf.storage.checkpoints import TrainingRecord, Value
+from packnet_tf.workflow.datasets import Prepared
 from packnet_tf.workflow.schedules import make_optimizer
-from packnet_tf.workflow.train_loop import run_epochs
-
-Say = Callable[[str], None]
+from packnet_tf.workflow.train_loop import Say, Training, run_epochs
 
 
-class BaseRun:
+def make_base_task(
+    network: Network,
+    options: NetworkOptions,
+    data: Prepared | None,
+    folder: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+    *,
+    log_folder: pathlib.Path | None = None,
+    seed: int = 0,
+    say: Say = print,
+) -> Training:
     """Makes the base task of a network that comes with weights.
 
     Args:
         network: The network with its imported head, if it has one.
-        options: Facts of the network.
-        data: The images to recover on: `.train.epoch(n)` and `.steps`; their
-            labels are used with `base_recovery="data"` alone.
+        options: What the network is, and how its base task is made.
+        data: The images to recover on; their labels are used with
+            `base_recovery="data"` alone. None without recovery.
         folder: Folder of the checkpoint.
+        strategy: The strategy to train with.
         log_folder: TensorBoard folder, or None.
         seed: Seed of everything random.
         say: Where lines of progress go.
+
+    Returns:
+        The network with its base task packed (not yet on disk), and what was
+        done.
+
+    Raises:
+        PhaseError: If a recovery in progress began with other images, batch
+            size or seed.
     """
-
-    def __init__(
-        self,
-        network: Network,
-        options: NetworkOptions,
-        data: Any,
-        folder: pathlib.Path,
-        log_folder: pathlib.Path | None = None,
-        seed: int = 0,
-        say: Say = print,
-    ):
-        self._network = network
-        self._options = options
-        self._data = data
-        self._folder = folder
-        self._log_folder = log_folder
-        self._seed = seed
-        self._say = say
-        self.record = TrainingRecord(options.base_task)
-
-    def run(self, strategy: tf.distribute.Strategy) -> PackNet:
-        """Returns the network with its base task packed (not yet on disk).
-
-        Args:
-            strategy: The strategy to train with.
-        """
-        options, network = self._options, self._network
-        with strategy.scope():
-            net = PackNet(
-                network.backbone,
-                private=options.private,
-                depthwise=options.depthwise,
-            )
-        distill = options.base_recovery == "distill"
-        task = net.add_task(
-            options.base_task,
-            network.classes if network.head is not None else 0,
-            class_names=network.class_names,
-            head=network.head,
-            # Logits are what the unpruned network is asked for.
-            activation="linear" if distill else "softmax",
+    with strategy.scope():
+        net = PackNet(
+            network.backbone,
+            private=options.private,
+            depthwise=options.depthwise,
         )
-        # The network's own forward pass, before anything is pruned.
-        teacher = _Teacher(network) if distill else None
-        net.prune(options.base_prune_fraction)
-        self._say(
-            f"  {options.base_task}: {options.base_prune_fraction:.0%} of its "
-            "weights are pruned"
-        )
-        if options.base_recovery != "none":
-            self._recover(net, teacher)
-        task.activation = "softmax"
-        net.pack()
-        return net
+    distill = options.base_recovery == "distill"
+    task = net.add_task(
+        options.base_task,
+        network.classes if network.head is not None else 0,
+        class_names=network.class_names,
+        head=network.head,
+        # Logits are what the unpruned network is asked for.
+        activation="linear" if distill else "softmax",
+    )
+    # The network's own forward pass, before anything is pruned.
+    teacher = _Teacher(network) if distill else None
+    net.prune(options.base_prune_fraction)
+    say(
+        f"  {options.base_task}: {options.base_prune_fraction:.0%} of its "
+        "weights are pruned"
+    )
+    record = TrainingRecord(options.base_task)
+    training = Training(net, record, folder, log_folder, say)
+    if data is not None and options.base_recovery != "none":
+        _recover(training, options, data, teacher, seed)
+    task.activation = "softmax"
+    net.pack()
+    return training
 
-    def _recover(self, net: PackNet, teacher: "_Teacher | None") -> None:
-        if teacher is None:
-            self._train(net, self._data.train.epoch, self._data.train.loss)
-            return
 
-        def answered(epoch):
-            return teacher.label(self._data.train.epoch(epoch))
-
-        with _kernels_kept(net):
-            self._train(net, answered, relative_error)
-
-    def _train(self, net: PackNet, batches: Callable, loss: Any) -> None:
-        options = self._options
-        keras.utils.set_random_seed(self._seed)
+def _recover(
+    training: Training,
+    options: NetworkOptions,
+    data: Prepared,
+    teacher: "_Teacher | None",
+    seed: int,
+) -> None:
+    """Trains the pruned network on labels, or on the teacher's answers."""
+    net = training.net
+    kept = contextlib.nullcontext() if teacher is None else _kernels_kept(net)
+    with kept:
+        keras.utils.set_random_seed(seed)
         net.compile(
             make_optimizer(
                 "adam",
                 "cosine",
                 options.base_learning_rate,
-                options.base_recovery_epochs * self._data.steps,
+                options.base_recovery_epochs * data.steps,
             ),
-            loss,
+            data.train.loss if teacher is None else relative_error,
         )
-        record = self.record
-        record.phase = "recovery"
-        settings = {"seed": self._seed, "steps": self._data.steps}
-        record.settings = {"recovery": settings}
-        found = checkpoints.read_record(self._folder)
-        if found is not None and found.name == options.base_task:
-            before = found.settings.get("recovery")
-            if before != settings:
-                raise PhaseError(
-                    f"The recovery of {options.base_task!r} began with other "
-                    f"images, --batch_size or --seed ({before}, "
-                    f"not {settings}); go on with the same, or remove "
-                    f"{self._folder} to begin it again."
-                )
-            record = self.record = checkpoints.restore(self._folder, net)
-            self._say(f"  going on after epoch {record.epoch}")
+        _resume(training, {"seed": seed, "steps": data.steps})
+
+        def batches(epoch):
+            images = data.train.epoch(epoch)
+            return images if teacher is None else teacher.label(images)
 
         run_epochs(
-            net,
-            record,
-            options.base_recovery_epochs,
-            batches,
-            steps=self._data.steps,
-            folder=self._folder,
-            log_folder=self._log_folder,
+            training, options.base_recovery_epochs, batches, steps=data.steps
         )
+
+
+def _resume(training: Training, settings: dict[str, Value]) -> None:
+    """Takes up the recovery's checkpoint, where there is one."""
+    name, folder = training.record.name, training.folder
+    training.record.phase = "recovery"
+    training.record.settings = {"recovery": settings}
+    found = checkpoints.read_record(folder)
+    if found is None or found.name != name:
+        return
+    before = found.settings.get("recovery")
+    if before != settings:
+        raise PhaseError(
+            f"The recovery of {name!r} began with other images, --batch_size "
+            f"or --seed ({before}, not {settings}); go on with the same, or "
+            f"remove {folder} to begin it again."
+        )
+    training.record = checkpoints.restore(folder, training.net)
+    training.say(f"  going on after epoch {training.record.epoch}")
 
 
 @contextlib.contextmanager
 def _kernels_kept(net: PackNet) -> Iterator[None]:
-    """Leaves what distillation may change to what is the base task's alone.
+    """Restricts distillation to what belongs to the base task alone.
 
-    Kernels that it fitted to a few images of another task would be part of
-    every task to come. As they are, a new task starts from the unpruned
-    network exactly: its free weights have their old values, and so have all
+    Kernels fitted to a few images of another task would be part of every task
+    to come. Left as they are, they let a new task start exactly from the
+    unpruned network: its free weights have their old values, and so have all
     others.
     """
     kernels = [kernel.variable for kernel in net.masked_kernels()]
@@ -172,8 +165,8 @@ def relative_error(teacher, student):
     few classes that the images show, and lose the others.
 
     Args:
-        teacher: What is to be matched, [batch, values].
-        student: What is trained to match it.
+        teacher: Values to be matched, of shape [batch, values].
+        student: Values trained to match them, of the same shape.
     """
     teacher = tf.cast(teacher, student.dtype)
     error = tf.reduce_sum(tf.square(student - teacher), axis=-1)

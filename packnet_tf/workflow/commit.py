@@ -15,68 +15,54 @@ from packnet_tf.workflow.datasets import Prepared
 _PROBES = 8
 
 
-class Packing:
-    """Where the packed tasks of a workdir go.
+def commit_task(
+    workdir: Workdir,
+    serving: ServingConfig,
+    net: PackNet,
+    prepared: Prepared,
+    metrics: dict[str, Any],
+    facts: dict[str, Any],
+) -> StateInfo:
+    """Writes the state of a task just packed, and its SavedModel.
 
     Args:
         workdir: The workdir.
-        config: Name and layout of the served model.
+        serving: Name and layout of the served model.
+        net: The network.
+        prepared: Data, some images of which are kept with the answers.
+        metrics: Figures of the task, for the manifest.
+        facts: How it came about, for the manifest.
+
+    Raises:
+        StateError: If the workdir has vanished, or cannot be written.
     """
+    # Cropped and mirrored, but the same in every run: an epoch's images
+    # follow from its number, the seed and the files alone.
+    images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
+    state = states.commit(
+        workdir,
+        net,
+        metrics={**metrics, "capacity_left": net.capacity},
+        facts=facts,
+        probe_images=np.asarray(images),
+    )
+    # The state is whole; if this stops here, `recover` does the rest.
+    checkpoints.remove(workdir.training_path)
+    versions.publish(workdir, state, serving)
+    return state
 
-    def __init__(self, workdir: Workdir, config: ServingConfig):
-        self._workdir = workdir
-        self._config = config
 
-    def commit(
-        self,
-        net: PackNet,
-        prepared: Prepared,
-        metrics: dict[str, Any],
-        facts: dict[str, Any],
-    ) -> StateInfo:
-        """Writes the state of a task just packed, and its SavedModel.
+def recover(workdir: Workdir, serving: ServingConfig) -> list[str]:
+    """Finishes what an interrupted commit left; returns what was done.
 
-        Args:
-            net: The network.
-            prepared: Data, some images of which are kept with the answers.
-            metrics: Figures of the task, for the manifest.
-            facts: How it came about, for the manifest.
-
-        Raises:
-            StateError: If the workdir has vanished, or cannot be written.
-        """
-        # Cropped and mirrored, but the same in every run: an epoch's images
-        # follow from its number, the seed and the files alone.
-        images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
-        state = states.commit(
-            self._workdir,
-            net,
-            metrics={**metrics, "capacity_left": net.capacity},
-            facts=facts,
-            probe_images=np.asarray(images),
-        )
-        # The state is whole; whatever stops here, `recover` finishes.
-        checkpoints.remove(self._workdir.training_path)
-        versions.publish(self._workdir, state, self._config)
-        return state
-
-    def recover(self) -> list[str]:
-        """Finishes what an interrupted commit left; returns what was done."""
-        done = versions.recover(self._workdir, self._config)
-        folder = self._workdir.training_path
-        record = checkpoints.read_record(folder)
-        if record and preflight.is_packed(self._workdir.newest(), record.name):
-            checkpoints.remove(folder)
-            done.append(f"removed the checkpoint of {record.name}, packed")
-        return done
-
-    def places(self, state: StateInfo, task: str) -> dict[str, Any]:
-        """Returns a packed task's manifest and where its files are."""
-        return {
-            "task": task,
-            "manifest": state.manifest,
-            "state": state.path,
-            "saved_model": self._workdir.serving_path
-            / self._config.model_name
-            / str(state.number),
-        }
+    Args:
+        workdir: The workdir.
+        serving: Name and layout of the served model.
+    """
+    done = versions.recover(workdir, serving)
+    folder = workdir.training_path
+    record = checkpoints.read_record(folder)
+    if record and preflight.is_packed(workdir.newest(), record.name):
+        checkpoints.remove(folder)
+        done.append(f"removed the checkpoint of {record.name}, packed")
+    return done

@@ -34,7 +34,7 @@ def check_run(
         network: Facts of its network.
         options: How the task is to be trained.
         base_data: Whether there are images of the base task.
-        again: Whether pruning may be repeated; see `TaskRun.run`.
+        again: Whether pruning may be repeated; see `run_phases`.
 
     Raises:
         FlagError: If the base task cannot be made with these options.
@@ -206,7 +206,7 @@ def begun_again(record: TrainingRecord) -> TrainingRecord:
     """Returns a record with prune and retrain open again, if both are done.
 
     Args:
-        record: The record of a `TaskRun`.
+        record: What has been done of the task.
     """
     if "retrain" not in record.done or record.phase is not None:
         return record
@@ -219,7 +219,7 @@ def check_phases(options: TaskOptions, record: TrainingRecord) -> None:
 
     Args:
         options: The phases that are asked for.
-        record: The record of a `TaskRun`.
+        record: What has been done of the task.
 
     Raises:
         PhaseError: Naming the task, the phase, and the one that is missing.

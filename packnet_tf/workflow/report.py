@@ -7,8 +7,9 @@ from typing import Any
 from packnet_tf.console import clock, table
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving.export import Exported
-from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.storage.workdir import StateInfo
 from packnet_tf.workflow.evaluate import Answer, Evaluated
+from packnet_tf.workflow.session import Outcome
 
 _ACCURACIES = (
     ("trained", "accuracy_trained"),
@@ -53,7 +54,7 @@ def of_export(done: Exported) -> str:
     return line
 
 
-def of_run(workdir: Workdir, record: dict[str, Any]) -> str:
+def of_run(outcome: Outcome) -> str:
     """Returns the closing table of a run.
 
     Per task: validation accuracy after each phase, so that what pruning
@@ -61,26 +62,19 @@ def of_run(workdir: Workdir, record: dict[str, Any]) -> str:
     split; the time of each phase; the capacity left; sizes on disk.
 
     Args:
-        workdir: The workdir.
-        record: What `Session.run` returned.
+        outcome: What `Session.run` returned.
     """
-    if "state" not in record:
-        done = ", ".join(record["done"])
+    state, model = outcome.state, outcome.saved_model
+    if state is None:
+        done = outcome.record.done if outcome.record is not None else ()
         return (
-            f"{record['name']}: {done} done, not packed; go on with "
+            f"{outcome.task}: {', '.join(done)} done, not packed; go on with "
             "apps/add_task.py, apps/prune.py or apps/retrain.py."
         )
-    state = workdir.state()
-    lines = [
-        "",
-        of_state(state),
-        "",
-        f"packed state  {record['state']}  "
-        f"({megabytes(size_of(record['state']))})",
-    ]
-    if record["saved_model"].exists():
-        size = megabytes(size_of(record["saved_model"]))
-        lines.append(f"SavedModel    {record['saved_model']}  ({size})")
+    size = megabytes(size_of(state.path))
+    lines = ["", of_state(state), "", f"packed state  {state.path}  ({size})"]
+    if model is not None and model.exists():
+        lines.append(f"SavedModel    {model}  ({megabytes(size_of(model))})")
     return "\n".join(lines)
 
 

@@ -1,15 +1,15 @@
 """A workdir from start to end: what `apps/add_task.py` does, step by step."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import pathlib
 
 import keras
 import tensorflow as tf
 
 from packnet_tf import atomic_files
 from packnet_tf.data.task_data import TaskData
-from packnet_tf.errors import CapacityError, NetworkError
+from packnet_tf.errors import NetworkError
+from packnet_tf.masks import ownership
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import Network, build, check_name
 from packnet_tf.options import fractions
@@ -17,16 +17,35 @@ from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions, check_batch_size
 from packnet_tf.storage import checkpoints, states
+from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow import preflight
-from packnet_tf.workflow.base_run import BaseRun
-from packnet_tf.workflow.commit import Packing
+from packnet_tf.workflow.base_run import make_base_task
+from packnet_tf.workflow.commit import commit_task, recover
 from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
 from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.run_config import facts_of
-from packnet_tf.workflow.task_run import TaskRun
+from packnet_tf.workflow.task_run import TaskRun, run_phases
+from packnet_tf.workflow.train_loop import Say
 
-Say = Callable[[str], None]
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How far a session has taken a task.
+
+    Attributes:
+        task: The task's name.
+        state: The packed state that has it, or None before pack.
+        saved_model: Where that state's SavedModel is, or None.
+        net: The network in training, or None after pack.
+        record: What has been done of a task in training, or None after pack.
+    """
+
+    task: str
+    state: StateInfo | None = None
+    saved_model: pathlib.Path | None = None
+    net: PackNet | None = None
+    record: TrainingRecord | None = None
 
 
 class Session:
@@ -36,7 +55,7 @@ class Session:
 
     Args:
         workdir: The workdir.
-        network: Facts of the network; see `network_options_of`.
+        network: What the network is; see `network_options_of`.
         serving: Name and layout of the served model.
         strategy: The strategy to train with.
         say: Where lines of progress go.
@@ -53,12 +72,12 @@ class Session:
         strategy: tf.distribute.Strategy,
         say: Say = print,
     ):
-        self._packing = Packing(workdir, serving)
         if not workdir.state_folders():
             check_name(network.network)
         self._facts = facts_of(network)
         self.workdir = workdir
         self.network = network
+        self.serving = serving
         self.strategy = strategy
         self._say = say
         self._built: Network | None = None
@@ -79,7 +98,7 @@ class Session:
         Args:
             options: How the task is to be trained.
             base_data: Whether there are images of the base task.
-            again: Whether pruning may be repeated; see `TaskRun.run`.
+            again: Whether pruning may be repeated; see `run_phases`.
 
         Returns:
             A line on the capacity that the task will take and leave; empty
@@ -105,19 +124,15 @@ class Session:
         return line
 
     def _forecast(self, options: TaskOptions, state: StateInfo | None) -> str:
-        free: Any = 1.0
+        free: float | None = 1.0
         if state is not None:
             free = state.tasks[-1].metrics.get("capacity_left")
-            if not isinstance(free, (int, float)):
-                # Committed by a program that keeps no figures.
-                return ""
         elif self.network.pretrained:
             free = self.network.base_prune_fraction
-        if free == 0.0:
-            raise CapacityError(
-                f"No free weights are left for {options.task!r}; go back to a "
-                "packed state before the last task and prune more there."
-            )
+        if not isinstance(free, (int, float)):
+            # Committed by a program that keeps no figures.
+            return ""
+        ownership.check_free(options.task, free)
         fraction, granularity = 0.0, options.granularity
         if "prune" in options.phases:
             fraction = fractions.parse_fraction(
@@ -147,7 +162,7 @@ class Session:
         base_data: TaskData | None = None,
         *,
         again: bool = False,
-    ) -> dict[str, Any]:
+    ) -> Outcome:
         """Takes a task through its phases, up to a state and its SavedModel.
 
         A workdir without states begins with the base task, if the network
@@ -157,11 +172,11 @@ class Session:
             data: The task's data.
             options: How to train it.
             base_data: The base task's own data, for its recovery.
-            again: Whether pruning may be repeated; see `TaskRun.run`.
+            again: Whether pruning may be repeated; see `run_phases`.
 
         Returns:
-            The record of the run: `metrics`, `seconds`, `state` (folder) and
-            `saved_model` (folder), the last two if it was packed.
+            The packed state, or the network and record of a task that is
+            still in training.
 
         Raises:
             PackNetError: In one line, what is wrong and what to do.
@@ -173,7 +188,7 @@ class Session:
         # Everything that can be refused is refused before this line.
         with self.workdir.lock():
             self.workdir.create(self._facts)
-            for line in self._packing.recover():
+            for line in recover(self.workdir, self.serving):
                 self._say(f"  {line}")
             self.workdir.check_there()
             state = self.workdir.newest()
@@ -185,22 +200,26 @@ class Session:
                 )
             if state is not None and preflight.is_packed(state, options.task):
                 self._say(f"  {options.task} is packed already: {state.path}")
-                return self._packing.places(state, options.task)
+                return self._packed(state, options.task)
             net = self._network_to_train(network, state, options.seed)
             run = TaskRun(
                 net,
-                prepared,
-                options,
+                TrainingRecord(options.task),
                 self.workdir.training_path,
                 self.workdir.logs_path / options.task,
                 self._say,
+                data=prepared,
+                options=options,
                 number=self._number(state),
             )
-            record = run.run(again=again)
+            record = run_phases(run, again=again)
             if net.phase != "packed":
-                return {**vars(record), "net": net}
-            state = self._commit(net, data, prepared, options, record)
-            return self._packing.places(state, options.task)
+                return Outcome(options.task, net=net, record=record)
+            return self._packed(self._commit(run, data), options.task)
+
+    def _packed(self, state: StateInfo, task: str) -> Outcome:
+        folder = self.workdir.serving_path / self.serving.model_name
+        return Outcome(task, state, folder / str(state.number))
 
     def _build_network(self, seed: int) -> Network | None:
         """Builds the network, once, where its states do not hold it yet."""
@@ -258,38 +277,43 @@ class Session:
     ) -> StateInfo:
         name = self.network.base_task
         self._say(f"{name} (the base task)")
-        run = BaseRun(
+        base = make_base_task(
             network,
             self.network,
             source,
             self.workdir.training_path,
-            self.workdir.logs_path / name,
-            options.seed,
-            self._say,
+            self.strategy,
+            log_folder=self.workdir.logs_path / name,
+            seed=options.seed,
+            say=self._say,
         )
-        net = run.run(self.strategy)
-        return self._packing.commit(
-            net,
+        return commit_task(
+            self.workdir,
+            self.serving,
+            base.net,
             prepared,
             {"head_agreement": network.head_agreement},
             {
                 "network": dataclasses.asdict(self.network),
-                "seconds": run.record.seconds,
-                "history": run.record.history,
+                "seconds": base.record.seconds,
+                "history": base.record.history,
             },
         )
 
-    def _commit(self, net, data, prepared, options, record) -> StateInfo:
+    def _commit(self, run: TaskRun, data: TaskData) -> StateInfo:
+        record = run.record
         metrics = dict(record.metrics)
-        test = prepare_test(data, self.network.image_size, options)
+        test = prepare_test(data, self.network.image_size, run.options)
         if test is not None:
             # The one look at the test split, when nothing can follow it.
-            metrics["test_accuracy"] = accuracy(net, test)
+            metrics["test_accuracy"] = accuracy(run.net, test)
         facts = {
-            "options": dataclasses.asdict(options),
+            "options": dataclasses.asdict(run.options),
             "pruning": record.pruning,
-            "data": prepared.facts,
+            "data": run.data.facts,
             "seconds": record.seconds,
             "history": record.history,
         }
-        return self._packing.commit(net, prepared, metrics, facts)
+        return commit_task(
+            self.workdir, self.serving, run.net, run.data, metrics, facts
+        )

@@ -1,19 +1,17 @@
-"""The phases of a task, run on data and resumable: what the apps call.
+"""The phases of one task, run on data: train, prune, retrain, pack.
 
-Every function here can be interrupted at any moment and called again with
-the same options: packed states are whole or absent, and a phase in progress
-goes on after its last finished epoch, to the same bytes.
+A run can be interrupted at any moment and started again with the same
+options: a phase in progress goes on after its last finished epoch, to the
+same bytes.
 """
 
-import pathlib
+import dataclasses
 import time
-from collections.abc import Callable
 
 import keras
 
 from packnet_tf.console import clock
-from packnet_tf.errors import CapacityError, PhaseError
-from packnet_tf.model.packnet import PackNet
+from packnet_tf.errors import PhaseError
 from packnet_tf.options import fractions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
@@ -23,251 +21,242 @@ from packnet_tf.workflow import preflight
 from packnet_tf.workflow.datasets import Prepared
 from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.schedules import make_optimizer
-from packnet_tf.workflow.train_loop import run_epochs
-
-Say = Callable[[str], None]
+from packnet_tf.workflow.train_loop import Training, run_epochs
 
 
-class TaskRun:
+@dataclasses.dataclass
+class TaskRun(Training):
     """One task on its way through the phases.
 
-    Args:
-        net: The newest packed state's network, or a new one; built in its
-            strategy's scope.
+    Its network is that of the newest packed state, or a new one, built in its
+    strategy's scope.
+
+    Attributes:
         data: The task's data.
         options: How to train it.
-        folder: Folder of the checkpoint.
-        log_folder: TensorBoard folder, or None.
-        say: Where lines of progress go.
         number: Which of the added tasks this is, from 1, the base task not
             counted: the n-th takes the n-th of a list of fractions.
     """
 
-    def __init__(
-        self,
-        net: PackNet,
-        data: Prepared,
-        options: TaskOptions,
-        folder: pathlib.Path,
-        log_folder: pathlib.Path | None = None,
-        say: Say = print,
-        number: int = 1,
-    ):
-        self.net = net
-        self.data = data
-        self.options = options
-        self._folder = folder
-        self._log_folder = log_folder
-        self._say = say
-        self._number = number
-        self.record = TrainingRecord(
-            options.task, images=preflight.facts_of_images(data.facts)
+    data: Prepared = dataclasses.field(kw_only=True)
+    options: TaskOptions = dataclasses.field(kw_only=True)
+    number: int = dataclasses.field(default=1, kw_only=True)
+
+    @property
+    def fraction(self) -> float:
+        """The share of its weights that this task gives up."""
+        return fractions.parse_fraction(
+            self.options.prune_fraction, self.number, self.options.planned_tasks
         )
 
-    def run(self, *, again: bool = False) -> TrainingRecord:
-        """Runs the phases that are asked for and not yet done.
-
-        Args:
-            again: Whether a prune phase that was followed by a retrain phase
-                begins another round of the two.
-
-        Returns:
-            The record: phases done, metrics, seconds and history. If
-            `"pack"` is among its phases, `net` is packed but not on disk.
-        """
-        self._begin()
-        if again:
-            self.record = preflight.begun_again(self.record)
-        preflight.check_phases(self.options, self.record)
-        if "prune" in self.options.phases:
-            preflight.check_pruning(self.record, self.options, self._fraction())
-        for phase in self.options.phases:
-            if phase in self.record.done:
-                self._say(f"  {phase}: done before")
-                continue
-            getattr(self, f"_{phase}")()
-        return self.record
-
-    def _begin(self) -> None:
-        """Adds the task, and takes up its checkpoint where there is one."""
-        found = checkpoints.read_record(self._folder)
-        net, options = self.net, self.options
-        preflight.check_task_in_training(found, options.task, self._folder)
-        fresh = net.newest is None or net.newest.packed
-        if fresh:
-            if net.tasks and net.capacity == 0.0:
-                raise CapacityError(
-                    f"No free weights are left for {options.task!r}; go back "
-                    "to a packed state before the last task and prune more "
-                    "there."
-                )
-            net.add_task(
-                options.task,
-                len(self.data.class_names),
-                class_names=self.data.class_names,
-                origin=options.origin,
-                seed=options.seed,
-            )
-        if found is None:
-            return
-        preflight.check_settings(found, options)
-        preflight.check_images(found, self.data.facts)
-        diverged, self.record = found.diverged, found
-        found.diverged = False
-        # The optimizer of the phase has to be there before its slots.
-        if found.phase in ("train", "retrain"):
-            self._compile(found.phase)
-        checkpoints.restore(self._folder, net)
-        if diverged and found.phase:
-            # It goes on at the learning rate that is asked for now.
-            found.settings[found.phase] = options.settings(found.phase)
-            if options.schedule == "constant":
-                net.optimizer.learning_rate = self._peak(found.phase)
-        where = found.phase or ", ".join(found.done)
-        self._say(f"  going on after {where}, epoch {found.epoch}")
-
-    def _compile(self, phase: str) -> None:
-        options = self.options
-        first = options.train_epochs * self.data.steps
-        second = options.epochs_to_retrain * self.data.steps
-        if phase == "train":
-            before, steps, after = 0, first, second
-        else:
-            before, steps, after = first, second, 0
-        self.net.compile(
-            make_optimizer(
-                options.optimizer,
-                options.schedule,
-                self._peak(phase),
-                steps,
-                options.weight_decay,
-                before=before,
-                after=after,
-                warmup_share=options.warmup_share,
-            ),
-            # MixUp and CutMix give shares of the classes as labels.
-            self.data.train.loss,
-            metrics=["accuracy"],
-        )
-
-    def _peak(self, phase: str) -> float:
+    def peak(self, phase: str) -> float:
+        """Returns the highest learning rate of a phase."""
         if phase == "train":
             return self.options.learning_rate
         return self.options.retrain_learning_rate
 
-    def _train(self) -> None:
-        layers = layers_of(self.net.backbone)
-        if self.options.learning_rate == TaskOptions.learning_rate and not any(
-            isinstance(layer, keras.layers.BatchNormalization)
-            for layer in layers
-        ):
-            self._say(
-                "  note: the default learning rate suits networks with batch "
-                "normalization, and this one has none; if it does not learn, "
-                "begin with --learning_rate=1e-4 --retrain_learning_rate=1e-4"
-            )
-        self._epochs("train", self.options.train_epochs)
-        self._note("accuracy_trained", self._validate())
-        self._finish("train")
 
-    def _prune(self) -> None:
-        net, options = self.net, self.options
-        fraction = self._fraction()
-        start = time.monotonic()
-        steps = options.gradual_steps
-        # The retrain phase follows what is recorded here, whatever options
-        # the command that retrains has.
-        how = {"scope": options.scope, "granularity": options.granularity}
-        self.record.gradual = []
-        if fraction == 0.0:
-            self._say("  prune: the last of the planned tasks keeps all")
-        elif steps:
-            self._say(
-                f"  prune: {fraction:.1%}, over the first {steps} epochs of "
-                "retraining"
-            )
-            self.record.gradual = fractions.gradual_fractions(fraction, steps)
+def run_phases(run: TaskRun, *, again: bool = False) -> TrainingRecord:
+    """Runs the phases that are asked for and not yet done.
+
+    Args:
+        run: The run, its record a new one; the checkpoint's takes its place
+            where there is one.
+        again: Whether a prune phase that was followed by a retrain phase
+            begins another round of the two.
+
+    Returns:
+        The record. If `"pack"` is among its phases, the network is packed
+        but not on disk.
+
+    Raises:
+        PackNetError: In one line, what is wrong and what to do.
+    """
+    _begin(run)
+    if again:
+        run.record = preflight.begun_again(run.record)
+    preflight.check_phases(run.options, run.record)
+    if "prune" in run.options.phases:
+        preflight.check_pruning(run.record, run.options, run.fraction)
+    for phase in run.options.phases:
+        if phase in run.record.done:
+            run.say(f"  {phase}: done before")
         else:
-            net.prune(fraction, **how)
-            self._note("accuracy_pruned", self._validate())
-        self.record.pruning.append(
-            Pruning(fraction, options.scope, options.granularity, steps)
+            _PHASES[phase](run)
+    return run.record
+
+
+def _begin(run: TaskRun) -> None:
+    """Adds the task, and takes up its checkpoint where there is one."""
+    net, options = run.net, run.options
+    found = checkpoints.read_record(run.folder)
+    preflight.check_task_in_training(found, options.task, run.folder)
+    if net.newest is None or net.newest.packed:
+        net.add_task(
+            options.task,
+            len(run.data.class_names),
+            class_names=run.data.class_names,
+            origin=options.origin,
+            seed=options.seed,
         )
-        self.record.seconds["prune"] = time.monotonic() - start
-        self._note("prune_fraction", fraction)
-        self._finish("prune")
+    if found is None:
+        run.record.images = preflight.facts_of_images(run.data.facts)
+        return
+    preflight.check_settings(found, options)
+    preflight.check_images(found, run.data.facts)
+    # The optimizer of the phase has to be there before its slots.
+    if found.phase in ("train", "retrain"):
+        _compile(run, found.phase)
+    checkpoints.restore(run.folder, net)
+    if found.diverged and found.phase:
+        # It goes on at the learning rate that is asked for now.
+        found.settings[found.phase] = options.settings(found.phase)
+        if options.schedule == "constant":
+            net.optimizer.learning_rate = run.peak(found.phase)
+    run.record = dataclasses.replace(found, diverged=False)
+    where = found.phase or ", ".join(found.done)
+    run.say(f"  going on after {where}, epoch {found.epoch}")
 
-    def _fraction(self) -> float:
-        options = self.options
-        return fractions.parse_fraction(
-            options.prune_fraction, self._number, options.planned_tasks
+
+def _compile(run: TaskRun, phase: str) -> None:
+    options = run.options
+    first = options.train_epochs * run.data.steps
+    second = options.epochs_to_retrain * run.data.steps
+    if phase == "train":
+        before, steps, after = 0, first, second
+    else:
+        before, steps, after = first, second, 0
+    run.net.compile(
+        make_optimizer(
+            options.optimizer,
+            options.schedule,
+            run.peak(phase),
+            steps,
+            options.weight_decay,
+            before=before,
+            after=after,
+            warmup_share=options.warmup_share,
+        ),
+        # MixUp and CutMix give shares of the classes as labels.
+        run.data.train.loss,
+        metrics=["accuracy"],
+    )
+
+
+def _train(run: TaskRun) -> None:
+    layers = layers_of(run.net.backbone)
+    if run.options.learning_rate == TaskOptions.learning_rate and not any(
+        isinstance(layer, keras.layers.BatchNormalization) for layer in layers
+    ):
+        run.say(
+            "  note: the default learning rate suits networks with batch "
+            "normalization, and this one has none; if it does not learn, "
+            "begin with --learning_rate=1e-4 --retrain_learning_rate=1e-4"
         )
+    _epochs(run, "train", run.options.train_epochs)
+    _note(run, "accuracy_trained", _validate(run))
+    _finish(run, "train")
 
-    def _retrain(self) -> None:
-        self._epochs("retrain", self.options.retrain_epochs)
-        self._note("accuracy_retrained", self._validate())
-        self._finish("retrain")
 
-    def _pack(self) -> None:
-        self.net.pack()
-        self.record.done.append("pack")
-
-    def _epochs(self, phase: str, epochs: int) -> None:
-        record, options = self.record, self.options
-        if record.phase != phase:
-            record.phase, record.epoch = phase, 0
-            record.settings[phase] = options.settings(phase)
-            self._compile(phase)
-            keras.utils.set_random_seed(options.seed)
-        gradual = record.gradual if phase == "retrain" else []
-        if len(gradual) > epochs:
-            raise PhaseError(
-                f"The prune phase planned {len(gradual)} epochs of gradual "
-                f"pruning, but --retrain_epochs={epochs}; retrain at least "
-                "as long."
-            )
-        run_epochs(
-            self.net,
-            record,
-            epochs,
-            lambda epoch: self._data_of(phase, epoch),
-            steps=self.data.steps,
-            folder=self._folder,
-            log_folder=self._log_folder,
-            gradual=gradual,
-            how=_ranking(record),
-            score=self._validate,
+def _prune(run: TaskRun) -> None:
+    options, record = run.options, run.record
+    start = time.monotonic()
+    # The retrain phase follows what is recorded here, whatever options the
+    # command that retrains has.
+    how = Pruning(
+        run.fraction,
+        options.scope,
+        options.granularity,
+        options.gradual_steps,
+    )
+    record.gradual = []
+    if how.fraction == 0.0:
+        run.say("  prune: the last of the planned tasks keeps all")
+    elif how.gradual_epochs:
+        run.say(
+            f"  prune: {how.fraction:.1%}, over the first "
+            f"{how.gradual_epochs} epochs of retraining"
         )
-
-    def _data_of(self, phase: str, epoch: int):
-        # The phases follow each other in the order and augmentation of the
-        # images too.
-        shift = self.options.train_epochs if phase == "retrain" else 0
-        return self.data.train.epoch(shift + epoch)
-
-    def _validate(self) -> float | None:
-        if self.data.validation is None:
-            return None
-        return accuracy(self.net, self.data.validation)
-
-    def _note(self, name: str, value: float | None) -> None:
-        if value is not None:
-            self.record.metrics[name] = value
-
-    def _finish(self, phase: str) -> None:
-        self.record.done.append(phase)
-        self.record.phase, self.record.epoch = None, 0
-        checkpoints.save(self._folder, self.net, self.record)
-        took = clock(self.record.seconds.get(phase, 0.0))
-        key = {"train": "trained", "prune": "pruned"}.get(phase, "retrained")
-        share = self.record.metrics.get(f"accuracy_{key}")
-        shown = "" if share is None else f", validation {share:.4f}"
-        self._say(f"  {self.options.task} {phase}: {took} min{shown}")
+        record.gradual = fractions.gradual_fractions(
+            how.fraction, how.gradual_epochs
+        )
+    else:
+        run.net.prune(
+            how.fraction, scope=how.scope, granularity=how.granularity
+        )
+        _note(run, "accuracy_pruned", _validate(run))
+    record.pruning.append(how)
+    record.seconds["prune"] = time.monotonic() - start
+    _note(run, "prune_fraction", how.fraction)
+    _finish(run, "prune")
 
 
-def _ranking(record: TrainingRecord) -> dict[str, str]:
-    """Returns the scope and granularity that the prune phase recorded."""
-    if not record.pruning:
-        return {}
-    how = record.pruning[-1]
-    return {"scope": how.scope, "granularity": how.granularity}
+def _retrain(run: TaskRun) -> None:
+    _epochs(run, "retrain", run.options.retrain_epochs)
+    _note(run, "accuracy_retrained", _validate(run))
+    _finish(run, "retrain")
+
+
+def _pack(run: TaskRun) -> None:
+    run.net.pack()
+    run.record.done.append("pack")
+
+
+_PHASES = {
+    "train": _train,
+    "prune": _prune,
+    "retrain": _retrain,
+    "pack": _pack,
+}
+
+
+def _epochs(run: TaskRun, phase: str, epochs: int) -> None:
+    record, options = run.record, run.options
+    if record.phase != phase:
+        record.phase, record.epoch = phase, 0
+        record.settings[phase] = options.settings(phase)
+        _compile(run, phase)
+        keras.utils.set_random_seed(options.seed)
+    retrains = phase == "retrain"
+    gradual = record.gradual if retrains else []
+    if len(gradual) > epochs:
+        raise PhaseError(
+            f"The prune phase planned {len(gradual)} epochs of gradual "
+            f"pruning, but --retrain_epochs={epochs}; retrain at least as "
+            "long."
+        )
+    # The phases follow each other in the order and augmentation of the
+    # images too.
+    shift = options.train_epochs if retrains else 0
+    run_epochs(
+        run,
+        epochs,
+        lambda epoch: run.data.train.epoch(shift + epoch),
+        steps=run.data.steps,
+        gradual=gradual,
+        how=record.pruning[-1] if record.pruning else None,
+        score=lambda: _validate(run),
+    )
+
+
+def _validate(run: TaskRun) -> float | None:
+    if run.data.validation is None:
+        return None
+    return accuracy(run.net, run.data.validation)
+
+
+def _note(run: TaskRun, name: str, value: float | None) -> None:
+    if value is not None:
+        run.record.metrics[name] = value
+
+
+def _finish(run: TaskRun, phase: str) -> None:
+    record = run.record
+    record.done.append(phase)
+    record.phase, record.epoch = None, 0
+    run.save()
+    took = clock(record.seconds.get(phase, 0.0))
+    key = {"train": "trained", "prune": "pruned"}.get(phase, "retrained")
+    share = record.metrics.get(f"accuracy_{key}")
+    shown = "" if share is None else f", validation {share:.4f}"
+    run.say(f"  {run.options.task} {phase}: {took} min{shown}")

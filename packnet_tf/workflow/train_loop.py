@@ -1,10 +1,10 @@
 """The epochs of one phase: trained, scored, checkpointed, one by one."""
 
+import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import keras
@@ -14,21 +14,43 @@ import tensorflow as tf
 from packnet_tf.errors import PackNetError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checkpoints
-from packnet_tf.storage.checkpoints import TrainingRecord
+from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
 from packnet_tf.workflow.progress import PhaseProgress
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass
+class Training:
+    """A task in training, and where its checkpoint and its logs go.
+
+    Attributes:
+        net: The network.
+        record: What has been done; kept up to date.
+        folder: Folder of the checkpoint.
+        log_folder: TensorBoard folder, or None.
+        say: Where lines of progress go.
+    """
+
+    net: PackNet
+    record: TrainingRecord
+    folder: pathlib.Path
+    log_folder: pathlib.Path | None = None
+    say: Say = print
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        checkpoints.save(self.folder, self.net, self.record)
 
 
 def run_epochs(
-    net: PackNet,
-    record: TrainingRecord,
+    training: Training,
     epochs: int,
     batches: Callable[[int], Any],
     *,
     steps: int,
-    folder: pathlib.Path,
-    log_folder: pathlib.Path | None = None,
     gradual: Sequence[float] = (),
-    how: Mapping[str, str] = MappingProxyType({}),
+    how: Pruning | None = None,
     score: Callable[[], float | None] = lambda: None,
 ) -> None:
     """Trains the phase that the record is in, up to its last epoch.
@@ -37,43 +59,45 @@ def run_epochs(
     after each.
 
     Args:
-        net: The network, compiled for the phase.
-        record: What has been done; kept up to date.
+        training: The task in training, its network compiled for the phase.
         epochs: Epochs of the whole phase.
         batches: Gives the training batches of an epoch, from 0.
         steps: Batches of an epoch.
-        folder: Folder of the checkpoint.
-        log_folder: TensorBoard folder, or None.
         gradual: Fractions to prune to, before the first epochs.
-        how: Scope and granularity of that; see `PackNet.prune`.
+        how: Its scope and granularity are those of that; by default those of
+            `PackNet.prune`.
         score: Gives the validation accuracy after an epoch, or None.
 
     Raises:
         PackNetError: If the loss or a weight is not finite, naming the step
             and the learning rate; the checkpoint of the epoch before stays.
     """
+    net, record = training.net, training.record
     phase = record.phase or ""
     progress = PhaseProgress(
         f"{record.name} {phase}",
         epochs,
         steps,
         done=record.epoch,
-        log_folder=log_folder,
+        log_folder=training.log_folder,
     )
+    ranking = {}
+    if how is not None:
+        ranking = {"scope": how.scope, "granularity": how.granularity}
     seconds = record.seconds.get(phase, 0.0)
     while record.epoch < epochs:
         epoch = record.epoch
         start = time.monotonic()
         if epoch < len(gradual):
-            net.prune_to(gradual[epoch], **how)
+            net.prune_to(gradual[epoch], **ranking)
         with progress.bar():
             history = net.fit(
                 batches(epoch),
                 verbose=0,
                 shuffle=False,
-                callbacks=[progress, _FiniteLoss(folder, record)],
+                callbacks=[progress, _FiniteLoss(training)],
             ).history
-        _check_weights(net, folder, record)
+        _check_weights(training)
         figures = {name: values[-1] for name, values in history.items()}
         share = score()
         if share is not None:
@@ -82,7 +106,7 @@ def run_epochs(
         record.epoch = epoch + 1
         record.seconds[phase] = seconds
         record.history.append({"phase": phase, "epoch": epoch + 1, **figures})
-        checkpoints.save(folder, net, record)
+        training.save()
         progress.end_epoch(figures)
 
 
@@ -90,44 +114,34 @@ class _FiniteLoss(keras.callbacks.Callback):
     """Stops at the first step whose loss is NaN or infinite.
 
     Keras has turned the running mean of the loss into a number anyway, for
-    the progress bar; looking at it costs nothing.
+    its progress bar, so looking at it costs nothing.
     """
 
-    def __init__(self, folder: pathlib.Path, record: TrainingRecord):
+    def __init__(self, training: Training):
         super().__init__()
-        self._folder = folder
-        self._record = record
+        self._training = training
 
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss", 0.0)
-        if math.isfinite(loss):
-            return
-        _stop(
-            self.model,
-            self._folder,
-            self._record,
-            f"The loss became {loss} in step {batch + 1} of",
-        )
+        if not math.isfinite(loss):
+            what = f"The loss became {loss} in step {batch + 1} of"
+            _stop(self._training, what)
 
 
-def _check_weights(
-    net: PackNet, folder: pathlib.Path, record: TrainingRecord
-) -> None:
-    """Refuses weights that the last step, whose loss was finite, broke."""
-    for variable in net.variables:
+def _check_weights(training: Training) -> None:
+    """Refuses weights that the last step broke, though its loss was finite."""
+    for variable in training.net.variables:
         if keras.backend.is_float_dtype(variable.dtype) and not (
             tf.reduce_all(tf.math.is_finite(variable.value))
         ):
-            what = f"{variable.path} holds what is no number after"
-            _stop(net, folder, record, what)
+            what = f"{variable.path} holds NaN or infinity after"
+            _stop(training, what)
 
 
-def _stop(
-    net: PackNet, folder: pathlib.Path, record: TrainingRecord, what: str
-) -> NoReturn:
-    phase, epoch = record.phase or "", record.epoch
-    rate = float(np.asarray(net.optimizer.learning_rate))
-    checkpoints.mark_diverged(folder, record)
+def _stop(training: Training, what: str) -> NoReturn:
+    phase, epoch = training.record.phase or "", training.record.epoch
+    rate = float(np.asarray(training.net.optimizer.learning_rate))
+    checkpoints.mark_diverged(training.folder, training.record)
     raise PackNetError(
         f"{what} epoch {epoch + 1} of the {phase} phase, at learning rate "
         f"{rate:.2g}; what was trained before that epoch is kept. "

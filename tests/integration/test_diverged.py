@@ -27,7 +27,7 @@ def test_the_same_command_with_a_lower_rate_goes_on(run_app, images, tmp_path):
     (line,) = [x for x in ended.stderr.splitlines() if "error: " in x]
     assert re.search(
         # The loss of the last step is that before its update.
-        r"(became (nan|inf) in step \d+ of|what is no number after) epoch 1 of "
+        r"(became (nan|inf) in step \d+ of|NaN or infinity after) epoch 1 of "
         r"the train phase, at "
         r"learning rate .*with a lower --learning_rate",
         line,

@@ -154,9 +154,9 @@ def test_a_session_leaves_states_and_saved_models(whole):
 
 def test_what_is_packed_is_not_done_again(whole, data, capsys):
     before = everything(whole)
-    record = run(whole, data, "second")
+    outcome = run(whole, data, "second")
     assert "packed already" in capsys.readouterr().out
-    assert record["state"] == whole / "states" / "002-second"
+    assert outcome.state.path == whole / "states" / "002-second"
     assert everything(whole) == before
 
 
@@ -179,9 +179,10 @@ def test_killed_runs_go_on_to_the_same_bytes(
 
 def test_phases_by_themselves_give_the_same_bytes(tmp_path, whole, data):
     for phase in ("train", "prune", "retrain"):
-        record = run(tmp_path, data, "first", phases=(phase,))
-        assert record["done"][-1] == phase and "state" not in record
-    assert run(tmp_path, data, "first", phases=("pack",))["state"].is_dir()
+        outcome = run(tmp_path, data, "first", phases=(phase,))
+        assert outcome.record.done[-1] == phase and outcome.state is None
+    outcome = run(tmp_path, data, "first", phases=("pack",))
+    assert outcome.state.path.is_dir()
     check_equal(tmp_path, whole, "first")
 
 
@@ -250,13 +251,13 @@ def test_prune_and_retrain_may_be_repeated(tmp_path, data):
     changes = {"gradual_epochs": 0, "train_epochs": 1, "retrain_epochs": 1}
     run(tmp_path, data, phases=("train", "prune", "retrain"), **changes)
     session = Session(Workdir(tmp_path), CNN, ServingConfig(), make_strategy(1))
-    record = session.run(
+    outcome = session.run(
         data["first"],
         options_of("first", phases=("prune",), **changes),
         again=True,
     )
-    assert record["done"] == ["train", "prune"]
-    assert record["net"].capacity == pytest.approx(0.75, abs=0.02)
+    assert outcome.record.done == ["train", "prune"]
+    assert outcome.net.capacity == pytest.approx(0.75, abs=0.02)
     run(tmp_path, data, phases=("retrain", "pack"), **changes)
     assert Workdir(tmp_path).newest().name == "first"
 

@@ -14,7 +14,7 @@ from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.workflow import preflight
 from packnet_tf.workflow.schedules import make_optimizer
-from packnet_tf.workflow.train_loop import run_epochs
+from packnet_tf.workflow.train_loop import Training, run_epochs
 
 STEPS = 4
 
@@ -44,7 +44,8 @@ def train(folder, broken, phase="train"):
     options = TaskOptions(task="b", schedule="constant", learning_rate=0.25)
     record = TrainingRecord("b", phase=phase)
     record.settings[phase] = options.settings(phase)
-    run_epochs(net, record, 3, batches(broken), steps=STEPS, folder=folder)
+    training = Training(net, record, folder)
+    run_epochs(training, 3, batches(broken), steps=STEPS)
 
 
 def test_the_step_and_the_rate_are_named_and_the_epoch_before_stays(tmp_path):
