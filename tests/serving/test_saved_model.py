@@ -10,9 +10,6 @@ from support import tiny_nets
 
 from packnet_tf.errors import (
     NetworkError,
-    PhaseError,
-    PromiseError,
-    StateError,
 )
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.model.replicas import make_strategy
@@ -204,11 +201,6 @@ def test_both_layouts_in_one_process_do_not_mix(net, path, tmp_path):
         assert one.tobytes() == two.tobytes()
 
 
-def test_an_unknown_layout_is_refused(net, tmp_path):
-    with pytest.raises(NetworkError, match="'dense': expected.*folded"):
-        export_saved_model(net, tmp_path / "3", layout="dense")
-
-
 def test_states_side_by_side_never_mix(tmp_path):
     net = tiny_nets.packed_net(("a", "b"))
     images = tiny_nets.images()
@@ -225,33 +217,6 @@ def test_states_side_by_side_never_mix(tmp_path):
     assert expected[0] != expected[2]
     for loaded, logits in zip(served, expected, strict=True):
         assert _serve(loaded, "a", images).tobytes() == logits
-
-
-def test_a_session_with_two_states_does_not_mix_views(tmp_path):
-    # One graph and one session for both: names are all that tells apart.
-    nets = [tiny_nets.packed_net(("a", "b"), seed=seed) for seed in (0, 1)]
-    images = tiny_nets.images()
-    paths = [
-        export_saved_model(net, tmp_path / str(number))
-        for number, net in enumerate(nets)
-    ]
-    v1 = tf.compat.v1
-    with v1.Session(graph=tf.Graph()) as session:
-        outputs = []
-        for number, path in enumerate(paths):
-            graph = v1.saved_model.loader.load(
-                session, ["serve"], str(path), import_scope=f"n{number}"
-            )
-            signature = graph.signature_def["a"]
-            outputs.append(
-                session.run(
-                    f"n{number}/{signature.outputs['logits'].name}",
-                    {f"n{number}/{signature.inputs['images'].name}": images},
-                )
-            )
-    for net, found in zip(nets, outputs, strict=True):
-        expected = tiny_nets.graph_logits(net, "a", images)
-        assert found.tobytes() == expected.tobytes()
 
 
 def test_a_copy_goes_on_when_another_is_dropped(net, path):
@@ -358,58 +323,3 @@ def test_an_open_image_size_has_to_be_given(tmp_path):
     assert os.listdir(tmp_path) == []
     path = export_saved_model(net, tmp_path / "2", image_size=9)
     _assert_same_logits(net, path, ("a", "b"), size=9)
-
-
-def test_another_image_size_than_the_backbones_is_refused(net, tmp_path):
-    export_saved_model(net, tmp_path / "3", image_size=tiny_nets.SIZE)
-    with pytest.raises(NetworkError, match="image_size=64.*12 x 12"):
-        export_saved_model(net, tmp_path / "4", image_size=64)
-
-
-def test_only_packed_networks_are_exported(tmp_path):
-    net = tiny_nets.packed_net(())
-    with pytest.raises(PhaseError, match="no task"):
-        export_saved_model(net, tmp_path / "1")
-    net.add_task("a", 3)
-    with pytest.raises(PhaseError, match="'a' is in its train phase"):
-        export_saved_model(net, tmp_path / "1")
-
-
-def test_a_changed_network_is_refused(tmp_path):
-    net = tiny_nets.packed_net(("a", "b"))
-    kernel = net.masked_kernels()[0]
-    value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
-    kernel.variable.assign(np.where(mask == 0, np.float32(1), value))
-    with pytest.raises(PromiseError, match="free weights"):
-        export_saved_model(net, tmp_path / "2")
-    kernel.variable.assign(np.where(mask == 1, np.float32(1), value))
-    with pytest.raises(PromiseError, match="a, b"):
-        export_saved_model(net, tmp_path / "2")
-    assert os.listdir(tmp_path) == []
-
-
-def test_an_existing_folder_is_never_overwritten(net, path):
-    with pytest.raises(StateError, match="exists already"):
-        export_saved_model(net, path)
-
-
-@keras.saving.register_keras_serializable("test_serving")
-class _Noisy(keras.layers.Layer):
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.seed_generator = keras.random.SeedGenerator(0)
-
-    def call(self, inputs):
-        return inputs + keras.random.normal(
-            keras.ops.shape(inputs), seed=self.seed_generator
-        )
-
-
-def test_state_that_cannot_be_exported_is_named(tmp_path):
-    inputs = keras.Input((4, 4, 3))
-    x = keras.layers.Dense(4)(_Noisy()(keras.layers.Flatten()(inputs)))
-    net = PackNet(keras.Model(inputs, x))
-    tiny_nets.add_packed(net, "a")
-    with pytest.raises(NetworkError, match="'a' uses state"):
-        export_saved_model(net, tmp_path / "1")
-    assert os.listdir(tmp_path) == []
