@@ -56,10 +56,6 @@ def layers_of(
 
     `Model.layers` lists the first level alone, and not what a layer that is
     no model is made of.
-
-    Args:
-        layer: A layer or model.
-        include_self: Whether the layer itself is the first of them.
     """
     return list(layer._flatten_layers(include_self=include_self))
 
@@ -72,14 +68,9 @@ def direct_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 def own_variables(
     layer: keras.layers.Layer, trainable_only: bool = False
 ) -> list[keras.Variable]:
-    """Returns the variables of a layer without those of layers inside it.
+    """Returns a layer's variables; the public lists add those of its layers.
 
-    The public lists include the layers inside.
-
-    Args:
-        layer: The layer.
-        trainable_only: Leaves out those that were made not trainable; a
-            frozen layer's are not left out.
+    With `trainable_only`, those that were made trainable, also while frozen.
     """
     if trainable_only:
         return list(layer._trainable_variables)
@@ -182,22 +173,14 @@ def drop_variable(layer: keras.layers.Layer, name: str) -> None:
 
 
 def hidden_name(kernel: str) -> str:
-    """Returns the attribute that Keras keeps the variable of a property in.
-
-    `Dense.kernel` and its like are properties over `_kernel`, and `build`
-    assigns `_kernel`.
-    """
+    """Returns where `build` keeps a kernel: `Dense.kernel` is a property."""
     return f"_{kernel}"
 
 
 def forbid_flash_attention(layer: keras.layers.Layer) -> bool:
-    """Makes an attention layer compute in the one way that all devices have.
+    """Turns flash attention off in a layer that exists; was it asked for?
 
-    It is an argument of the constructor; a layer that exists keeps it in a
-    private attribute, where None leaves the choice to Keras.
-
-    Returns:
-        Whether the layer had been told to use flash attention.
+    It is an argument of the constructor alone, and None leaves it to Keras.
     """
     asked, layer._flash_attention = bool(layer._flash_attention), False
     return asked
@@ -206,8 +189,7 @@ def forbid_flash_attention(layer: keras.layers.Layer) -> bool:
 def copy_lambda(layer: keras.layers.Lambda) -> keras.layers.Lambda:
     """Returns a Lambda layer with the same function.
 
-    Its config holds byte code without the globals that the function uses, and
-    `output_shape` is kept in a private attribute.
+    Its config holds byte code without the globals that the function uses.
     """
     return keras.layers.Lambda(
         layer.function,
@@ -238,10 +220,9 @@ def mark_automatic(get_config: _Function) -> _Function:
 
 
 def register_file_name(cls: type, as_: type) -> None:
-    """Makes files hold the name of another class, which is registered.
+    """Makes files name another class, which is registered, for this one.
 
-    `register_keras_serializable` would let the name lead to the last class
-    registered under it when a file is read.
+    Registering both under that name would let it lead to the last one.
     """
     GLOBAL_CUSTOM_NAMES[cls] = keras.saving.get_registered_name(as_)
 

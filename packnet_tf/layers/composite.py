@@ -60,7 +60,7 @@ class InnerTwins(AfterBuild):
         self.mask_inner_layers()
 
     def become_stock(self, stock: type[keras.layers.Layer]) -> None:
-        """Prepares for a change of class to the stock class.."""
+        """Prepares for a change of class to the stock class."""
         for setting in ("inside", "_inside_around"):
             self.__dict__.pop(setting, None)
 

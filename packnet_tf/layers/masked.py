@@ -248,7 +248,7 @@ class Masked(MaskedState):
             self._add_masks()
 
     def become_stock(self, stock: type[keras.layers.Layer]) -> None:
-        """Prepares for a change of class to the stock class.."""
+        """Prepares for a change of class to the stock class."""
         own = self.__dict__
         for name in self.kernel_names:
             if f"{name}_mask" in own:
