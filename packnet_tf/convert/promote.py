@@ -41,8 +41,8 @@ def promote(
 
     def visit(outer):
         for layer in direct_layers(outer):
-            if id(layer) in done:
-                continue
+            if id(layer) in done or isinstance(layer, InnerTwins):
+                continue  # One of the latter has masked what it shall.
             done.add(id(layer))
             twin = None if id(layer) in skipped else TWINS.get(type(layer))
             if twin is None and _makes_layers(layer, skipped):
@@ -66,7 +66,7 @@ def promote(
 def _makes_layers(layer: Any, skipped: Container[int]) -> bool:
     """Whether files can make a layer by `masked_layers` of its class alone."""
     stock = type(layer).__module__.startswith("keras.")
-    if stock or is_graph(layer) or isinstance(layer, InnerTwins):
+    if stock or is_graph(layer):
         return False
     return not makes_itself(layer) or any(
         type(part) in TWINS and id(part) not in skipped

@@ -12,7 +12,7 @@ from packnet_tf.convert.clone import clone_model, counterparts
 from packnet_tf.convert.coverage import coverage
 from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.convert.promote import demote, promote
-from packnet_tf.layers import TWINS
+from packnet_tf.layers import TWINS, MaskedMultiHeadAttention
 from packnet_tf.layers.composite import InnerTwins, MaskedLayers
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.tf_internals import layers_of
@@ -117,6 +117,19 @@ def test_the_way_there_and_back():
             assert len(target.weights) == len(source.weights)
     promote(copy, (), "masked")
     assert same(copy(X), model(X))
+
+
+def test_what_a_masked_layer_leaves_plain_stays_plain():
+    inputs = keras.Input((5, 4))
+    attention = MaskedMultiHeadAttention(2, 3, inside={"key": None})
+    x = layers.Dense(4)(attention(inputs, inputs))
+    model = keras.Model(inputs, layers.GlobalAveragePooling1D()(x))
+    with pytest.raises(pn.ConversionError, match="inside it key"):
+        mask_model(model)
+    twin = mask_model(model, skip="key")
+    assert len(kernels(twin)) == 4
+    again = keras.models.clone_model(twin)
+    assert len(kernels(again)) == 4
 
 
 def test_what_became_stock_again_is_quantized_as_a_stock_layer_is():

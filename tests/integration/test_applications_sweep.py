@@ -1,6 +1,6 @@
 """Every network of keras.applications, masked: the same bytes come out.
 
-    python -m pytest tests/test_applications_sweep.py -m large
+    python -m pytest tests/integration/test_applications_sweep.py -m large
 
 goes through all of them and prints the table of docs/networks.md; without
 `-m large` the smallest ones are checked, and that the table has them all.
