@@ -300,7 +300,7 @@ def replicas_without_autotune() -> Iterator[None]:
         multi_device_iterator_ops._create_device_dataset = stock
 
 
-# Masks that Keras attaches to what a layer gives.
+# Serving: masks that Keras attaches to tensors, and parts of resources.
 
 
 def keras_mask(tensor: Any) -> Any:
@@ -311,6 +311,11 @@ def keras_mask(tensor: Any) -> Any:
 def set_keras_mask(tensor: Any, mask: Any) -> None:
     """Gives a tensor a mask; public calls hand on those of layers alone."""
     _set_keras_mask(tensor, mask)
+
+
+def track(owner: Any, part: Any, name: str) -> None:
+    """Saves a part with a resource, which does not track its attributes."""
+    owner._track_trackable(part, name)
 
 
 # Files from strangers, and the machine.

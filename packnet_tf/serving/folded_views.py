@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from packnet_tf.masks import ownership
 from packnet_tf.serving.array_files import Content, Table
+from packnet_tf.tf_internals import track
 
 # Weights that are made at a time: what that takes beside the result is small,
 # and stays in the processor's cache.
@@ -49,13 +50,13 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         self._assets = assets
         for part, asset in assets.items():
             # So that the SavedModel has the file, and reads its own copy.
-            self._track_trackable(asset, part)
+            track(self, asset, part)
         self._table = table
         self._items = items
         self._shared_name = shared_name
         # Made now: made while a program is traced, it would belong to that
         # program's graph.
-        self._resource_handle = self._create_resource()
+        _ = self.resource_handle
 
     def _create_resource(self) -> tf.Tensor:
         return tf.raw_ops.VarHandleOp(

@@ -233,7 +233,7 @@ def _tensors_of(model: keras.Layer) -> list[_Place]:
 def _instead(
     places: Sequence[tuple[keras.Layer, str]], values: Sequence[tf.Tensor]
 ) -> Iterator[None]:
-    """Puts tensors into attributes of layers for a while."""
+    """Puts tensors into attributes of layers while it is open."""
     before = [layer.__dict__[name] for layer, name in places]
     try:
         for (layer, name), value in zip(places, values, strict=True):

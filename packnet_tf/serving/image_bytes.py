@@ -35,8 +35,8 @@ def pixels_of(
 
     Args:
         image_size: Height and width of the network's images, in pixels.
-        preprocessing: The task's choices. Its `box` has no say: which box of
-            an image is meant, only the caller knows, who cuts to it.
+        preprocessing: The task's choices. Its `box` is ignored: only the
+            caller knows which box of an image is meant, and cuts to it.
 
     Returns:
         A function of a string tensor of shape [batch], the bytes of image

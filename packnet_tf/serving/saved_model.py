@@ -195,8 +195,9 @@ def _input_specs(net: PackNet, image_size: int | None) -> Any:
     if not is_graph(backbone):
         # A subclassed backbone knows the shape it was built for, if any, and
         # nothing of types.
-        built = getattr(backbone, "_build_shapes_dict", None) or {}
-        shape = next(iter(built.values()), (None, None, None, 3))
+        built = backbone.get_build_config() or {}
+        shape = built.get("input_shape", (None, None, None, 3))
+        shape = next(iter(built.get("shapes_dict", {}).values()), shape)
         if isinstance(shape, dict) or any(
             isinstance(part, (dict, list, tuple)) for part in shape
         ):

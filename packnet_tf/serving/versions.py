@@ -270,7 +270,7 @@ def write_config(
     before = file.read_bytes() if file.exists() else b""
     if before != content:
         atomic_files.write_file(file, content)
-    # A workdir that was moved has another path, and is no other for that.
+    # Moving a workdir changes the path alone, which is not worth a word.
     return _PATH.sub(b"", before) != _PATH.sub(b"", content)
 
 
