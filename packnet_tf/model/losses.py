@@ -11,6 +11,7 @@ import keras
 
 from packnet_tf.errors import TaskError
 from packnet_tf.task import Task
+from packnet_tf.tf_internals.training import loss_arguments
 
 _FAMILIES = {
     "categorical_crossentropy": "categorical",
@@ -92,7 +93,7 @@ def check_loss(task: Task, activation: str | None, loss: Any) -> None:
     if task.classes == 0 or name is None:
         return
     family = _family(name, task)
-    logits = bool(getattr(_one(loss), "_fn_kwargs", {}).get("from_logits"))
+    logits = bool(loss_arguments(_one(loss)).get("from_logits"))
     where = f"The loss {name} does not suit task {task.name!r}"
     if logits and activation not in ("linear", None):
         raise TaskError(

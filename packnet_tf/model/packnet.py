@@ -1,41 +1,35 @@
 """PackNet: one backbone, many tasks, nothing forgotten."""
 
 import contextlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from packnet_tf.convert.selection import keep_plain, kept_paths
+from packnet_tf.convert.mask_model import mask_model
+from packnet_tf.convert.selection import Skip, keep_plain, kept_paths
 from packnet_tf.convert.sharing import read_shared, refuse_shared
-from packnet_tf.errors import PackNetError, PhaseError, PromiseError, TaskError
+from packnet_tf.errors import PhaseError, TaskError
+from packnet_tf.layers import MaskedKernel
 from packnet_tf.masks import ownership
-from packnet_tf.model.edits import Amendable
+from packnet_tf.model import (
+    claim,
+    edits,
+    files,
+    heads,
+    phases,
+    private,
+    promise,
+)
+from packnet_tf.model.tasks import TaskBook, table_of, take_over
+from packnet_tf.model.training import Trainer
 from packnet_tf.task import Task
-
-
-class _Kept:
-    """All that a network holds, to put it back if a file is refused."""
-
-    def __init__(self, net: "PackNet"):
-        self._net = net
-        self._values = [(v, np.array(v)) for v in net.variables]
-        self._private: dict[str, np.ndarray] = {}
-        net._bank.save(self._private, len(net.tasks))
-        self._records = [dict(vars(task)) for task in net.tasks]
-
-    def put_back(self) -> None:
-        for variable, value in self._values:
-            variable.assign(value)
-        self._net._bank.load(self._private, len(self._records))
-        for task, record in zip(self._net.tasks, self._records, strict=True):
-            task.__dict__.update(record)
+from packnet_tf.tf_internals.training import hand_on_mask
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
-class PackNet(Amendable):
+class PackNet(Trainer):
     """Adds tasks to one network; packed tasks never change again.
 
     Each task is trained on the free weights (`add_task`, `fit`), gives most
@@ -70,6 +64,260 @@ class PackNet(Amendable):
     >>> net.pack()
     """
 
+    def __init__(
+        self,
+        backbone: keras.Model,
+        private: str = "per_task",
+        depthwise: str = "private",
+        skip: Skip | Sequence[Skip] = (),
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        # The layers below cast for themselves; pixels must reach them as they
+        # are, by `call` as by `logits`.
+        kwargs["autocast"] = False
+        super().__init__(name=name or "packnet", **kwargs)
+        for option, value, legal in (
+            ("private", private, ("per_task", "frozen")),
+            ("depthwise", depthwise, ("private", "masked")),
+        ):
+            if value not in legal:
+                raise ValueError(
+                    f"PackNet({option}={value!r}): expected one of {legal}."
+                )
+        self.private = private
+        self.depthwise = depthwise
+        with self.distribute_strategy.scope():
+            self.backbone = mask_model(backbone, skip, depthwise)
+        self.heads: list[keras.Layer] = []
+        self.book = TaskBook(self.backbone, self.heads, private)
+        self.train_by(self.book)
+        self._saving = False
+        self.built = True
+
+    # The steps in the life of a task, each a function of a network.
+    add_task = claim.add_task
+    prune = phases.prune
+    prune_to = phases.prune_to
+    pack = phases.pack
+    remove_task = edits.remove_task
+    rename_task = edits.rename_task
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks in the order added."""
+        return tuple(self.book.records)
+
+    @property
+    def active_task(self) -> Task | None:
+        """The task that the network answers for now."""
+        return self.book.active
+
+    @property
+    def newest(self) -> Task | None:
+        """The task added last."""
+        return self.book.newest
+
+    @property
+    def phase(self) -> str | None:
+        """Phase of the active task: train, retrain or packed."""
+        return self.book.active.phase if self.book.active else None
+
+    @property
+    def capacity(self) -> float:
+        """Share of the prunable weights that is free, from 0 to 1."""
+        return self.book.capacity()
+
+    @property
+    def pretrained_kernels(self) -> list[np.ndarray] | None:
+        """Kernels before the base task was pruned, or None if unknown.
+
+        They are the origin of new tasks with `origin="pretrained"`, and are
+        kept beside the files of the network, not inside them.
+        """
+        return self.book.bank.pretrained
+
+    @pretrained_kernels.setter
+    def pretrained_kernels(self, values: Sequence[np.ndarray] | None) -> None:
+        kernels = [k.variable for k in self.book.kernels]
+        self.book.bank.pretrained = private.fitting(
+            values, kernels, "pretrained_kernels", "kernels"
+        )
+
+    @property
+    def pretrained_private(self) -> list[np.ndarray] | None:
+        """Private variables before the base task was pruned, or None.
+
+        What `pretrained_kernels` are for the kernels; kept with them.
+        """
+        return self.book.bank.pretrained_private
+
+    @pretrained_private.setter
+    def pretrained_private(self, values: Sequence[np.ndarray] | None) -> None:
+        variables = self.book.bank.variables
+        self.book.bank.pretrained_private = private.fitting(
+            values, variables, "pretrained_private", "private variables"
+        )
+
+    @property
+    def private_variables(self) -> list[keras.Variable]:
+        """The private variables; they hold the active task's values."""
+        return list(self.book.bank.variables)
+
+    @property
+    def constants(self) -> list[keras.Variable]:
+        """Preprocessing statistics, shared by all tasks."""
+        return list(self.book.bank.constants)
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """What the current phase may change; nothing, once packed."""
+        return self.book.may_train(super().trainable_variables)
+
+    @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        """The same as `trainable_variables`."""
+        return self.trainable_variables
+
+    def masked_kernels(self) -> list[MaskedKernel]:
+        """Returns every masked kernel of the backbone, in a fixed order."""
+        return list(self.book.kernels)
+
+    def task(self, name: str) -> Task:
+        """Returns the task of that name.
+
+        Raises:
+            TaskError: If there is none; the message lists the tasks.
+        """
+        return self.book.named(name)
+
+    def head_of(self, name: str) -> keras.Layer | None:
+        """Returns the head of a task, or None if it has none."""
+        task = self.task(name)
+        return self.heads[task.owner - 1] if task.classes else None
+
+    def private_values(self, name: str) -> list[np.ndarray]:
+        """Returns a task's private variables, whichever task is active."""
+        return self.book.private_values(self.task(name))
+
+    def digest_of(self, name: str) -> str:
+        """Returns a task's digest as it is now (hexadecimal SHA-256)."""
+        return promise.digests_of(self.book, [self.task(name)])[0]
+
+    def verify_digests(self) -> None:
+        """Compares every packed task with what it was when it was packed.
+
+        Raises:
+            PromiseError: Naming the tasks that differ.
+        """
+        promise.verify_digests(self.book)
+
+    def activate(self, name: str) -> Task:
+        """Makes the network answer for a task, at any time.
+
+        Args:
+            name: A packed task, or the one in training.
+
+        Raises:
+            TaskError: If there is no task of that name.
+        """
+        task = self.task(name)
+        if task is not self.active_task:
+            self.keep_active()
+            self.enter(task)
+        return task
+
+    def enter(self, task: Task, new_phase: bool = False) -> None:
+        """Makes everything follow a task and its phase."""
+        self.book.enter(task)
+        self.select_functions()
+        if new_phase:
+            self.start_phase()
+
+    def keep_active(self) -> None:
+        """Keeps the live private variables of a task still in training."""
+        task = self.active_task
+        if task is not None and not task.packed:
+            self.equalize_replicas()
+            self.book.bank.keep(task.owner)
+
+    def resume_task(self, record: dict[str, Any]) -> None:
+        """Takes up the record of the task in training, as checkpoints do.
+
+        Args:
+            record: `Task.to_dict()` of the newest task.
+
+        Raises:
+            TaskError: If it is of another task.
+        """
+        task = self.book.in_training("resume_task")
+        saved = Task.from_dict(record)
+        if (saved.name, saved.classes) != (task.name, task.classes):
+            raise TaskError(
+                f"The checkpoint is of task {saved.name!r} with "
+                f"{saved.classes} classes; expected {task.name!r} with "
+                f"{task.classes}."
+            )
+        take_over(task, saved)
+        self.enter(task)
+        self.masks_changed()
+
+    def features(self, inputs, training=None):
+        """Returns the backbone's features, as its outputs are."""
+        return heads.only(self.backbone(inputs, training=training))
+
+    def head_outputs(self, task: Task, features, training=None):
+        """Returns what a task's head makes of the backbone's features.
+
+        A head of one `Dense` layer gets them flattened to rank 2, a head of
+        the user's own as they are.
+        """
+        if task.head is None:
+            features = heads.flat(features)
+        head = self.heads[task.owner - 1]
+        return heads.only(head(features, training=training))
+
+    def logits(self, inputs, training=None):
+        """Returns the active task's logits: the head before its activation.
+
+        Args:
+            inputs: A batch as the backbone takes it; of images, pixels 0 to
+                255.
+            training: As in Keras.
+        """
+        if self.active_task is None:
+            raise TaskError("The network has no task yet; call add_task().")
+        features = self.features(inputs, training=training)
+        return self.head_outputs(self.active_task, features, training=training)
+
+    def call(self, inputs, training=None):
+        """Returns the active task's scores."""
+        logits = self.logits(inputs, training=training)
+        if self.active_task.classes == 0:
+            return logits
+        scores = keras.activations.get(self.active_task.activation)(logits)
+        # Padded steps of a sequence stay out of the loss, as in Keras.
+        hand_on_mask(logits, scores)
+        return scores
+
+    def build(self, input_shape=None):
+        """Does nothing: the backbone comes built."""
+
+    def feature_count(self) -> int:
+        """Returns the number of features below the heads, once flattened.
+
+        Raises:
+            TaskError: If it is not fixed, or cannot be found out.
+        """
+        return heads.flat_size(heads.features_of(self.backbone))
+
+    def make_head(self, task, given=None, seed=0) -> keras.Layer:
+        """Returns a new head for a task; see `heads.make_head`."""
+        with self.distribute_strategy.scope():
+            return heads.make_head(
+                task, heads.features_of(self.backbone), given, seed
+            )
+
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration; it does not tell what is active."""
         refuse_shared(self.backbone)
@@ -79,7 +327,7 @@ class PackNet(Amendable):
             "backbone": backbone,
             "private": self.private,
             "depthwise": self.depthwise,
-            "tasks": [task.to_dict() for task in self._tasks],
+            "tasks": [task.to_dict() for task in self.tasks],
         }
         kept = kept_paths(self.backbone)
         return {**config, "kept_plain": kept} if kept else config
@@ -95,11 +343,9 @@ class PackNet(Amendable):
         for record in records:
             task = Task.from_dict(record)
             with keras.saving.custom_object_scope(custom_objects or {}):
-                net.heads.append(net._make_head(task))
-            net._tasks = (*net._tasks, task)
-            net._bank.begin(task.owner)
-        if net._tasks:
-            net._enter(net._tasks[-1])
+                net.book.add(task, net.make_head(task))
+        if net.newest is not None:
+            net.enter(net.newest)
         return net
 
     def get_build_config(self):
@@ -112,17 +358,17 @@ class PackNet(Amendable):
     @contextlib.contextmanager
     def _as_newest(self) -> Iterator[None]:
         """Makes files independent of the active task."""
-        active, newest = self._active, self.newest
+        active, newest = self.active_task, self.newest
         self.equalize_replicas()
         self.verify_digests()
-        if newest is not None and active is not newest:
+        if newest is not None:
             self.activate(newest.name)
-        self._saving_newest = True
+        self._saving = True
         try:
             yield
         finally:
-            self._saving_newest = False
-            if active is not None and active is not newest:
+            self._saving = False
+            if active is not None:
                 self.activate(active.name)
 
     def save(self, filepath, *args, **kwargs):
@@ -148,109 +394,50 @@ class PackNet(Amendable):
             PromiseError: If a packed task is not what its digest says, or
                 the file holds another one of the same name.
         """
-        if self._active is not self.newest:
+        files.check_file(self.book, filepath)
+        if self.newest is not None:
             self.activate(self.newest.name)
-        before = _Kept(self)
         try:
-            super().load_weights(filepath, *args, **kwargs)
-            self._masks_changed()
-            self.verify_digests()
-        except Exception as error:
-            before.put_back()
-            self._masks_changed()
-            # Keras has made one text of the errors of all parts.
-            raise self.__dict__.pop("_refusal", error) from None
+            with files.all_or_nothing(self, self.book):
+                super().load_weights(filepath, *args, **kwargs)
+                self.verify_digests()
+        finally:
+            self.masks_changed()
 
     def save_own_variables(self, store):
         """Stores every task's private variables and the tasks' records."""
-        if not self._saving_newest and self._active is not self.newest:
+        if not self._saving and self.active_task is not self.newest:
             raise PhaseError(
-                f"Task {self._active.name!r} is active; save with net.save() "
-                "or net.save_weights(), whose files do not depend on that."
+                f"Task {self.active_task.name!r} is active; save with "
+                "net.save() or net.save_weights(), whose files do not depend "
+                "on that."
             )
-        if self._active is not None and not self._active.packed:
-            self._bank.keep(self._active.owner)
-        self._bank.save(store, len(self._tasks))
-        records = json.dumps([task.to_dict() for task in self._tasks])
-        store["tasks"] = np.frombuffer(records.encode(), np.uint8)
+        files.write_tasks(self.book, store)
 
     def load_own_variables(self, store):
         """Reads what `save_own_variables` stored."""
-        records = [
-            Task.from_dict(record)
-            for record in json.loads(np.asarray(store["tasks"]).tobytes())
-        ]
-        try:
-            self._check_loaded(records)
-        except PackNetError as error:
-            # Keras loads the other parts all the same.
-            self.__dict__["_refusal"] = error
-            raise
-        for task, record in zip(self._tasks, records, strict=True):
-            task.__dict__.update(record.__dict__)
-        self._bank.load(store, len(self._tasks))
-        if self._active is not None:
-            self._bank.restore(self._active.owner)
-            self._enter(self._active)
-
-    def _check_loaded(self, records: list[Task]) -> None:
-        """Refuses the records of other tasks than the network has."""
-        if [(t.name, t.classes) for t in records] != [
-            (t.name, t.classes) for t in self._tasks
-        ]:
-            raise TaskError(
-                "The file holds the tasks "
-                f"[{', '.join(t.name for t in records)}], the network "
-                f"[{', '.join(t.name for t in self._tasks)}]; load the file "
-                "with keras.saving.load_model instead."
-            )
-        other = [
-            task.name
-            for task, record in zip(self._tasks, records, strict=True)
-            if task.packed and record.digest != task.digest
-        ]
-        if other:
-            raise PromiseError(
-                f"The file holds other packed task(s) {', '.join(other)} than "
-                "this network, which can never change; load the file with "
-                "keras.saving.load_model, as a network of its own."
-            )
+        files.read_tasks(self.book, store)
+        if self.active_task is not None:
+            self.enter(self.active_task)
 
     def ownership(self) -> list[tuple[str, tuple[int, ...], dict[int, int]]]:
         """Returns for each kernel its path, shape and weights by owner."""
         return [
             (
-                kernel.path,
-                tuple(kernel.variable.shape),
-                ownership.count(np.asarray(kernel.mask)),
+                k.path,
+                tuple(k.variable.shape),
+                ownership.count(np.asarray(k.mask)),
             )
-            for kernel in self.masked_kernels()
+            for k in self.book.kernels
         ]
 
     def owner_totals(self) -> dict[int, int]:
         """Returns how many weights each owner has in all; 0 has the free."""
-        return ownership.totals(k.mask for k in self.masked_kernels())
+        return ownership.totals(k.mask for k in self.book.kernels)
 
     def summary_of_tasks(self) -> str:
         """Returns a table of who owns what, and what is left."""
-        totals = self.owner_totals()
-        everything = sum(totals.values()) or 1
-        lines = [
-            f"{'task':<20} {'phase':<8} {'classes':>7} {'weights':>12} "
-            f"{'share':>6}"
-        ]
-        for task in self._tasks:
-            own = totals.get(task.owner, 0)
-            lines.append(
-                f"{task.name:<20} {task.phase:<8} {task.classes:>7} "
-                f"{own:>12,} {own / everything:>6.1%}"
-            )
-        free = totals[ownership.FREE]
-        lines.append(
-            f"{'(free)':<20} {'':<8} {'':>7} {free:>12,} "
-            f"{free / everything:>6.1%}"
-        )
-        return "\n".join(lines)
+        return table_of(self.tasks, self.owner_totals())
 
     def quantize(self, *args, **kwargs):
         """Refused: quantized kernels cannot be shared under masks."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, TaskError
 from packnet_tf.layers import MaskedKernel
 from packnet_tf.tf_internals import layers_of
 
@@ -22,7 +22,7 @@ class PrivateBank:
         kernels: Its masked kernels.
     """
 
-    def __init__(self, backbone: keras.Model, kernels: list[MaskedKernel]):
+    def __init__(self, backbone: keras.Model, kernels: Sequence[MaskedKernel]):
         shared = {id(k.variable) for k in kernels}
         shared |= {id(k.mask) for k in kernels}
         layers = list(layers_of(backbone))
@@ -132,3 +132,31 @@ def _cut(joined: bytes, like: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _unique(variables) -> list[keras.Variable]:
     return list({id(v): v for v in variables}.values())
+
+
+def fitting(
+    values: Sequence[np.ndarray] | None,
+    variables: Sequence[keras.Variable],
+    name: str,
+    what: str,
+) -> list[np.ndarray] | None:
+    """Returns values as arrays, if they have the shapes of the variables.
+
+    Args:
+        values: The values, or None for none.
+        variables: Those that they are values of.
+        name: What they were given as, for the message.
+        what: What the variables are called there.
+
+    Raises:
+        TaskError: If the shapes differ.
+    """
+    if values is None:
+        return None
+    arrays = [np.asarray(value) for value in values]
+    if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
+        raise TaskError(
+            f"{name}: the shapes are not those of this network's {what}; "
+            "give those of the same network."
+        )
+    return arrays

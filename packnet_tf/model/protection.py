@@ -15,147 +15,29 @@ the task owns whole needs none of them, and most optimizers do not need the
 third.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from packnet_tf.errors import ProtectionError
 from packnet_tf.layers import MaskedKernel
-
-# With fresh slots and a zero gradient these leave a weight exactly as it is
-# (measured over epochs, on one and two replicas: model/test_protection.py).
-# Exact classes, not subclasses: a user's subclass may do anything. Every
-# other optimizer gets its protected weights put back after each step.
-_STILL_AT_ZERO_GRADIENT = frozenset(
-    {
-        keras.optimizers.SGD,
-        keras.optimizers.RMSprop,
-        keras.optimizers.Adam,
-        keras.optimizers.AdamW,
-        keras.optimizers.Adamax,
-        keras.optimizers.Nadam,
-        keras.optimizers.Adagrad,
-        keras.optimizers.Adadelta,
-        keras.optimizers.Lion,
-        keras.optimizers.Lamb,
-    }
+from packnet_tf.model.optimizers import innermost, stays_still
+from packnet_tf.tf_internals.optimizers import (
+    decays_in_stock_way,
+    exchange_decay,
+    merge_call,
 )
-
-# Adafactor divides by the product of two means of squares, raised by its
-# epsilon_1. Where a kernel's gradients are 0 in a whole row and a whole column,
-# as protection makes them, the product of two 1e-30 is 0 in float32, and every
-# weight of the kernel becomes NaN.
-_LEAST_EPSILON_1 = 1e-16
-
-_merge_call = tf.__internal__.distribute.interim.maybe_merge_call
-
-
-def innermost(optimizer: keras.optimizers.Optimizer):
-    """Returns the optimizer inside any loss-scaling wrappers."""
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
-
-
-def _parts(optimizer) -> Iterator[keras.optimizers.Optimizer]:
-    """Yields an optimizer and all that it is made of."""
-    yield optimizer
-    inner = innermost(optimizer)
-    if inner is not optimizer:
-        yield from _parts(inner)
-    for part in getattr(inner, "optimizers", ()):
-        if part is not inner:
-            yield from _parts(part)
-
-
-def check_optimizer(
-    optimizer: keras.optimizers.Optimizer, replicas: int
-) -> None:
-    """Refuses the optimizer settings that cannot keep packed tasks exact.
-
-    Args:
-        optimizer: The optimizer given to `compile`.
-        replicas: Number of replicas in the model's strategy.
-
-    Raises:
-        ProtectionError: For `use_ema=True` anywhere, for
-            `gradient_accumulation_steps` on several replicas, and for a
-            `MultiOptimizer` of a function.
-    """
-    for layer in _parts(optimizer):
-        # A function's optimizers are unknown before it is called, and each
-        # phase needs fresh ones.
-        if isinstance(
-            layer, keras.optimizers.MultiOptimizer
-        ) and not isinstance(
-            layer._optimizer_map, keras.optimizers.OptimizerMap
-        ):
-            raise ProtectionError(
-                "MultiOptimizer(function) cannot be made afresh for every "
-                "phase; give it a keras.optimizers.OptimizerMap."
-            )
-        if getattr(layer, "use_ema", False):
-            raise ProtectionError(
-                f"{type(layer).__name__}(use_ema=True) overwrites whole "
-                "kernels with averages after the training step, packed "
-                "weights included; use an optimizer without use_ema."
-            )
-        if getattr(layer, "gradient_accumulation_steps", None) and replicas > 1:
-            raise ProtectionError(
-                f"{type(layer).__name__}(gradient_accumulation_steps=...) "
-                f"does not run on {replicas} replicas in Keras (a merge call "
-                "inside a condition); use one replica, or a larger batch "
-                "instead."
-            )
-
-
-class OptimizerRecipe:
-    """An optimizer's configuration, from which fresh ones are made.
-
-    Every phase starts with fresh slots: momentum left from an earlier phase
-    moves weights under zero gradients, and so breaks the promise.
-
-    Args:
-        optimizer: The optimizer given to `compile`; its current learning
-            rate and its exclusions from weight decay are captured.
-    """
-
-    def __init__(self, optimizer: keras.optimizers.Optimizer):
-        self._class = type(optimizer)
-        self._config = optimizer.get_config()
-        self._exclusions = [
-            (
-                set(getattr(part, "_exclude_from_weight_decay", ())),
-                getattr(part, "_exclude_from_weight_decay_pattern", None),
-            )
-            for part in _parts(optimizer)
-        ]
-
-    def fresh(self) -> keras.optimizers.Optimizer:
-        """Returns a new optimizer; call it in the model's strategy scope."""
-        optimizer = self._class.from_config(dict(self._config))
-        for part, (variables, pattern) in zip(
-            _parts(optimizer), self._exclusions, strict=True
-        ):
-            if variables or pattern:
-                part.exclude_from_weight_decay()
-                part._exclude_from_weight_decay = set(variables)
-                part._exclude_from_weight_decay_pattern = pattern
-            if getattr(part, "epsilon_1", 1.0) < _LEAST_EPSILON_1:
-                part.epsilon_1 = _LEAST_EPSILON_1
-        return optimizer
 
 
 class Protection:
     """What one phase of one task may change, as known at trace time.
 
     Args:
-        kernels: The network's masked kernels.
+        kernels: The network's masked kernels. Those of which the task owns
+            all or nothing need no protection.
         owner: Number of the task in training.
-        shared: For each kernel, whether the task owns some but not all of
-            its weights; the others need no protection.
         stale_slots: Whether masks changed since the optimizer's slots were
             made, as in gradual pruning.
     """
@@ -164,15 +46,17 @@ class Protection:
         self,
         kernels: Sequence[MaskedKernel],
         owner: int,
-        shared: Sequence[bool],
         stale_slots: bool = False,
     ):
         self._owner = owner
         self._stale_slots = stale_slots
+        # A user's own step makes it while it is traced.
+        with tf.init_scope():
+            own = [np.asarray(kernel.mask) == owner for kernel in kernels]
         self._kernels = {
             id(kernel.variable): kernel
-            for kernel, is_shared in zip(kernels, shared, strict=True)
-            if is_shared
+            for kernel, ours in zip(kernels, own, strict=True)
+            if ours.any() and not ours.all()
         }
 
     @property
@@ -191,23 +75,14 @@ class Protection:
             optimizer: A fresh optimizer of this phase.
         """
         inner = innermost(optimizer)
-        if not self._kernels or not _decays_in_stock_way(inner):
+        if not self._kernels or not decays_in_stock_way(inner):
             return
-        stock = type(inner)._apply_weight_decay
 
-        def apply_weight_decay(variables):
-            masked = [v for v in variables if id(v) in self._kernels]
-            stock(inner, [v for v in variables if id(v) not in self._kernels])
-            masked = [v for v in masked if inner._use_weight_decay(v)]
-            if masked:
-                _merge_call(
-                    self._decay_own,
-                    inner._distribution_strategy,
-                    masked,
-                    inner,
-                )
+        def decay(variables):
+            strategy = tf.distribute.get_strategy()
+            merge_call(self._decay_own, strategy, variables, inner)
 
-        inner._apply_weight_decay = apply_weight_decay
+        exchange_decay(inner, lambda v: id(v) in self._kernels, decay)
 
     def puts_back(self, optimizer: keras.optimizers.Optimizer) -> bool:
         """Returns whether a step has to restore protected weights.
@@ -217,14 +92,9 @@ class Protection:
         """
         if not self._kernels:
             return False
-        inner = innermost(optimizer)
         return (
             self._stale_slots
-            or type(inner) not in _STILL_AT_ZERO_GRADIENT
-            or (
-                getattr(inner, "weight_decay", None) is not None
-                and not _decays_in_stock_way(inner)
-            )
+            or not stays_still(innermost(optimizer))
             or any(
                 kernel.variable.constraint is not None
                 for kernel in self._kernels.values()
@@ -275,7 +145,7 @@ class Protection:
         before = [tf.identity(kernel.variable.value) for kernel in kernels]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if kernels:
-            _merge_call(
+            merge_call(
                 self._put_back, tf.distribute.get_strategy(), kernels, before
             )
 
@@ -315,11 +185,3 @@ class Protection:
                 args=(self._kernels[id(variable)].mask.value,),
                 group=False,
             )
-
-
-def _decays_in_stock_way(optimizer) -> bool:
-    stock = keras.optimizers.Optimizer._apply_weight_decay
-    return (
-        getattr(optimizer, "weight_decay", None) is not None
-        and type(optimizer)._apply_weight_decay is stock
-    )

@@ -6,16 +6,23 @@ are saved. And Keras splits a last batch with fewer rows than replicas so that
 a replica gets none, which turns its statistics into NaN. Both are mended here.
 """
 
-import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.trainers.epoch_iterator import EpochIterator
 
 from packnet_tf.errors import DataError, FlagError
-from packnet_tf.tf_internals import replicas_without_autotune, without_autotune
+from packnet_tf.tf_internals import without_autotune
+from packnet_tf.tf_internals.training import (
+    ArrayDataAdapter,
+    DataAdapter,
+    QuietDistributed,
+    data_adapter,
+    split_validation,
+)
 
 
 def equalize(
@@ -48,7 +55,7 @@ def split_for_replicas(
 
     Each global batch is cut into one part a replica, the first ones a row
     longer where it does not divide. A last batch with fewer rows than
-    replicas is joined to the batch before it. No row is lost or repeated.
+    replicas gets some of the batch before it. No row is lost or repeated.
 
     Args:
         strategy: The model's strategy.
@@ -67,11 +74,13 @@ def split_for_replicas(
         return dataset
     if int(dataset.cardinality()) == 0:
         raise DataError("The data set has no batches; check its source.")
-    parts = _join_short_tail(dataset, replicas).flat_map(
+    parts = _without_short_tail(dataset, replicas).flat_map(
         lambda *element: _cut(_one(element), replicas)
     )
     parts = without_autotune(parts)
-    return strategy.distribute_datasets_from_function(lambda _: parts)
+    return QuietDistributed(
+        strategy.distribute_datasets_from_function(lambda _: parts)
+    )
 
 
 def _one(element):
@@ -83,8 +92,12 @@ def _rows(element) -> tf.Tensor:
     return tf.shape(tf.nest.flatten(element)[0], out_type=tf.int64)[0]
 
 
-def _join_short_tail(dataset, replicas):
-    """Joins a last batch of fewer rows than replicas to the one before."""
+def _without_short_tail(dataset, replicas):
+    """Lengthens a last batch of fewer rows than replicas by the one before.
+
+    The number of batches stays what it is, unless the batch before has too
+    few rows itself: then the two become one.
+    """
     spec = tf.nest.map_structure(
         lambda s: tf.TensorSpec([None, *s.shape[1:]], s.dtype),
         dataset.element_spec,
@@ -97,22 +110,21 @@ def _join_short_tail(dataset, replicas):
     # The batch in hand is held back until the next one is seen: only then is
     # it known whether that one is long enough to stand alone.
     def step(held, element):
-        rows = _rows(element)
-        short = tf.logical_and(rows < replicas, _rows(held) > 0)
-        joined = tf.nest.map_structure(
-            lambda a, b: tf.concat([a, b], 0), held, element
-        )
+        rows, has = _rows(element), _rows(held)
+        lent = replicas - rows
+        lent = tf.where(has - lent >= replicas, lent, has)
+        # The end marker has no rows; it only flushes.
+        lent = tf.where(tf.logical_and(rows > 0, rows < replicas), lent, 0)
 
-        def choose(condition, a, b):
-            return tf.nest.map_structure(
-                lambda x, y: tf.cond(condition, lambda: x, lambda: y), a, b
+        def lengthen(before, x):
+            return tf.cond(
+                lent > 0,
+                lambda: tf.concat([before[has - lent :], x], 0),
+                lambda: x,
             )
 
-        empty = tf.nest.map_structure(lambda x: x[:0], element)
-        # The end marker only flushes; a real short batch is joined.
-        out = choose(rows == 0, held, choose(short, empty, held))
-        keep = choose(rows == 0, empty, choose(short, joined, element))
-        return keep, out
+        kept = tf.nest.map_structure(lengthen, held, element)
+        return kept, tf.nest.map_structure(lambda x: x[: has - lent], held)
 
     dataset = dataset.map(lambda *e: _one(e)).concatenate(end)
     dataset = dataset.scan(nothing, step)
@@ -139,66 +151,111 @@ def _cut(element, replicas):
     )
 
 
-@contextlib.contextmanager
-def even_batches(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Makes Keras cut batches so that no replica's part is empty.
+class EvenBatches(DataAdapter):
+    """Data of any kind for `fit`, `evaluate` or `predict`, evenly cut.
 
-    Keras distributes the data set inside its epoch iterator, after every
-    kind of input (arrays, `PyDataset`, `tf.data`) has become one: the single
-    place through which all of them pass, and one without a hook. So its
-    constructor is exchanged while a `fit` or `evaluate` runs.
+    Keras reads arrays, `PyDataset`s, generators and `tf.data` through
+    adapters, and takes one in place of the data. This one distributes what
+    Keras's own adapter gives with `split_for_replicas`.
 
     Args:
-        strategy: The model's strategy; with one replica nothing is done.
+        strategy: The model's strategy.
+        x: The data, as Keras takes them.
+        **arguments: What belongs to them: `y`, `sample_weight`, `batch_size`,
+            `steps_per_epoch`, `shuffle`, `class_weight`.
     """
-    if strategy.num_replicas_in_sync == 1:
-        yield
-        return
-    stock = EpochIterator.__init__
 
-    def init(iterator, *args, **kwargs):
-        stock(iterator, *args, **kwargs)
-        adapter = _EvenAdapter(iterator.data_adapter, strategy)
-        iterator.data_adapter = adapter
-        iterator._num_batches = adapter.num_batches
-        if adapter.num_batches is None and not iterator.steps_per_epoch:
-            # The end is how the number becomes known; no reason to warn.
-            iterator._interrupted_warning = lambda: None
-
-    EpochIterator.__init__ = init
-    try:
-        with replicas_without_autotune():
-            yield
-    finally:
-        EpochIterator.__init__ = stock
-
-
-class _EvenAdapter:
-    """A Keras data adapter whose data set is cut by `split_for_replicas`."""
-
-    def __init__(self, adapter, strategy):
-        self._adapter = adapter
+    def __init__(
+        self, strategy: tf.distribute.Strategy, x: Any, **arguments: Any
+    ):
+        self._stock = data_adapter(x, **arguments)
         self._strategy = strategy
 
-    def __getattr__(self, name):
-        return getattr(self._adapter, name)
-
     def get_tf_dataset(self):
-        return split_for_replicas(
-            self._strategy, self._adapter.get_tf_dataset()
-        )
+        """Returns the distributed data set."""
+        dataset = self._stock.get_tf_dataset()
+        parts = split_for_replicas(self._strategy, dataset)
+        if isinstance(parts, tf.data.Dataset):
+            parts = QuietDistributed(
+                self._strategy.experimental_distribute_dataset(parts)
+            )
+        return parts
 
     @property
     def num_batches(self):
-        batches = self._adapter.num_batches
-        if not batches or not self._adapter.has_partial_batch:
-            # A `tf.data` set does not know its last batch: it may be joined
-            # to the one before, so the number is open until one epoch ran.
-            known = self._adapter.has_partial_batch is False
-            return batches if known else None
-        rows = self._adapter.partial_batch_size
-        joined = rows is not None and rows < self._strategy.num_replicas_in_sync
+        """How many batches there are, or None if Keras does not know."""
+        batches = self._stock.num_batches
+        if not isinstance(self._stock, ArrayDataAdapter) or not batches:
+            return batches
+        rows = self._stock.partial_batch_size or math.inf
+        least = self._strategy.num_replicas_in_sync
+        joined = rows < least and self._stock.batch_size + rows < 2 * least
         return batches - 1 if joined and batches > 1 else batches
+
+    def on_epoch_begin(self):
+        """Tells Keras's own adapter."""
+        self._stock.on_epoch_begin()
+
+    def on_epoch_end(self):
+        """Tells Keras's own adapter."""
+        self._stock.on_epoch_end()
+
+
+def even_fit(
+    strategy: tf.distribute.Strategy, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the arguments of a `fit` with all its data evenly cut.
+
+    Args:
+        strategy: The model's strategy.
+        arguments: Those of `keras.Model.fit`, by name.
+    """
+    left = dict(arguments)
+    data = [left.pop(name, None) for name in ("x", "y", "sample_weight")]
+    batch_size = left.pop("batch_size", None)
+    validation = left.pop("validation_data", None)
+    share = left.pop("validation_split", 0.0)
+    if share and validation is None:
+        data, validation = split_validation(tuple(data), share)
+    if validation is not None:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(validation)
+        left["validation_data"] = EvenBatches(
+            strategy,
+            x,
+            y=y,
+            sample_weight=weight,
+            batch_size=left.pop("validation_batch_size", None) or batch_size,
+            steps_per_epoch=left.get("validation_steps"),
+        )
+    x, y, weight = data
+    left["x"] = EvenBatches(
+        strategy,
+        x,
+        y=y,
+        sample_weight=weight,
+        batch_size=batch_size,
+        steps_per_epoch=left.get("steps_per_epoch"),
+        shuffle=left.get("shuffle", True),
+        class_weight=left.pop("class_weight", None),
+    )
+    return left
+
+
+def even_evaluate(
+    strategy: tf.distribute.Strategy, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """The same as `even_fit` for `keras.Model.evaluate` and `predict`."""
+    left = dict(arguments)
+    if not isinstance(left.get("x"), EvenBatches):  # In a `fit` it is one.
+        left["x"] = EvenBatches(
+            strategy,
+            left.get("x"),
+            y=left.pop("y", None),
+            sample_weight=left.pop("sample_weight", None),
+            batch_size=left.pop("batch_size", None),
+            steps_per_epoch=left.get("steps"),
+        )
+    return left
 
 
 def make_strategy(replicas: int | None = None) -> tf.distribute.Strategy:

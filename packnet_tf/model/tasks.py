@@ -1,228 +1,79 @@
-"""Many tasks in one model: what there is, and what it answers."""
+"""The tasks of a network: their records, what they own, which is active."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from packnet_tf.convert.mask_model import mask_model
-from packnet_tf.convert.selection import Skip
 from packnet_tf.errors import ConversionError, PhaseError, TaskError
 from packnet_tf.layers import Masked, MaskedKernel
 from packnet_tf.masks import ownership
 from packnet_tf.model import heads, losses
 from packnet_tf.model.private import PrivateBank
 from packnet_tf.model.protection import Protection
-from packnet_tf.model.training import ProtectedTraining
 from packnet_tf.task import Task
 from packnet_tf.tf_internals import layers_of
 
 
-class MultiTask(ProtectedTraining):
-    """A backbone under masks, heads, and one active task.
+class TaskBook:
+    """What a network knows of its tasks.
 
-    It answers for any of its tasks, and knows what the phase in progress may
-    change. `proof.py` proves that packed tasks are what they were,
-    `phases.py` moves it from phase to phase; `model.py` is the public class,
-    where the arguments are described.
+    To a `Trainer` it gives the rules: what the phase of the active task may
+    change, and which losses suit it.
+
+    Args:
+        backbone: The masked backbone.
+        heads: The network's list of heads, one for each task.
+        private: As in `PackNet`.
+
+    Attributes:
+        records: The tasks in the order added.
+        active: The task that the network answers for, or None.
+        heads: The list of heads.
+        kernels: The masked kernels, in a fixed order.
+        bank: The private variables of all tasks.
     """
 
     def __init__(
-        self,
-        backbone: keras.Model,
-        private: str = "per_task",
-        depthwise: str = "private",
-        skip: Skip | Sequence[Skip] = (),
-        name: str | None = None,
-        **kwargs: Any,
+        self, backbone: keras.Model, heads: list[keras.Layer], private: str
     ):
-        # The layers below cast for themselves; pixels must reach them as they
-        # are, by `call` as by `logits`.
-        kwargs["autocast"] = False
-        super().__init__(name=name or "packnet", **kwargs)
-        for option, value, legal in (
-            ("private", private, ("per_task", "frozen")),
-            ("depthwise", depthwise, ("private", "masked")),
-        ):
-            if value not in legal:
-                raise ValueError(
-                    f"PackNet({option}={value!r}): expected one of {legal}."
-                )
-        self.private = private
-        self.depthwise = depthwise
-        with self.distribute_strategy.scope():
-            self.backbone = mask_model(backbone, skip, depthwise)
-        self.heads: list[keras.Layer] = []
-        # They are those of now for ever; see `_refuse_grown`.
-        self._kernels = _kernels_of(self.backbone)
-        self._known = frozenset(id(v) for v in self.backbone.weights)
-        self._bank = PrivateBank(self.backbone, self.masked_kernels())
-        # Tuples, so that Keras does not track what is no layer.
-        self._tasks: tuple[Task, ...] = ()
-        self._active: Task | None = None
-        self._saving_newest = False
-        self.built = True
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks in the order added."""
-        return tuple(self._tasks)
-
-    @property
-    def active_task(self) -> Task | None:
-        """The task that the network answers for now."""
-        return self._active
+        self.records: list[Task] = []
+        self.active: Task | None = None
+        self.heads = heads
+        self.kernels = _kernels_of(backbone)
+        self.bank = PrivateBank(backbone, self.kernels)
+        self._backbone = backbone
+        self._frozen = private == "frozen"
+        # They are those of now for ever; see `refuse_grown`.
+        self._known = frozenset(id(v) for v in backbone.weights)
 
     @property
     def newest(self) -> Task | None:
         """The task added last."""
-        return self._tasks[-1] if self._tasks else None
+        return self.records[-1] if self.records else None
 
-    @property
-    def phase(self) -> str | None:
-        """Phase of the active task: train, retrain or packed."""
-        return self._active.phase if self._active else None
-
-    @property
-    def capacity(self) -> float:
-        """Share of the prunable weights that is free, from 0 to 1."""
-        counts = ownership.totals(
-            k.mask for k in self.masked_kernels() if k.prunable
-        )
-        total = sum(counts.values())
-        return counts[ownership.FREE] / total if total else 0.0
-
-    @property
-    def pretrained_kernels(self) -> list[np.ndarray] | None:
-        """Kernels before the base task was pruned, or None if unknown.
-
-        They are the origin of new tasks with `origin="pretrained"`, and are
-        kept beside the files of the network, not inside them.
-        """
-        return self._bank.pretrained
-
-    @pretrained_kernels.setter
-    def pretrained_kernels(self, values: Sequence[np.ndarray] | None) -> None:
-        kernels = [k.variable for k in self.masked_kernels()]
-        self._bank.pretrained = _fitting(
-            values, kernels, "pretrained_kernels", "kernels"
-        )
-
-    @property
-    def pretrained_private(self) -> list[np.ndarray] | None:
-        """Private variables before the base task was pruned, or None.
-
-        What `pretrained_kernels` are for the kernels; kept with them.
-        """
-        return self._bank.pretrained_private
-
-    @pretrained_private.setter
-    def pretrained_private(self, values: Sequence[np.ndarray] | None) -> None:
-        self._bank.pretrained_private = _fitting(
-            values,
-            self._bank.variables,
-            "pretrained_private",
-            "private variables",
-        )
-
-    @property
-    def private_variables(self) -> list[keras.Variable]:
-        """The private variables; they hold the active task's values."""
-        return list(self._bank.variables)
-
-    @property
-    def constants(self) -> list[keras.Variable]:
-        """Preprocessing statistics, shared by all tasks."""
-        return list(self._bank.constants)
-
-    def masked_kernels(self) -> list[MaskedKernel]:
-        """Returns every masked kernel of the backbone, in a fixed order."""
-        return list(self._kernels)
-
-    def task(self, name: str) -> Task:
+    def named(self, name: str) -> Task:
         """Returns the task of that name.
 
         Raises:
             TaskError: If there is none; the message lists the tasks.
         """
-        for task in self._tasks:
+        for task in self.records:
             if task.name == name:
                 return task
-        known = ", ".join(t.name for t in self._tasks) or "none yet"
+        known = ", ".join(t.name for t in self.records) or "none yet"
         raise TaskError(f"Unknown task {name!r}; the tasks are: {known}.")
 
-    def head_of(self, name: str) -> keras.Layer | None:
-        """Returns the head of a task, or None if it has none."""
-        task = self.task(name)
-        return self.heads[task.owner - 1] if task.classes else None
-
-    def private_values(self, name: str) -> list[np.ndarray]:
-        """Returns a task's private variables, whichever task is active."""
-        task = self.task(name)
-        if task is self._active:
-            return self._bank.live()
-        return self._bank.of(task.owner)
-
-    def features(self, inputs, training=None):
-        """Returns the backbone's features, as its outputs are."""
-        return heads.only(self.backbone(inputs, training=training))
-
-    def head_outputs(self, task: Task, features, training=None):
-        """Returns what a task's head makes of the backbone's features.
-
-        A head of one `Dense` layer gets them flattened to rank 2, a head of
-        the user's own as they are.
-        """
-        if task.head is None:
-            features = heads.flat(features)
-        head = self.heads[task.owner - 1]
-        return heads.only(head(features, training=training))
-
-    def logits(self, inputs, training=None):
-        """Returns the active task's logits: the head before its activation.
+    def in_training(self, step: str) -> Task:
+        """Returns the task in training, if it is active.
 
         Args:
-            inputs: A batch as the backbone takes it; of images, pixels 0 to
-                255.
-            training: As in Keras.
-        """
-        if self._active is None:
-            raise TaskError("The network has no task yet; call add_task().")
-        features = self.features(inputs, training=training)
-        return self.head_outputs(self._active, features, training=training)
-
-    def call(self, inputs, training=None):
-        """Returns the active task's scores."""
-        logits = self.logits(inputs, training=training)
-        if self._active.classes == 0:
-            return logits
-        scores = keras.activations.get(self._active.activation)(logits)
-        # Padded steps of a sequence stay out of the loss, as in Keras.
-        mask = getattr(logits, "_keras_mask", None)
-        if mask is not None and scores is not logits:
-            scores._keras_mask = mask
-        return scores
-
-    def build(self, input_shape=None):
-        """Does nothing: the backbone comes built."""
-
-    def feature_count(self) -> int:
-        """Returns the number of features below the heads, once flattened.
+            step: The method that asks, for the message.
 
         Raises:
-            TaskError: If it is not fixed, or cannot be found out.
+            PhaseError: If no task is in training, or another one is active.
         """
-        return heads.flat_size(heads.features_of(self.backbone))
-
-    def _make_head(self, task, given=None, seed=0) -> keras.Layer:
-        with self.distribute_strategy.scope():
-            return heads.make_head(
-                task, heads.features_of(self.backbone), given, seed
-            )
-
-    def _in_training(self, step: str) -> Task:
         task = self.newest
         if task is None:
             raise PhaseError(f"{step}() needs a task; call add_task() first.")
@@ -231,90 +82,127 @@ class MultiTask(ProtectedTraining):
                 f"{step}(): task {task.name!r} is packed and final; call "
                 "add_task() to go on with a new task."
             )
-        if self._active is not None and task is not self._active:
+        if self.active is not None and task is not self.active:
             raise PhaseError(
                 f"{step}() acts on the task in training, {task.name!r}, but "
-                f"{self._active.name!r} is active; call "
+                f"{self.active.name!r} is active; call "
                 f"activate({task.name!r}) first."
             )
         return task
 
-    def _refuse_grown(self) -> None:
-        """Refuses weights that no mask and no copy covers."""
-        if {id(v) for v in self.backbone.weights} != self._known:
-            raise ConversionError(
-                f"The backbone {self.backbone.name!r} has other weights than "
-                "when this network was made of it; a network takes no new "
-                "layers. Change the plain model and make a new PackNet of it."
-            )
+    def add(
+        self, task: Task, head: keras.Layer, pretrained: bool = False
+    ) -> None:
+        """Adds a task and its head.
 
-    def _bank_active(self) -> None:
-        """Keeps the live private variables of a task still in training."""
-        if self._active is not None and not self._active.packed:
-            self.equalize_replicas()
-            self._bank.keep(self._active.owner)
+        Args:
+            task: The record.
+            head: The head.
+            pretrained: As in `PrivateBank.begin`.
+        """
+        self.heads.append(head)
+        self.records.append(task)
+        self.bank.begin(task.owner, pretrained=pretrained)
 
-    def _enter(self, task: Task) -> None:
-        """Makes everything follow the task and its phase."""
-        if task is not self._active:
-            self._active = task
-            self._bank.restore(task.owner)
-        for layer in layers_of(self.backbone):
+    def drop_newest(self) -> None:
+        """Forgets the newest task, of which the kernels hold nothing more."""
+        self.heads.pop()
+        self.bank.forget(self.records.pop().owner)
+
+    def enter(self, task: Task) -> None:
+        """Makes everything follow a task and its phase."""
+        if task is not self.active:
+            self.active = task
+            self.bank.restore(task.owner)
+        for layer in layers_of(self._backbone):
             if isinstance(layer, Masked):
                 # A packed task always runs through its view, so that its
                 # program is the same for ever; training needs no mask.
                 layer.view_task = task.owner if task.packed else None
-        self._bank.freeze(self.private == "frozen" and task.owner > 1)
-        self._select_functions()
+        self.bank.freeze(self._frozen and task.owner > 1)
 
-    def resume_task(self, record: dict[str, Any]) -> None:
-        """Takes up the record of the task in training, as checkpoints do.
+    def private_values(self, task: Task) -> list[np.ndarray]:
+        """Returns a task's private variables, whichever task is active."""
+        if task is self.active:
+            return self.bank.live()
+        return self.bank.of(task.owner)
+
+    def capacity(self) -> float:
+        """Returns the share of the prunable weights that is free."""
+        counts = ownership.totals(k.mask for k in self.kernels if k.prunable)
+        total = sum(counts.values())
+        return counts[ownership.FREE] / total if total else 0.0
+
+    def may_train(
+        self, variables: Sequence[keras.Variable]
+    ) -> list[keras.Variable]:
+        """Returns those that the current phase may change."""
+        task = self.active
+        if task is None or task.packed:
+            return []
+        closed = {
+            id(v)
+            for head in self.heads
+            for v in head.weights
+            if head is not self.heads[task.owner - 1]
+        }
+        if self._frozen and task.owner > 1:
+            closed.update(id(v) for v in self.bank.variables)
+        # What a task claimed it keeps in part, however often it is pruned.
+        for claimed, kernel in zip(task.claimed, self.kernels, strict=True):
+            if claimed == 0:
+                closed.add(id(kernel.variable))
+        return [v for v in variables if id(v) not in closed]
+
+    def refuse_grown(self) -> None:
+        """Refuses weights that no mask and no copy covers."""
+        if {id(v) for v in self._backbone.weights} != self._known:
+            raise ConversionError(
+                f"The backbone {self._backbone.name!r} has other weights than "
+                "when this network was made of it; a network takes no new "
+                "layers. Change the plain model and make a new PackNet of it."
+            )
+
+    # The rules of training.
+
+    @property
+    def function_key(self) -> Any:
+        """All that a traced function depends on: the task, and if packed."""
+        if self.active is None:
+            return None
+        return self.active.owner, self.active.packed
+
+    def protection(self, stale_slots: bool) -> Protection:
+        """Returns what the current phase may change.
 
         Args:
-            record: `Task.to_dict()` of the newest task.
+            stale_slots: As in `Protection`.
 
         Raises:
-            TaskError: If it is of another task.
+            PhaseError: If no task is in training.
         """
-        task = self._in_training("resume_task")
-        saved = Task.from_dict(record)
-        if (saved.name, saved.classes) != (task.name, task.classes):
-            raise TaskError(
-                f"The checkpoint is of task {saved.name!r} with "
-                f"{saved.classes} classes; expected {task.name!r} with "
-                f"{task.classes}."
-            )
-        task.__dict__.update(saved.__dict__)
-        self._enter(task)
-        self._masks_changed()
+        task = self.in_training("fit")
+        self.refuse_grown()
+        return Protection(self.kernels, task.owner, stale_slots)
 
-    def _function_key(self) -> Any:
-        if self._active is None:
-            return None
-        return self._active.owner, self._active.packed
-
-    def _mark_trained(self) -> None:
-        task = self._in_training("fit")
+    def trains_with(self, loss: Any) -> None:
+        """Records that the task in training has been trained with a loss."""
+        task = self.in_training("fit")
         task.trained = True
-        task.loss = losses.loss_name(self.loss)
+        task.loss = losses.loss_name(loss)
 
-    def _make_protection(self) -> Protection:
-        task = self._in_training("fit")
-        self._refuse_grown()
-        kernels = self.masked_kernels()
-        # A user's own step asks while it is traced.
-        with tf.init_scope():
-            own = [np.asarray(k.mask) == task.owner for k in kernels]
-            shared = [bool(o.any() and not o.all()) for o in own]
-            # Steps were made before these masks: slots of weights that are
-            # gone still hold momentum.
-            stale = self.optimizer is not None and bool(
-                self.optimizer.iterations > 0
-            )
-        return Protection(kernels, task.owner, shared, stale_slots=stale)
+    def check_objective(self, loss: Any, metrics: Any, trains: bool) -> None:
+        """Refuses a loss and metrics that do not suit the active task.
 
-    def _check_objective(self, loss, metrics, trains) -> None:
-        task = self._active
+        Args:
+            loss: As in `compile`.
+            metrics: All of them, in any structure.
+            trains: Whether they are to be trained with.
+
+        Raises:
+            TaskError: Naming what to use instead.
+        """
+        task = self.active
         if task is None:
             return
         activation: str | None = task.activation
@@ -325,32 +213,35 @@ class MultiTask(ProtectedTraining):
         if not trains:
             losses.check_evaluated_loss(task, activation, loss)
 
-    @property
-    def trainable_variables(self) -> list[keras.Variable]:
-        """What the current phase may change; nothing, once packed."""
-        task = self._active
-        if task is None or task.packed:
-            return []
-        closed = {
-            id(v)
-            for head in self.heads
-            for v in head.weights
-            if head is not self.heads[task.owner - 1]
-        }
-        if self.private == "frozen" and task.owner > 1:
-            closed.update(id(v) for v in self._bank.variables)
-        # What a task claimed it keeps in part, however often it is pruned.
-        for claimed, kernel in zip(
-            task.claimed, self.masked_kernels(), strict=True
-        ):
-            if claimed == 0:
-                closed.add(id(kernel.variable))
-        return [v for v in super().trainable_variables if id(v) not in closed]
 
-    @property
-    def trainable_weights(self) -> list[keras.Variable]:
-        """The same as `trainable_variables`."""
-        return self.trainable_variables
+def take_over(task: Task, record: Task) -> None:
+    """Makes a task's record, which others may hold, equal to another one."""
+    for field in Task.__annotations__:
+        setattr(task, field, getattr(record, field))
+
+
+def table_of(tasks: Sequence[Task], totals: dict[int, int]) -> str:
+    """Returns a table of who owns what, and what is left.
+
+    Args:
+        tasks: The tasks.
+        totals: How many weights each owner has.
+    """
+    everything = sum(totals.values()) or 1
+    lines = [
+        f"{'task':<20} {'phase':<8} {'classes':>7} {'weights':>12} {'share':>6}"
+    ]
+    rows = [(t.name, t.phase, t.classes, t.owner) for t in tasks]
+    for name, phase, classes, owner in [
+        *rows,
+        ("(free)", "", "", ownership.FREE),
+    ]:
+        own = totals.get(owner, 0)
+        lines.append(
+            f"{name:<20} {phase:<8} {classes:>7} {own:>12,} "
+            f"{own / everything:>6.1%}"
+        )
+    return "\n".join(lines)
 
 
 def _kernels_of(backbone: keras.Model) -> tuple[MaskedKernel, ...]:
@@ -361,21 +252,3 @@ def _kernels_of(backbone: keras.Model) -> tuple[MaskedKernel, ...]:
             for kernel in layer.masked_kernels():
                 found.setdefault(id(kernel.variable), kernel)
     return tuple(found.values())
-
-
-def _fitting(
-    values: Sequence[np.ndarray] | None,
-    variables: Sequence[keras.Variable],
-    name: str,
-    what: str,
-) -> list[np.ndarray] | None:
-    """Returns values as arrays, if they have the shapes of the variables."""
-    if values is None:
-        return None
-    arrays = [np.asarray(value) for value in values]
-    if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
-        raise TaskError(
-            f"{name}: the shapes are not those of this network's {what}; "
-            "give those of the same network."
-        )
-    return arrays

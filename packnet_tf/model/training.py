@@ -1,25 +1,40 @@
 """Training under protection: compile, fit and the step, on any strategy."""
 
-from typing import Any
+import inspect
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
-from keras.src.trainers.data_adapters import data_adapter_utils
 
 from packnet_tf.errors import PhaseError
 from packnet_tf.model import replicas
-from packnet_tf.model.protection import (
-    OptimizerRecipe,
-    Protection,
-    check_optimizer,
-)
-from packnet_tf.tf_internals import replicas_without_autotune
+from packnet_tf.model.optimizers import OptimizerRecipe, check_optimizer
+from packnet_tf.model.protection import Protection
+from packnet_tf.tf_internals.training import TrainerHooks
+
+
+class Rules(Protocol):
+    """What a trainer asks of the one who knows what is trained."""
+
+    @property
+    def function_key(self) -> Any:
+        """All that a traced function depends on."""
+
+    def protection(self, stale_slots: bool) -> Protection:
+        """Returns what may change now; raises where nothing is trained."""
+
+    def check_objective(self, loss: Any, metrics: Any, trains: bool) -> None:
+        """Refuses a loss and metrics that do not suit the outputs."""
+
+    def trains_with(self, loss: Any) -> None:
+        """Takes note that training has begun, with this loss."""
 
 
 class _Book:
     """Python-side state that Keras must neither track nor save."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
         self.functions: dict[Any, Any] = {}
         self.recipe: OptimizerRecipe | None = None
         self.protection: Protection | None = None
@@ -33,43 +48,21 @@ class _EpochEnd(keras.callbacks.Callback):
         self.model.equalize_replicas()
 
 
-class ProtectedTraining(keras.Model):
+class Trainer(TrainerHooks):
     """A `keras.Model` whose training step keeps protected weights exact.
 
-    The subclass says what the current phase is; this class compiles, fits
-    and evaluates with it. It knows nothing of tasks.
+    It compiles, trains and evaluates, with an optimizer and functions of
+    their own for each phase. Of tasks it knows nothing: `train_by` gives it
+    the rules.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.optimizer = None
-        self._training_book = _Book()
 
-    # What the subclass answers.
-
-    def _function_key(self) -> Any:
-        """Returns a key for all that a traced function depends on."""
-        raise NotImplementedError
-
-    def _make_protection(self) -> Protection:
-        """Returns the protection of the current phase, or raises."""
-        raise NotImplementedError
-
-    def _mark_trained(self) -> None:
-        """Remembers that the current phase has trained."""
-        raise NotImplementedError
-
-    def _check_objective(self, loss: Any, metrics: Any, trains: bool) -> None:
-        """Refuses a loss and metrics that do not suit the outputs.
-
-        Args:
-            loss: As in `compile`.
-            metrics: All of them, in any structure.
-            trains: Whether they are to be trained with.
-        """
-        raise NotImplementedError
-
-    # What it does.
+    def train_by(self, rules: Rules) -> None:
+        """Makes the model train by these rules from now on."""
+        self._trainer = _Book(rules)
 
     def compile(
         self,
@@ -103,7 +96,8 @@ class ProtectedTraining(keras.Model):
             TaskError: If the loss or a metric does not suit the outputs.
         """
         metrics = [kwargs.get("metrics"), kwargs.get("weighted_metrics")]
-        self._check_objective(loss, [metrics, args[1:3]], True)
+        rules = self._trainer.rules
+        rules.check_objective(loss, [metrics, args[1:3]], trains=True)
         self._configure(
             optimizer, loss, *args, jit_compile=jit_compile, **kwargs
         )
@@ -114,23 +108,20 @@ class ProtectedTraining(keras.Model):
             optimizer = keras.optimizers.get(optimizer)
             if optimizer is not None:
                 check_optimizer(optimizer, strategy.num_replicas_in_sync)
-            # Keras would keep the last task's where there are none now.
-            self.__dict__.update(loss=None, _compile_loss=None)
-            self.__dict__.update(_compile_metrics=None)
+            self.forget_objective()
             super().compile(optimizer, loss, *args, **kwargs)
-        book = self._training_book
+        book = self._trainer
         book.functions.clear()
         book.recipe = None
         if self.optimizer is not None:
             book.recipe = OptimizerRecipe(self.optimizer)
-        # Built already means it brings slots of another phase, or was made
-        # outside the model's scope.
-        if optimizer is not None:
-            self._renew_optimizer()
+            # Built already means it brings slots of another phase, or was
+            # made outside the model's scope.
+            self.start_phase()
 
     def get_compile_config(self):
         """Returns what `compile` was called with, or None."""
-        return self._compile_config.serialize() if self.compiled else None
+        return super().get_compile_config() or None
 
     def compile_from_config(self, config) -> None:
         """Compiles as the network was compiled when it was saved."""
@@ -142,82 +133,91 @@ class ProtectedTraining(keras.Model):
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
 
-    def _renew_optimizer(self) -> None:
+    def start_phase(self) -> None:
         """Starts a phase: fresh slots, and no function of the last one."""
-        book = self._training_book
+        book = self._trainer
         book.protection = None
-        self._drop_functions("train")
+        self.drop_functions("train")
         if book.recipe is not None:
             with self.distribute_strategy.scope():
                 self.optimizer = book.recipe.fresh()
 
-    def _masks_changed(self) -> None:
+    def masks_changed(self) -> None:
         """Rebuilds the step for new masks, keeping the optimizer's slots.
 
         Steps read the masks as they run; only other facts, such as a kernel
         that is now shared, make another program.
         """
-        book = self._training_book
+        book = self._trainer
         if book.protection is None:
             return
-        changed = self._make_protection()
-        if changed.facts == book.protection.facts:
+        if self._new_protection().facts == book.protection.facts:
             return
         book.protection = None
-        if "train" in self._drop_functions("train"):
+        if "train" in self.drop_functions("train"):
             # In the middle of a `fit`, which holds no function of its own.
             self.make_train_function()
 
-    def _drop_functions(self, *kinds: str) -> set[str]:
-        functions = self._training_book.functions
-        dropped = {k[0] for k in functions if k[0] in kinds}
-        for key in [k for k in functions if k[0] in kinds]:
+    def drop_functions(self, *kinds: str) -> set[str]:
+        """Forgets functions of these kinds; returns those there were."""
+        functions = self._trainer.functions
+        dropped = [key for key in functions if key[0] in kinds]
+        for key in dropped:
             del functions[key]
         for kind in kinds:
             setattr(self, f"{kind}_function", None)
-        return dropped
+        return {kind for kind, _ in dropped}
 
-    def _select_functions(self) -> None:
-        """Puts the current task's own functions into Keras's slots.
+    def select_functions(self) -> None:
+        """Puts the functions of what is active now into Keras's slots.
 
-        Keras would go on with the function traced for the last task.
+        Keras would go on with the function traced for something else.
         """
-        functions = self._training_book.functions
-        key = self._function_key()
+        book = self._trainer
         for kind in ("train", "test", "predict"):
-            setattr(self, f"{kind}_function", functions.get((kind, key)))
+            function = book.functions.get((kind, book.rules.function_key))
+            setattr(self, f"{kind}_function", function)
 
-    def _remember(self, kind: str) -> None:
-        key = (kind, self._function_key())
-        self._training_book.functions[key] = getattr(self, f"{kind}_function")
+    def _remember(self, kind: str) -> Any:
+        function = getattr(self, f"{kind}_function")
+        key = self._trainer.rules.function_key
+        self._trainer.functions[kind, key] = function
+        return function
 
     def make_train_function(self, force=False):
         """Makes the training function of the current phase."""
-        self._phase_protection()
+        self._protection()
         with self.distribute_strategy.scope():
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
         super().make_train_function(force)
-        self._remember("train")
-        self._mark_trained()
-        return self.train_function
+        self._trainer.rules.trains_with(self.loss)
+        return self._remember("train")
 
     def make_test_function(self, force=False):
-        """Makes the evaluation function of the active task."""
+        """Makes the evaluation function of what is active."""
         super().make_test_function(force)
-        self._remember("test")
-        return self.test_function
+        return self._remember("test")
 
     def make_predict_function(self, force=False):
-        """Makes the prediction function of the active task."""
+        """Makes the prediction function of what is active."""
         super().make_predict_function(force)
-        self._remember("predict")
-        return self.predict_function
+        return self._remember("predict")
 
-    def _phase_protection(self) -> Protection:
-        book = self._training_book
+    def _new_protection(self) -> Protection:
+        # A user's own step asks while it is traced.
+        with tf.init_scope():
+            # Steps were made before these masks: slots of weights that are
+            # gone still hold momentum.
+            stale = self.optimizer is not None and bool(
+                self.optimizer.iterations > 0
+            )
+        return self._trainer.rules.protection(stale)
+
+    def _protection(self) -> Protection:
+        book = self._trainer
         if book.protection is None:
-            book.protection = self._make_protection()
+            book.protection = self._new_protection()
             if self.optimizer is not None:
                 book.protection.attach(self.optimizer)
         return book.protection
@@ -246,49 +246,43 @@ class ProtectedTraining(keras.Model):
             raise PhaseError(
                 "The network has no optimizer yet; call compile() first."
             )
-        protection = self._phase_protection()
-        self._mark_trained()
+        protection = self._protection()
+        self._trainer.rules.trains_with(self.loss)
         if variables is None:
             variables = self.trainable_variables
         protection.apply(self.optimizer, gradients, variables)
-        self._training_book.drifted = True
+        self._trainer.drifted = True
 
     def train_step(self, data):
         """One step: as Keras's own, but protected weights keep their bytes."""
-        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             y_pred = self(x, training=True)
-            loss = self._compute_loss(
-                x=x,
-                y=y,
-                y_pred=y_pred,
-                sample_weight=sample_weight,
-                training=True,
-            )
+            loss = self.objective(x, y, y_pred, sample_weight)
             # Keras divides the loss by the number of replicas, for the sum
             # of gradients; the figure shown to the user is the undivided one.
             scale = self.distribute_strategy.num_replicas_in_sync
-            self._loss_tracker.update_state(
+            self.show_loss(
                 loss * tf.cast(scale, loss.dtype) if scale > 1 else loss,
-                sample_weight=tf.shape(tf.nest.flatten(x)[0])[0],
+                rows=tf.shape(tf.nest.flatten(x)[0])[0],
             )
             loss = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
-        self._phase_protection().apply(self.optimizer, gradients, variables)
+        # Where the number of batches is not known, the last step finds no data
+        # and is broken off. Decay needs none: it might be applied, and what
+        # it changed not be put back.
+        parts = tf.nest.flatten(data, expand_composites=True)
+        with tf.control_dependencies([p for p in parts if tf.is_tensor(p)]):
+            self._protection().apply(self.optimizer, gradients, variables)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def _check_compiled(self, trains: bool) -> None:
-        """Refuses what was compiled for a task of another kind."""
-        if not self.compiled:
-            return  # Keras says so.
-        metrics = []
-        if self._compile_metrics is not None:
-            metrics = [
-                self._compile_metrics._user_metrics,
-                self._compile_metrics._user_weighted_metrics,
-            ]
-        self._check_objective(self.loss, metrics, trains)
+        """Refuses what was compiled for outputs of another kind."""
+        if self.compiled:  # Otherwise Keras says so.
+            self._trainer.rules.check_objective(
+                self.loss, self.objective_metrics(), trains
+            )
 
     def fit(self, x=None, y=None, *args, callbacks=None, **kwargs):
         """Trains the current phase; arguments as in `keras.Model.fit`.
@@ -297,31 +291,27 @@ class ProtectedTraining(keras.Model):
             PhaseError: If no task is in training.
             TaskError: If the loss or a metric is for tasks of another kind.
         """
-        self._phase_protection()
+        self._protection()
         self._check_compiled(trains=True)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            if callbacks is None:
-                callbacks = []
-            elif isinstance(callbacks, keras.callbacks.Callback):
-                callbacks = [callbacks]
-            callbacks = [_EpochEnd(), *callbacks]
-        book = self._training_book
+            callbacks = [_EpochEnd(), *keras.tree.flatten(callbacks or [])]
+        named = self._named("fit", x, y, *args, callbacks=callbacks, **kwargs)
+        book = self._trainer
         book.drifted = True
         try:
-            with replicas.even_batches(self.distribute_strategy):
-                return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+            if self.distribute_strategy.num_replicas_in_sync > 1:
+                named = replicas.even_fit(self.distribute_strategy, named)
+            return super().fit(**named)
         finally:
-            # BackupAndRestore leaves it set, and the next phase's `fit`
-            # would then start at the epoch where this one was resumed.
-            self._initial_epoch = None
+            self.forget_first_epoch()
             self.equalize_replicas()
             book.drifted = False
 
     def train_on_batch(self, *args, **kwargs):
         """Runs one step on one batch; see `keras.Model.train_on_batch`."""
-        self._phase_protection()
+        self._protection()
         self._check_compiled(trains=True)
-        self._training_book.drifted = True
+        self._trainer.drifted = True
         return super().train_on_batch(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
@@ -332,18 +322,29 @@ class ProtectedTraining(keras.Model):
         """
         self._check_compiled(trains=False)
         self.equalize_replicas()
-        with replicas.even_batches(self.distribute_strategy):
-            return super().evaluate(*args, **kwargs)
+        named = self._named("evaluate", *args, **kwargs)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            named = replicas.even_evaluate(self.distribute_strategy, named)
+        return super().evaluate(**named)
 
     def predict(self, *args, **kwargs):
         """Scores of the active task; see `keras.Model.predict`."""
         self.equalize_replicas()
-        with replicas_without_autotune():
-            return super().predict(*args, **kwargs)
+        named = self._named("predict", *args, **kwargs)
+        if isinstance(self.distribute_strategy, tf.distribute.MirroredStrategy):
+            named = replicas.even_evaluate(self.distribute_strategy, named)
+        return super().predict(**named)
+
+    def _named(self, method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Returns the arguments of a Keras method by their names."""
+        stock = getattr(keras.Model, method)
+        given = inspect.signature(stock).bind(self, *args, **kwargs).arguments
+        del given["self"]
+        return given.pop("kwargs", {}) | given
 
     def equalize_replicas(self) -> None:
         """Makes non-trainable statistics equal on all replicas."""
-        if self._training_book.drifted:
+        if self._trainer.drifted:
             replicas.equalize(
                 self.distribute_strategy,
                 [
@@ -352,25 +353,3 @@ class ProtectedTraining(keras.Model):
                     if v.dtype.startswith(("float", "bfloat"))
                 ],
             )
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # The network is built when it is made. Metrics are the rest, and
-        # Keras builds those when it traces the step, except under a
-        # strategy, where variables cannot be made inside the replicas.
-        strategy = self._distribute_strategy
-        if strategy is None or all(
-            part is None or part.built
-            for part in (self._compile_metrics, self._compile_loss)
-        ):
-            return
-        if iterator is not None:
-            _, _, batches = next(iter(iterator))
-            # One replica's part shows all that is asked for. (Keras takes
-            # the mean over the replicas, which parts of unequal length,
-            # such as 17 and 16 rows, do not have.)
-            data_batch = tf.nest.map_structure(
-                lambda part: strategy.experimental_local_results(part)[0],
-                next(batches),
-            )
-        with strategy.scope():
-            self._symbolic_build(data_batch=data_batch)

@@ -20,7 +20,6 @@ from keras.src.models.functional import Functional
 from keras.src.saving import serialization_lib
 from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
 from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.data.ops import multi_device_iterator_ops
 from tensorflow.python.framework import config as tf_config
 
 if TYPE_CHECKING:
@@ -278,26 +277,6 @@ def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
     return dataset.with_options(options)
-
-
-@contextlib.contextmanager
-def replicas_without_autotune() -> Iterator[None]:
-    """Makes a strategy's iterators without autotuning, each replica's too.
-
-    The iterator of a distributed data set has one more for each replica,
-    whose options cannot be set from outside. So their maker is exchanged
-    while the context is open.
-    """
-    stock = multi_device_iterator_ops._create_device_dataset
-
-    def create(*args, **kwargs):
-        return without_autotune(stock(*args, **kwargs))
-
-    multi_device_iterator_ops._create_device_dataset = create
-    try:
-        yield
-    finally:
-        multi_device_iterator_ops._create_device_dataset = stock
 
 
 # Serving: masks that Keras attaches to tensors, and parts of resources.

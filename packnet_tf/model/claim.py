@@ -1,0 +1,172 @@
+"""Adding a task: a head of its own, and a claim to all free weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from packnet_tf.errors import CapacityError, PhaseError, TaskError
+from packnet_tf.layers import MaskedKernel
+from packnet_tf.masks import ownership
+from packnet_tf.model import heads
+from packnet_tf.model.losses import check_activation
+from packnet_tf.model.tasks import TaskBook
+from packnet_tf.task import Task, check_task_name
+
+ORIGINS = ("auto", "zero", "pretrained", "random")
+
+
+def add_task(
+    net: Any,
+    name: str,
+    classes: int | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    activation: str = "softmax",
+    head: keras.Layer | None = None,
+    origin: str = "auto",
+    seed: int = 0,
+) -> Task:
+    """Adds a task: a new head, and all free weights for its own.
+
+    Args:
+        name: Its name; it becomes a file and signature name.
+        classes: Number of classes, or of the numbers that a regression
+            gives; 0 for a base task without a head, whose outputs are
+            the features. May be left out with `head`.
+        class_names: Names in the order of the logits.
+        activation: Keras name of the activation behind the logits:
+            `"softmax"` for one class out of several, `"sigmoid"` for
+            several at once (or one, yes or no), `"linear"` for
+            regression or a loss with `from_logits=True`.
+        head: A head of your own instead of one linear `Dense` layer: a
+            Keras layer or small model that takes the backbone's features
+            as they are (not flattened) and gives outputs of which the
+            last number is `classes`. The task gets a copy. If the head
+            is built, its weights are copied, and the task counts as
+            trained.
+        origin: Where the claimed weights start, from the second task
+            on: `"zero"` (the authors' code), `"pretrained"` (the value
+            that this very weight had before the base task was pruned),
+            `"random"` (small values), or `"auto"`: pretrained where
+            `pretrained_kernels` are known, else zero. The first task
+            starts from the network as it is. Private variables that are
+            a task's own start from those of the base task, with a
+            pretrained origin from their values before it was pruned.
+        seed: For `origin="random"` and the new head.
+
+    Returns:
+        The task's record.
+
+    Raises:
+        PhaseError: If another task is not packed yet.
+        TaskError: If the name is taken or cannot be used, or if the head,
+            the classes and the backbone's features do not fit.
+        CapacityError: If no weights are free, or 255 tasks exist.
+    """
+    book: TaskBook = net.book
+    check_new_name(book.records, name)
+    _check_room(book, name)
+    if origin not in ORIGINS:
+        raise ValueError(
+            f"origin={origin!r}: expected auto, zero, pretrained or random."
+        )
+    if origin == "pretrained" and book.bank.pretrained is None:
+        raise TaskError(
+            "origin='pretrained' needs the kernels from before the base "
+            "task was pruned; set pretrained_kernels, or use 'zero'."
+        )
+    owner = len(book.records) + 1
+    task = Task(
+        name=name,
+        owner=owner,
+        classes=heads.OPEN if classes is None else int(classes),
+        class_names=None if class_names is None else tuple(class_names),
+        activation=check_activation(activation, name),
+        trained=(owner == 1 and classes == 0) or heads.has_weights(head),
+    )
+    new_head = net.make_head(task, head, seed)
+    if task.class_names and len(task.class_names) != task.classes:
+        raise TaskError(
+            f"Task {name!r} has {task.classes} classes but "
+            f"{len(task.class_names)} class names."
+        )
+    net.keep_active()
+    task.claimed = claim_free(
+        book.kernels, owner, origin, book.bank.pretrained, seed
+    )
+    book.add(
+        task,
+        new_head,
+        pretrained=origin in ("auto", "pretrained")
+        and net.private == "per_task",
+    )
+    net.enter(task, new_phase=True)
+    return task
+
+
+def claim_free(
+    kernels: Sequence[MaskedKernel],
+    owner: int,
+    origin: str,
+    pretrained: Sequence[np.ndarray] | None,
+    seed: int,
+) -> tuple[int, ...]:
+    """Gives all free weights to a task, and the values they start from.
+
+    Args:
+        kernels: The masked kernels.
+        owner: The task's number; the first one's weights stay as they are.
+        origin: As in `add_task`.
+        pretrained: The kernels before the base task was pruned, if known.
+        seed: For the origin `"random"`.
+
+    Returns:
+        For each kernel, how many weights the task has claimed.
+    """
+    claimed = []
+    random = np.random.default_rng(seed)
+    for index, kernel in enumerate(kernels):
+        mask, value = np.asarray(kernel.mask), np.asarray(kernel.variable)
+        free = mask == ownership.FREE
+        zero = np.zeros((), value.dtype)  # Added, it makes 0.0 of -0.0.
+        if owner == 1:
+            start = value + zero
+        elif origin == "random":
+            scale = 0.1 * float(value.std())
+            start = random.normal(0, scale, value.shape)
+        elif origin == "zero" or pretrained is None:
+            start = np.zeros_like(value)
+        else:
+            start = pretrained[index] + zero
+        claimed.append(int(free.sum()))
+        kernel.mask.assign(ownership.claim(mask, owner))
+        kernel.variable.assign(np.where(free, start, value).astype(value.dtype))
+    return tuple(claimed)
+
+
+def check_new_name(tasks: Sequence[Task], name: str) -> None:
+    """Raises a TaskError if no new task may be called that."""
+    check_task_name(name)
+    if any(task.name == name for task in tasks):
+        raise TaskError(
+            f"Task {name!r} exists already; choose another name, or "
+            "activate() it."
+        )
+
+
+def _check_room(book: TaskBook, name: str) -> None:
+    newest = book.newest
+    if newest is not None and not newest.packed:
+        raise PhaseError(
+            f"Task {newest.name!r} is in its {newest.phase} phase; "
+            f"pack() it before adding {name!r}."
+        )
+    if len(book.records) >= ownership.MAX_TASKS:
+        raise CapacityError(
+            f"The network holds {ownership.MAX_TASKS} tasks, the most "
+            f"that masks can number; {name!r} needs another network."
+        )
+    if newest is not None:
+        ownership.check_free(name, book.capacity())

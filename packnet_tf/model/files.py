@@ -1,0 +1,120 @@
+"""Keras's files of a network: what they hold of its tasks, all or nothing."""
+
+import contextlib
+import copy
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from packnet_tf.errors import PromiseError, TaskError
+from packnet_tf.model.tasks import TaskBook, take_over
+from packnet_tf.task import Task
+
+
+def write_tasks(book: TaskBook, store: Any) -> None:
+    """Writes the tasks' records and private variables into a Keras store."""
+    if book.active is not None and not book.active.packed:
+        book.bank.keep(book.active.owner)
+    book.bank.save(store, len(book.records))
+    records = json.dumps([task.to_dict() for task in book.records])
+    store["tasks"] = np.frombuffer(records.encode(), np.uint8)
+
+
+def read_tasks(book: TaskBook, store: Any) -> None:
+    """Reads what `write_tasks` wrote, into the same tasks.
+
+    Raises:
+        TaskError: If the file is of other tasks.
+        PromiseError: If it holds another packed task of the same name.
+    """
+    records = _records(store["tasks"])
+    _check_same(book.records, records)
+    for task, record in zip(book.records, records, strict=True):
+        take_over(task, record)
+    book.bank.load(store, len(book.records))
+    if book.active is not None:
+        book.bank.restore(book.active.owner)
+
+
+def check_file(book: TaskBook, file: Any) -> None:
+    """Refuses a file of other tasks, before anything is read from it.
+
+    Keras reads all parts of a file, and makes one text of all errors.
+
+    Args:
+        book: The tasks.
+        file: As in `load_weights`. A file that is cut in pieces is checked as
+            it is read.
+
+    Raises:
+        TaskError: If the file is of other tasks.
+        PromiseError: If it holds another packed task of the same name.
+    """
+    with contextlib.ExitStack() as stack:
+        content: Any = file
+        if str(file).endswith(".keras"):
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            content = stack.enter_context(archive.open("model.weights.h5"))
+        elif not str(file).endswith("weights.h5"):
+            return
+        stored = stack.enter_context(h5py.File(content, "r")).get("vars/tasks")
+        records = None if stored is None else _records(stored)
+    if records is not None:
+        _check_same(book.records, records)
+
+
+@contextlib.contextmanager
+def all_or_nothing(net: keras.Model, book: TaskBook) -> Iterator[None]:
+    """Puts back all that a network holds, if something fails.
+
+    Args:
+        net: The network.
+        book: Its tasks.
+    """
+    values = [(v, np.array(v)) for v in net.variables]
+    records = [copy.copy(task) for task in book.records]
+    private: dict[str, np.ndarray] = {}
+    book.bank.save(private, len(records))
+    try:
+        yield
+    except Exception:
+        for variable, value in values:
+            variable.assign(value)
+        book.bank.load(private, len(records))
+        for task, record in zip(book.records, records, strict=True):
+            take_over(task, record)
+        raise
+
+
+def _records(stored: Any) -> list[Task]:
+    records: list[Mapping[str, Any]] = json.loads(np.asarray(stored).tobytes())
+    return [Task.from_dict(dict(record)) for record in records]
+
+
+def _check_same(tasks: Sequence[Task], records: Sequence[Task]) -> None:
+    """Refuses the records of other tasks than the network has."""
+    if [(t.name, t.classes) for t in records] != [
+        (t.name, t.classes) for t in tasks
+    ]:
+        raise TaskError(
+            "The file holds the tasks "
+            f"[{', '.join(t.name for t in records)}], the network "
+            f"[{', '.join(t.name for t in tasks)}]; load the file "
+            "with keras.saving.load_model instead."
+        )
+    other = [
+        task.name
+        for task, record in zip(tasks, records, strict=True)
+        if task.packed and record.digest != task.digest
+    ]
+    if other:
+        raise PromiseError(
+            f"The file holds other packed task(s) {', '.join(other)} than "
+            "this network, which can never change; load the file with "
+            "keras.saving.load_model, as a network of its own."
+        )
