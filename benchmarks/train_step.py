@@ -95,12 +95,12 @@ def _packnet(backbone, optimizer, phase, x, y):
     net = PackNet(backbone)
     net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     net.add_task("base", CLASSES)
-    net._mark_trained()
+    net.book.trains_with(net.loss)
     net.prune(0.5)
     net.pack()
     net.add_task("added", CLASSES)
     if phase == "retrain":
-        net._mark_trained()
+        net.book.trains_with(net.loss)
         net.prune(0.75)
     net.compile(
         optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]

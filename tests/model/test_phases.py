@@ -201,7 +201,7 @@ def test_names_that_are_no_file_names(name):
 def test_the_most_tasks():
     net = net_with("one")
     first = net.tasks[0]
-    net._tasks = tuple(first for _ in range(255))
+    net.book.records[:] = [first] * 255
     with pytest.raises(CapacityError, match="255"):
         net.add_task("next", 2)
 
