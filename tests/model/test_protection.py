@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from packnet_tf.errors import ProtectionError
-from packnet_tf.model.packnet import PackNet
 from packnet_tf.model.optimizers import OptimizerRecipe
+from packnet_tf.model.packnet import PackNet
 from packnet_tf.model.replicas import make_strategy
 
 RNG = np.random.default_rng(7)
