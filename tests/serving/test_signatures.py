@@ -272,7 +272,7 @@ def test_views_over_all_tasks_have_the_same_bytes_where_sums_are_reordered(
     tmp_path,
 ):
     """A network whose bytes depend on what TensorFlow knows of its shapes."""
-    from test_served_program import SIZE, residual
+    from support.residual_net import SIZE, residual
 
     keras.utils.set_random_seed(0)
     net = PackNet(residual())
