@@ -8,7 +8,7 @@ import keras
 from packnet_tf.convert.coverage import places
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers import TWINS
-from packnet_tf.tf_internals import is_graph, layers_of, own_variables
+from packnet_tf.tf_internals.layers import is_graph, layers_of, own_variables
 
 _MOST_NAMED = 20  # Layers in one message.
 

@@ -16,7 +16,7 @@ from packnet_tf.errors import ConversionError
 from packnet_tf.layers import Masked
 from packnet_tf.layers.config import config_of
 from packnet_tf.layers.paths import held_by
-from packnet_tf.tf_internals import (
+from packnet_tf.tf_internals.layers import (
     copy_lambda,
     freeze_alone,
     has_graph,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from packnet_tf.layers import Masked
-from packnet_tf.tf_internals import (
+from packnet_tf.tf_internals.layers import (
     direct_layers,
     is_graph,
     layers_of,

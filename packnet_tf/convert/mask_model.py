@@ -22,7 +22,7 @@ from packnet_tf.convert.selection import (
 )
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers import TWINS, Masked
-from packnet_tf.tf_internals import is_graph, layers_of
+from packnet_tf.tf_internals.layers import is_graph, layers_of
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 

@@ -11,7 +11,7 @@ from packnet_tf.layers.composite import InnerTwins, MaskedLayers, masked_layers
 from packnet_tf.layers.config import config_of, makes_itself
 from packnet_tf.layers.paths import attribute_paths
 from packnet_tf.layers.registry import become, become_stock
-from packnet_tf.tf_internals import direct_layers, is_graph, layers_of
+from packnet_tf.tf_internals.layers import direct_layers, is_graph, layers_of
 
 
 def promote(

@@ -7,7 +7,7 @@ import keras
 
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers.paths import attribute_paths, current_path
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals.layers import layers_of
 
 Skip = str | type | Callable[[keras.layers.Layer], bool]
 

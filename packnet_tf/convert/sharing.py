@@ -11,13 +11,8 @@ import keras
 
 from packnet_tf.convert.clone import new_inputs
 from packnet_tf.errors import ConversionError
-from packnet_tf.tf_internals import (
-    freeze_alone,
-    is_graph,
-    layers_of,
-    shared_object,
-    sharing_scope,
-)
+from packnet_tf.tf_internals.files import shared_object, sharing_scope
+from packnet_tf.tf_internals.layers import freeze_alone, is_graph, layers_of
 
 
 def refuse_shared(model: keras.Model) -> None:

@@ -16,7 +16,7 @@ from packnet_tf.data.sources.base import PARALLEL, Progress, Source
 from packnet_tf.data.sources.encoded import EncodedSource, Scanned
 from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import DataError
-from packnet_tf.tf_internals import without_autotune
+from packnet_tf.tf_internals.datasets import without_autotune
 
 # Images between two reports of progress.
 _CHUNK = 64

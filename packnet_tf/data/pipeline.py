@@ -19,7 +19,7 @@ from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.base import CORES, Progress, Source
 from packnet_tf.errors import DataError
 from packnet_tf.options.augmentation import Augmentation
-from packnet_tf.tf_internals import without_autotune
+from packnet_tf.tf_internals.datasets import without_autotune
 
 # Memory that the images of one data set may take, in bytes.
 CACHE_BYTES = 2 << 30

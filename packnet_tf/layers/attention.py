@@ -5,7 +5,7 @@ import keras
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers.composite import NOTHING, Inside, MaskedInside
 from packnet_tf.layers.registry import twin_of
-from packnet_tf.tf_internals import forbid_flash_attention
+from packnet_tf.tf_internals.layers import forbid_flash_attention
 
 
 class _Attention(MaskedInside):

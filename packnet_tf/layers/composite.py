@@ -16,13 +16,12 @@ from packnet_tf.errors import ConversionError
 from packnet_tf.layers.config import automatic_config, config_of
 from packnet_tf.layers.paths import attribute_paths, current_path
 from packnet_tf.layers.registry import TWINS, become
-from packnet_tf.tf_internals import (
-    AfterBuild,
+from packnet_tf.tf_internals.files import (
     class_names,
     is_automatic,
-    layers_of,
     register_file_name,
 )
+from packnet_tf.tf_internals.layers import AfterBuild, layers_of
 
 Inside = Mapping[str, Mapping[str, Any] | None]
 NOTHING: Inside = types.MappingProxyType({})

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from packnet_tf.errors import ConversionError
-from packnet_tf.tf_internals import mark_automatic
+from packnet_tf.tf_internals.files import mark_automatic
 
 _UNKNOWN = object()
 _TRUSTED = ("keras", "packnet_tf")

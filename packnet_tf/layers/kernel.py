@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from packnet_tf.tf_internals import hidden_name
+from packnet_tf.tf_internals.layers import hidden_name
 
 
 class View:

@@ -17,12 +17,8 @@ from packnet_tf.layers.config import automatic_config
 from packnet_tf.layers.kernel import MaskedKernel, View, channel_axes
 from packnet_tf.layers.state import MaskedState
 from packnet_tf.masks import ownership
-from packnet_tf.tf_internals import (
-    drop_variable,
-    hidden_name,
-    is_automatic,
-    unlocked,
-)
+from packnet_tf.tf_internals.files import is_automatic
+from packnet_tf.tf_internals.layers import drop_variable, hidden_name, unlocked
 
 _MASK_DTYPE = "uint8"
 

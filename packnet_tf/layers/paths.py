@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from packnet_tf.tf_internals import has_graph
+from packnet_tf.tf_internals.layers import has_graph
 
 # Release 0.1 looked into TensorFlow's own record of attributes first.
 _OLD_START = "_self_unconditional_dependency_names."

@@ -8,7 +8,7 @@ import numpy as np
 
 from packnet_tf.layers.kernel import MaskedKernel
 from packnet_tf.masks import codec
-from packnet_tf.tf_internals import AfterBuild, hidden_variables
+from packnet_tf.tf_internals.layers import AfterBuild, hidden_variables
 
 
 class MaskedState(AfterBuild):

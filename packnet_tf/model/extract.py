@@ -10,7 +10,7 @@ from packnet_tf.convert.promote import demote
 from packnet_tf.errors import ConversionError
 from packnet_tf.masks import ownership
 from packnet_tf.model.heads import copy_head, only
-from packnet_tf.tf_internals import is_graph
+from packnet_tf.tf_internals.layers import is_graph
 
 
 def extract(net: Any, task: str) -> keras.Model:

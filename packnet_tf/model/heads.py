@@ -13,7 +13,7 @@ import keras
 from packnet_tf.convert.clone import copy_state
 from packnet_tf.errors import TaskError, first_line
 from packnet_tf.task import Task
-from packnet_tf.tf_internals import is_graph, layers_of, operation_of
+from packnet_tf.tf_internals.layers import is_graph, layers_of, operation_of
 
 # The number of classes that is still to be read from a head.
 OPEN = -1

@@ -7,7 +7,7 @@ import numpy as np
 
 from packnet_tf.errors import StateError, TaskError
 from packnet_tf.layers import MaskedKernel
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals.layers import layers_of
 
 
 class PrivateBank:

@@ -15,13 +15,13 @@ import keras
 import tensorflow as tf
 
 from packnet_tf.errors import DataError, FlagError
-from packnet_tf.tf_internals import without_autotune
-from packnet_tf.tf_internals.training import (
+from packnet_tf.tf_internals.datasets import (
     ArrayDataAdapter,
     DataAdapter,
     QuietDistributed,
     data_adapter,
     split_validation,
+    without_autotune,
 )
 
 

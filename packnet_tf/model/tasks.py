@@ -13,7 +13,7 @@ from packnet_tf.model import heads, losses
 from packnet_tf.model.private import PrivateBank
 from packnet_tf.model.protection import Protection
 from packnet_tf.task import Task
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals.layers import layers_of
 
 
 class TaskBook:

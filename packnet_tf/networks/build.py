@@ -18,7 +18,8 @@ from packnet_tf.networks.weights import (
     imagenet_names,
     one_line,
 )
-from packnet_tf.tf_internals import is_graph, names_from_one
+from packnet_tf.tf_internals.files import names_from_one
+from packnet_tf.tf_internals.layers import is_graph
 
 # Backbones defined here; there are no published weights for them.
 _OWN: dict[str, Callable[..., keras.Model]] = {

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from packnet_tf.errors import NetworkError
-from packnet_tf.tf_internals import inputs_of_uses, is_graph
+from packnet_tf.tf_internals.layers import inputs_of_uses, is_graph
 
 _INSTEAD = "name another layer with --head_layer, or use --head_layer=none."
 _IMAGES = 16

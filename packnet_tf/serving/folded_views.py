@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from packnet_tf.masks import ownership
 from packnet_tf.serving.array_files import Content, Table
-from packnet_tf.tf_internals import track
+from packnet_tf.tf_internals.files import track
 
 # Weights that are made at a time: what that takes beside the result is small,
 # and stays in the processor's cache.

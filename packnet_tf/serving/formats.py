@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf.errors import NetworkError
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals.layers import layers_of
 
 Run = Callable[[np.ndarray], np.ndarray]
 

@@ -14,7 +14,7 @@ from packnet_tf.errors import NetworkError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving.weight_store import Array, Arrays
 from packnet_tf.task import Task
-from packnet_tf.tf_internals import keras_mask, layers_of, set_keras_mask
+from packnet_tf.tf_internals.layers import keras_mask, layers_of, set_keras_mask
 
 _Place: TypeAlias = tuple[keras.Layer, str]
 _Function: TypeAlias = tf.types.experimental.PolymorphicFunction

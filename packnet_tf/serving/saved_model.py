@@ -28,7 +28,7 @@ from packnet_tf.serving.weight_store import LAYOUTS, check_layout
 from packnet_tf.storage import checksums
 from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.network_file import mask_problems
-from packnet_tf.tf_internals import is_graph
+from packnet_tf.tf_internals.layers import is_graph
 
 # In its assets: the class names of each task, in the order of the scores.
 CLASS_NAMES = "class_names.json"

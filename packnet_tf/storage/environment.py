@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.tf_internals import deterministic_ops
+from packnet_tf.tf_internals.files import deterministic_ops
 
 # Instruction sets that TensorFlow and oneDNN choose their kernels by.
 _FLAGS = re.compile(r"(sse|ssse|avx|fma|f16c|amx|neon|asimd|sve|bf16|i8mm).*")

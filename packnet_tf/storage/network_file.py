@@ -15,7 +15,7 @@ from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checksums
 from packnet_tf.storage.untrusted.archives import check_network_archive
 from packnet_tf.storage.untrusted.variables import variable_budget
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals.layers import layers_of
 
 
 def write_network(net: PackNet, file: pathlib.Path) -> None:

@@ -1,19 +1,11 @@
-"""Private names of Keras's training loop, and of the data that it reads."""
+"""Private names of Keras's training loop."""
 
-import threading
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.trainers import data_adapters
-from keras.src.trainers.data_adapters import array_slicing
-from tensorflow.python.data.ops import multi_device_iterator_ops
 
-from packnet_tf.tf_internals import (
-    keras_mask,
-    set_keras_mask,
-    without_autotune,
-)
+from packnet_tf.tf_internals.layers import keras_mask, set_keras_mask
 
 
 class TrainerHooks(keras.Model):
@@ -75,53 +67,6 @@ class TrainerHooks(keras.Model):
         which every later `fit` would start.
         """
         self._initial_epoch = None
-
-
-class QuietDistributed(tf.distribute.DistributedDataset):
-    """A distributed data set whose iterators do without autotuning.
-
-    They have one more iterator for each replica, whose options cannot be set
-    from outside (see `without_autotune`). So their maker is exchanged, under
-    a lock and for as long as an iterator is made.
-
-    Args:
-        dataset: What a strategy has distributed.
-    """
-
-    _lock = threading.Lock()
-
-    def __init__(self, dataset: tf.distribute.DistributedDataset):
-        self._dataset = dataset
-
-    def __iter__(self):
-        """Returns a `tf.distribute.DistributedIterator`."""
-        with self._lock:
-            stock = multi_device_iterator_ops._create_device_dataset
-
-            def create(*args, **kwargs):
-                return without_autotune(stock(*args, **kwargs))
-
-            multi_device_iterator_ops._create_device_dataset = create
-            try:
-                return iter(self._dataset)
-            finally:
-                multi_device_iterator_ops._create_device_dataset = stock
-
-    @property
-    def element_spec(self):
-        """What each element is made of."""
-        return self._dataset.element_spec
-
-    def reduce(self, initial_state, reduce_func):
-        """Reduces the data set, as `tf.data.Dataset.reduce` does."""
-        return self._dataset.reduce(initial_state, reduce_func)
-
-
-# What Keras reads any kind of data with, and how `validation_split` cuts.
-DataAdapter = data_adapters.data_adapter.DataAdapter
-ArrayDataAdapter = data_adapters.ArrayDataAdapter
-data_adapter = data_adapters.get_data_adapter
-split_validation = array_slicing.train_validation_split
 
 
 def loss_arguments(loss: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from packnet_tf.options import fractions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.workflow import preflight
 from packnet_tf.workflow.datasets import Prepared
 from packnet_tf.workflow.metrics import accuracy

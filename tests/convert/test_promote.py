@@ -15,7 +15,7 @@ from packnet_tf.convert.promote import demote, promote
 from packnet_tf.layers import TWINS, MaskedMultiHeadAttention
 from packnet_tf.layers.composite import InnerTwins, MaskedLayers
 from packnet_tf.model.replicas import make_strategy
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals.layers import layers_of
 
 X = np.random.default_rng(0).uniform(0, 255, (6, 8, 8, 3)).astype("float32")
 

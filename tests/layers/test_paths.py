@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from packnet_tf.layers.paths import attribute_paths, current_path
-from packnet_tf.tf_internals import layers_of
+from packnet_tf.tf_internals.layers import layers_of
 
 
 class Block(layers.Layer):

@@ -7,7 +7,7 @@ from keras import layers
 
 from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.layers import TWINS
-from packnet_tf.tf_internals import is_graph
+from packnet_tf.tf_internals.layers import is_graph
 
 
 def images(count=2, size=8, seed=0):

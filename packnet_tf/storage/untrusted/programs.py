@@ -13,7 +13,7 @@ import re
 from google.protobuf.message import DecodeError
 
 from packnet_tf.errors import StateError
-from packnet_tf.tf_internals import saved_model_of
+from packnet_tf.tf_internals.files import saved_model_of
 
 _OUTSIDE = re.compile(
     r".*(PyFunc|File|Reader|Dataset|Iterator|Summary|Print|Save|Restore"

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from packnet_tf.errors import StateError
-from packnet_tf.tf_internals import before_variables
+from packnet_tf.tf_internals.files import before_variables
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from packnet_tf.data import pipeline
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources import arrays
 from packnet_tf.model.replicas import make_strategy, split_for_replicas
-from packnet_tf.tf_internals import without_autotune
+from packnet_tf.tf_internals.datasets import without_autotune
 
 # Long enough for a tuning thread to sleep for seconds at a time.
 _LIFE = 2.5

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 PAGES_OF_A_BLOCK = (2 << 20) // 4096
 
 # Prints how many pages are new to the process when blocks of 2 MB come and

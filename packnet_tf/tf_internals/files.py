@@ -1,0 +1,125 @@
+"""Private names of what files hold: configs, SavedModels, the machine."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import keras
+from keras.src.backend.common import global_state
+from keras.src.saving import serialization_lib
+from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import config as tf_config
+
+_Function = TypeVar("_Function", bound=Callable)
+_exchanged = threading.Lock()
+
+
+@contextlib.contextmanager
+def names_from_one() -> Iterator[None]:
+    """Names layers as if none had been made before.
+
+    Keras numbers the layers of a process, so that a network built a second
+    time would have other names, and its files other bytes.
+    """
+    key = "object_name_uids"
+    before = global_state.get_global_attribute(key)
+    global_state.set_global_attribute(key, None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(key, before)
+
+
+def is_automatic(get_config: Any) -> bool:
+    """Whether a `get_config` is Keras's own, made from `__init__`'s arguments.
+
+    Keras records the arguments only for a layer whose class has that one.
+    """
+    return getattr(get_config, "_is_default", False)
+
+
+def mark_automatic(get_config: _Function) -> _Function:
+    """Makes Keras take a mixin's `get_config` for its automatic one."""
+    get_config._is_default = True  # type: ignore[attr-defined]
+    return get_config
+
+
+def register_file_name(cls: type, as_: type) -> None:
+    """Makes files name another class, which is registered, for this one.
+
+    Registering both under that name would let it lead to the last one.
+    """
+    GLOBAL_CUSTOM_NAMES[cls] = keras.saving.get_registered_name(as_)
+
+
+def class_names(cls: type) -> dict[str, Any]:
+    """Returns how a Keras file names a class, as in a layer's entry.
+
+    `serialize_keras_object` names classes as objects of another kind.
+    """
+    names = serialization_lib.serialize_with_public_class(cls, {})
+    return {key: names[key] for key in names if key != "config"}
+
+
+def shared_object(number: int) -> Any:
+    """Returns the layer that an open `sharing_scope` has read by a number."""
+    return serialization_lib.get_shared_object(number)
+
+
+def sharing_scope() -> contextlib.AbstractContextManager:
+    """Lets a config name one layer in several places, by a number.
+
+    Keras opens such a scope around whole files alone, and they do not nest.
+    """
+    if (
+        global_state.get_global_attribute("shared_objects/id_to_obj_map")
+        is not None
+    ):
+        return contextlib.nullcontext()
+    return serialization_lib.ObjectSharingScope()
+
+
+def track(owner: Any, part: Any, name: str) -> None:
+    """Saves a part with a resource, which does not track its attributes."""
+    owner._track_trackable(part, name)
+
+
+@contextlib.contextmanager
+def before_variables(
+    check: Callable[[keras.Variable], None],
+) -> Iterator[None]:
+    """Calls `check` with each new variable before its memory is taken.
+
+    Keras has no hook there, so its initializing is exchanged for a while: by
+    one thread at a time, and for that thread's variables alone.
+    """
+    mine = threading.get_ident()
+
+    def checked(variable, initializer):
+        if threading.get_ident() == mine:
+            check(variable)
+        make(variable, initializer)
+
+    with _exchanged:
+        make = keras.Variable._initialize_with_initializer
+        keras.Variable._initialize_with_initializer = checked
+        try:
+            yield
+        finally:
+            keras.Variable._initialize_with_initializer = make
+
+
+def saved_model_of(content: bytes) -> Any:
+    """Returns a `saved_model.pb` as a message; no public module has its class.
+
+    Raises:
+        google.protobuf.message.DecodeError: If it is damaged.
+    """
+    return saved_model_pb2.SavedModel.FromString(content)
+
+
+def deterministic_ops() -> bool:
+    """Whether op determinism is on, which can be set but not asked publicly."""
+    return tf_config.is_op_determinism_enabled()

@@ -1,0 +1,172 @@
+"""The private names that the package uses are still in Keras and TensorFlow.
+
+Each of these fails by itself, with the name, when a library changes it.
+"""
+
+import importlib
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from packnet_tf.tf_internals import layers, optimizers, training
+
+
+def dense():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    return layer
+
+
+def model():
+    made = keras.Sequential([keras.Input((3,)), dense()])
+    made.compile("adam", "mse", metrics=["mae"])
+    made.train_on_batch(np.zeros((2, 3)), np.zeros((2, 2)))
+    return made
+
+
+def functional():
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, keras.layers.Dense(2)(inputs))
+
+
+def attention():
+    layer = keras.layers.MultiHeadAttention(1, 2)
+    layer.build((None, 4, 2), (None, 4, 2))
+    return layer
+
+
+MODULE_NAMES = [
+    ("keras.src.backend", "get_keras_mask"),
+    ("keras.src.backend", "set_keras_mask"),
+    ("keras.src.backend.common.global_state", "get_global_attribute"),
+    ("keras.src.backend.common.global_state", "set_global_attribute"),
+    ("keras.src.models.functional", "Functional"),
+    ("keras.src.saving.object_registration", "GLOBAL_CUSTOM_NAMES"),
+    ("keras.src.saving.serialization_lib", "ObjectSharingScope"),
+    ("keras.src.saving.serialization_lib", "get_shared_object"),
+    ("keras.src.saving.serialization_lib", "serialize_with_public_class"),
+    ("keras.src.trainers.data_adapters", "ArrayDataAdapter"),
+    ("keras.src.trainers.data_adapters", "get_data_adapter"),
+    ("keras.src.trainers.data_adapters.data_adapter", "DataAdapter"),
+    (
+        "keras.src.trainers.data_adapters.array_slicing",
+        "train_validation_split",
+    ),
+    ("tensorflow.core.protobuf.saved_model_pb2", "SavedModel"),
+    (
+        "tensorflow.python.data.ops.multi_device_iterator_ops",
+        "_create_device_dataset",
+    ),
+    ("tensorflow.python.framework.config", "is_op_determinism_enabled"),
+]
+
+# What has them when it is made, and the names.
+OBJECT_NAMES = [
+    (
+        dense,
+        "_flatten_layers _layers _trainable_variables "
+        "_non_trainable_variables _trainable _tracker _lock_state "
+        "_untrack_variable _post_build _kernel",
+    ),
+    (
+        model,
+        "_functional _distribute_strategy _compile_metrics _compile_loss "
+        "_maybe_symbolic_build _symbolic_build _compute_loss _loss_tracker "
+        "_initial_epoch",
+    ),
+    (lambda: model()._compile_metrics, "_user_metrics _user_weighted_metrics"),
+    (functional, "_nodes_by_depth"),
+    (lambda: functional().output, "_keras_history"),
+    (attention, "_flash_attention"),
+    (lambda: keras.layers.Lambda(abs), "_output_shape"),
+    (lambda: keras.losses.MeanSquaredError(), "_fn_kwargs"),
+    (lambda: keras.Variable, "_initialize_with_initializer"),
+    (
+        lambda: keras.optimizers.AdamW(),
+        "_apply_weight_decay _use_weight_decay",
+    ),
+    (
+        lambda: tf.saved_model.experimental.TrackableResource(),
+        "_track_trackable",
+    ),
+]
+
+
+@pytest.mark.parametrize("module, name", MODULE_NAMES)
+def test_a_module_has_the_name(module, name):
+    assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize(
+    "make, name",
+    [
+        pytest.param(make, name, id=name)
+        for make, names in OBJECT_NAMES
+        for name in names.split()
+    ],
+)
+def test_an_object_has_the_name(make, name):
+    assert hasattr(make(), name)
+
+
+def test_merge_calls_are_where_optimizers_find_them():
+    assert callable(optimizers.merge_call)
+
+
+def test_exclusions_from_decay_are_copied():
+    one, other = keras.optimizers.AdamW(), keras.optimizers.AdamW()
+    kernel = dense().kernel
+    one.exclude_from_weight_decay([kernel], var_names=["bias"])
+    optimizers.exclude_from_decay(other, optimizers.decay_exclusions(one))
+    assert not other._use_weight_decay(kernel)
+    assert not other._use_weight_decay(dense().bias)
+    assert other._use_weight_decay(dense().kernel)
+
+
+def test_decay_of_some_variables_is_left_to_a_function():
+    ours, theirs = dense().kernel, dense().kernel
+    optimizer = keras.optimizers.SGD(1.0, weight_decay=0.5)
+    optimizer.build([ours, theirs])
+    seen = []
+    optimizers.exchange_decay(optimizer, lambda v: v is ours, seen.extend)
+    before = np.asarray(ours), np.asarray(theirs)
+    zeros = [tf.zeros_like(ours.value), tf.zeros_like(theirs.value)]
+    optimizer.apply_gradients(zip(zeros, [ours, theirs], strict=True))
+    assert seen == [ours]
+    assert np.array_equal(np.asarray(ours), before[0])
+    assert np.allclose(np.asarray(theirs), before[1] / 2)
+
+
+def test_automatic_configs_are_marked_by_keras():
+    class Plain(keras.layers.Layer):
+        pass
+
+    class Own(keras.layers.Layer):
+        def get_config(self):
+            return super().get_config()
+
+    assert getattr(Plain.get_config, "_is_default", False)
+    assert not getattr(Own.get_config, "_is_default", False)
+
+
+def test_after_build_runs_once_and_before_the_state_is_locked():
+    calls = []
+
+    class Late(layers.AfterBuild, keras.layers.Dense):
+        def after_build(self):
+            super().after_build()
+            calls.append(self._tracker.locked)
+
+    late = Late(2)
+    late(np.zeros((1, 3)))
+    late(np.zeros((1, 3)))
+    assert calls == [False]
+
+
+def test_the_trainers_overrides_have_their_arguments():
+    ours = inspect.signature(training.TrainerHooks._maybe_symbolic_build)
+    theirs = inspect.signature(keras.Model._maybe_symbolic_build)
+    assert list(ours.parameters) == list(theirs.parameters)
