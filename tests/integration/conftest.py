@@ -7,9 +7,14 @@ import shutil
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
+from support.sessions import CLASSES
 from support.tiny_runs import TINY, make_images
 from support.whole_runs import FLAGS, everything
+
+from packnet_tf.data import open_task
 
 _SERVER = pathlib.Path(__file__).parents[1] / "support/app_server.py"
 
@@ -144,3 +149,52 @@ def whole(commands, tmp_path_factory):
     ended = commands(workdir)
     assert ended.code == 0, ended.stderr
     return ended, everything(workdir)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory, colours):
+    """Inputs that are wrong in one way each, by name."""
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "empty").mkdir()
+    (folder / "no_classes" / "train").mkdir(parents=True)
+    (folder / "no_images" / "train" / "a").mkdir(parents=True)
+    (folder / "no_images" / "train" / "b").mkdir(parents=True)
+    make_images(folder / "one", classes=("only",), train=2, test=1)
+    make_images(folder / "two", classes=("red", "blue"), train=10, test=2)
+    make_images(folder / "few", classes=("red", "blue"), train=2, test=1)
+    for name in ("corrupt", "truncated", "cut", "corrupt_test"):
+        make_images(folder / name, classes=("blue", "red"), train=10)
+    bad = folder / "corrupt" / "train" / "red" / "07.jpg"
+    bad.write_bytes(b"\xff\xd8\xff\xe0 this is no JPEG")
+    bad = folder / "corrupt_test" / "test" / "red" / "01.jpg"
+    bad.write_bytes(b"")
+    cut = folder / "truncated" / "train" / "blue" / "03.jpg"
+    cut.write_bytes(cut.read_bytes()[:300])
+    cut = folder / "cut" / "train" / "red" / "09.jpg"
+    cut.write_bytes(cut.read_bytes()[:-40])
+    make_images(folder / "test_only", train=0).joinpath("train").rename(
+        folder / "unused"
+    )
+    (folder / "file").write_text("a file, not a folder")
+    (folder / "garbage.weights.h5").write_bytes(b"no weights at all")
+    (folder / "garbage.npz").write_bytes(b"no arrays at all")
+    (folder / "garbage.keras").write_bytes(b"no network at all")
+    np.savez(folder / "half.npz", x_train=np.zeros((4, 8, 8), np.uint8))
+    small = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    small.save(folder / "small.keras")
+    small.save_weights(folder / "other.weights.h5")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """The opened images of both tasks, by name."""
+    folder = tmp_path_factory.mktemp("data")
+    return {
+        name: open_task(
+            name, make_images(folder / name, classes, seed=len(name))
+        )
+        for name, classes in CLASSES.items()
+    }
