@@ -72,9 +72,7 @@ def check_optimizer(
     for layer in _parts(optimizer):
         # A function's optimizers are unknown before it is called, and each
         # phase needs fresh ones.
-        if isinstance(
-            layer, keras.optimizers.MultiOptimizer
-        ) and is_mapped_by_function(layer):
+        if is_mapped_by_function(layer):
             raise ProtectionError(
                 "MultiOptimizer(function) cannot be made afresh for every "
                 "phase; give it a keras.optimizers.OptimizerMap."

@@ -10,9 +10,10 @@ import tensorflow as tf
 merge_call = tf.__internal__.distribute.interim.maybe_merge_call
 
 
-def is_mapped_by_function(optimizer: keras.optimizers.MultiOptimizer) -> bool:
-    """Whether a function chooses the optimizer of each variable."""
-    return not isinstance(
+def is_mapped_by_function(optimizer: keras.Optimizer) -> bool:
+    """Whether it is a `MultiOptimizer` (Keras 3.15) that a function maps."""
+    several = getattr(keras.optimizers, "MultiOptimizer", ())
+    return isinstance(optimizer, several) and not isinstance(
         optimizer._optimizer_map, keras.optimizers.OptimizerMap
     )
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from support import old_nets, two_tasks
+from support.kept_files import needs_keras
 
 import packnet_tf as pn
 from packnet_tf.convert.coverage import coverage
@@ -15,6 +16,7 @@ FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
 
 def read(name):
     """Returns a kept network, its batch, and the scores of its tasks."""
+    needs_keras("3.15")
     net = keras.saving.load_model(FIXTURES / f"{name}_v0.1.keras")
     return net, old_nets.KEPT[name][2], np.load(FIXTURES / f"{name}_v0.1.npz")
 

@@ -1,5 +1,7 @@
 """Layers that make the layers with their kernels themselves."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -20,6 +22,11 @@ from packnet_tf.layers import (
 from packnet_tf.layers.composite import InnerTwins
 from packnet_tf.model.extract import extract
 from packnet_tf.model.packnet import PackNet
+
+# Keras has them from 3.15 on.
+HAS_WINDOWS = (
+    "sliding_window" in inspect.signature(layers.MultiHeadAttention).parameters
+)
 
 
 @keras.saving.register_keras_serializable("packnet_tf_tests")
@@ -278,7 +285,8 @@ def test_causal_attention_and_masks_keep_their_bytes():
     words = keras.Input((5,), dtype="int32")
     x = layers.Embedding(9, 4, mask_zero=True)(words)
     x = layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True)
-    x, scores = layers.MultiHeadAttention(2, 3, sliding_window=2)(
+    window = {"sliding_window": 2} if HAS_WINDOWS else {}
+    x, scores = layers.MultiHeadAttention(2, 3, **window)(
         x, x, return_attention_scores=True
     )
     x = layers.LSTM(3)(x)

@@ -49,6 +49,8 @@ OPTIMIZERS = {
         keras.optimizers.AdamW(0.01), initial_scale=2.0**8
     ),
 }
+if not hasattr(keras.optimizers, "ScheduleFreeAdamW"):
+    del OPTIMIZERS["schedule_free"]  # Keras has it from 3.14 on.
 
 
 def backbone(**conv):
@@ -247,6 +249,13 @@ def test_infinite_gradients_stay_out_of_protected_weights():
     check_first_is_unchanged(net, before, first)
 
 
+needs_multi_optimizer = pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"),
+    reason="Keras has it from 3.15 on",
+)
+
+
+@needs_multi_optimizer
 @pytest.mark.parametrize("part", ["default", "mapped"])
 def test_ema_inside_a_multi_optimizer_is_refused(part):
     net = PackNet(backbone())
@@ -261,6 +270,7 @@ def test_ema_inside_a_multi_optimizer_is_refused(part):
         net.compile(several, "mse")
 
 
+@needs_multi_optimizer
 def test_a_multi_optimizer_of_a_function_is_refused():
     net = PackNet(backbone())
     net.add_task("first", 3)
@@ -270,6 +280,7 @@ def test_a_multi_optimizer_of_a_function_is_refused():
         net.compile(several, "mse")
 
 
+@needs_multi_optimizer
 def test_fresh_optimizers_inside_another_keep_what_is_not_decayed():
     inner = keras.optimizers.SGD(weight_decay=0.1)
     inner.exclude_from_weight_decay(var_names=["bias"])

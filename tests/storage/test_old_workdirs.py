@@ -1,5 +1,6 @@
 """Workdirs of every release are read for ever; these were kept."""
 
+import json
 import pathlib
 import tarfile
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support import tiny_nets
+from support.kept_files import needs_keras
 from support.tiny_runs import make_images
 
 from packnet_tf.data import open_task
@@ -36,6 +38,9 @@ def unpacked(name, folder):
     with tarfile.open(FIXTURES / f"{name}.tar.xz") as archive:
         # Our own file; the first releases of Python 3.11 know no `filter`.
         archive.extractall(folder)
+    (first, *_) = sorted((folder / "w" / "states").iterdir())
+    manifest = json.loads((first / "manifest.json").read_bytes())
+    needs_keras(manifest["versions"]["keras"])
     return Workdir(folder / "w")
 
 
