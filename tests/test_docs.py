@@ -27,9 +27,11 @@ MOST_LINES = 350
 FOREIGN_FLAGS = {
     "dist",  # pytest-xdist
     "all",
+    "check",
     "allow_version_labels_for_unavailable_models",
     "dir",
     "fix",
+    "help",
     "helpfull",
     "logdir",
     "model_config_file",
