@@ -5,31 +5,27 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.convert.selection import Skip, keep_plain, kept_paths
 from packnet_tf.convert.sharing import read_shared, refuse_shared
 from packnet_tf.errors import PhaseError, TaskError
-from packnet_tf.layers import MaskedKernel
-from packnet_tf.masks import ownership
 from packnet_tf.model import (
     claim,
     edits,
     files,
     heads,
     phases,
-    private,
-    promise,
 )
-from packnet_tf.model.tasks import TaskBook, table_of, take_over
+from packnet_tf.model.readings import Readings
+from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.model.training import Trainer
 from packnet_tf.task import Task
 from packnet_tf.tf_internals.training import hand_on_mask
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
-class PackNet(Trainer):
+class PackNet(Readings, Trainer):
     """Adds tasks to one network; packed tasks never change again.
 
     Each task is trained on the free weights (`add_task`, `fit`), gives most
@@ -104,72 +100,6 @@ class PackNet(Trainer):
     rename_task = edits.rename_task
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks in the order added."""
-        return tuple(self.book.records)
-
-    @property
-    def active_task(self) -> Task | None:
-        """The task that the network answers for now."""
-        return self.book.active
-
-    @property
-    def newest(self) -> Task | None:
-        """The task added last."""
-        return self.book.newest
-
-    @property
-    def phase(self) -> str | None:
-        """Phase of the active task: train, retrain or packed."""
-        return self.book.active.phase if self.book.active else None
-
-    @property
-    def capacity(self) -> float:
-        """Share of the prunable weights that is free, from 0 to 1."""
-        return self.book.capacity()
-
-    @property
-    def pretrained_kernels(self) -> list[np.ndarray] | None:
-        """Kernels before the base task was pruned, or None if unknown.
-
-        They are the origin of new tasks with `origin="pretrained"`, and are
-        kept beside the files of the network, not inside them.
-        """
-        return self.book.bank.pretrained
-
-    @pretrained_kernels.setter
-    def pretrained_kernels(self, values: Sequence[np.ndarray] | None) -> None:
-        kernels = [k.variable for k in self.book.kernels]
-        self.book.bank.pretrained = private.fitting(
-            values, kernels, "pretrained_kernels", "kernels"
-        )
-
-    @property
-    def pretrained_private(self) -> list[np.ndarray] | None:
-        """Private variables before the base task was pruned, or None.
-
-        What `pretrained_kernels` are for the kernels; kept with them.
-        """
-        return self.book.bank.pretrained_private
-
-    @pretrained_private.setter
-    def pretrained_private(self, values: Sequence[np.ndarray] | None) -> None:
-        variables = self.book.bank.variables
-        self.book.bank.pretrained_private = private.fitting(
-            values, variables, "pretrained_private", "private variables"
-        )
-
-    @property
-    def private_variables(self) -> list[keras.Variable]:
-        """The private variables; they hold the active task's values."""
-        return list(self.book.bank.variables)
-
-    @property
-    def constants(self) -> list[keras.Variable]:
-        """Preprocessing statistics, shared by all tasks."""
-        return list(self.book.bank.constants)
-
-    @property
     def trainable_variables(self) -> list[keras.Variable]:
         """What the current phase may change; nothing, once packed."""
         return self.book.may_train(super().trainable_variables)
@@ -179,38 +109,10 @@ class PackNet(Trainer):
         """The same as `trainable_variables`."""
         return self.trainable_variables
 
-    def masked_kernels(self) -> list[MaskedKernel]:
-        """Returns every masked kernel of the backbone, in a fixed order."""
-        return list(self.book.kernels)
-
-    def task(self, name: str) -> Task:
-        """Returns the task of that name.
-
-        Raises:
-            TaskError: If there is none; the message lists the tasks.
-        """
-        return self.book.named(name)
-
     def head_of(self, name: str) -> keras.Layer | None:
         """Returns the head of a task, or None if it has none."""
         task = self.task(name)
         return self.heads[task.owner - 1] if task.classes else None
-
-    def private_values(self, name: str) -> list[np.ndarray]:
-        """Returns a task's private variables, whichever task is active."""
-        return self.book.private_values(self.task(name))
-
-    def digest_of(self, name: str) -> str:
-        """Returns a task's digest as it is now (hexadecimal SHA-256)."""
-        return promise.digests_of(self.book, [self.task(name)])[0]
-
-    def verify_digests(self) -> None:
-        """Compares every packed task with what it was when it was packed.
-
-        Raises:
-            PromiseError: Naming the tasks that differ.
-        """
-        promise.verify_digests(self.book)
 
     def activate(self, name: str) -> Task:
         """Makes the network answer for a task, at any time.
@@ -419,25 +321,6 @@ class PackNet(Trainer):
         files.read_tasks(self.book, store)
         if self.active_task is not None:
             self.enter(self.active_task)
-
-    def ownership(self) -> list[tuple[str, tuple[int, ...], dict[int, int]]]:
-        """Returns for each kernel its path, shape and weights by owner."""
-        return [
-            (
-                k.path,
-                tuple(k.variable.shape),
-                ownership.count(np.asarray(k.mask)),
-            )
-            for k in self.book.kernels
-        ]
-
-    def owner_totals(self) -> dict[int, int]:
-        """Returns how many weights each owner has in all; 0 has the free."""
-        return ownership.totals(k.mask for k in self.book.kernels)
-
-    def summary_of_tasks(self) -> str:
-        """Returns a table of who owns what, and what is left."""
-        return table_of(self.tasks, self.owner_totals())
 
     def quantize(self, *args, **kwargs):
         """Refused: quantized kernels cannot be shared under masks."""

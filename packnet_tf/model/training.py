@@ -1,7 +1,7 @@
 """Training under protection: compile, fit and the step, on any strategy."""
 
 import inspect
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,24 +10,8 @@ from packnet_tf.errors import PhaseError
 from packnet_tf.model import replicas
 from packnet_tf.model.optimizers import OptimizerRecipe, check_optimizer
 from packnet_tf.model.protection import Protection
+from packnet_tf.model.rules import Rules
 from packnet_tf.tf_internals.training import TrainerHooks
-
-
-class Rules(Protocol):
-    """What a trainer asks of the one who knows what is trained."""
-
-    @property
-    def function_key(self) -> Any:
-        """All that a traced function depends on."""
-
-    def protection(self, stale_slots: bool) -> Protection:
-        """Returns what may change now; raises where nothing is trained."""
-
-    def check_objective(self, loss: Any, metrics: Any, trains: bool) -> None:
-        """Refuses a loss and metrics that do not suit the outputs."""
-
-    def trains_with(self, loss: Any) -> None:
-        """Takes note that training has begun, with this loss."""
 
 
 class _Book:

@@ -1,0 +1,131 @@
+"""What a network tells of its tasks: names, values, owners, digests."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from packnet_tf.layers import MaskedKernel
+from packnet_tf.masks import ownership
+from packnet_tf.model import private, promise
+from packnet_tf.model.tasks import TaskBook, table_of
+from packnet_tf.task import Task
+
+
+class Readings:
+    """The part of a `PackNet` that reads its book of tasks."""
+
+    book: TaskBook
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks in the order added."""
+        return tuple(self.book.records)
+
+    @property
+    def active_task(self) -> Task | None:
+        """The task that the network answers for now."""
+        return self.book.active
+
+    @property
+    def newest(self) -> Task | None:
+        """The task added last."""
+        return self.book.newest
+
+    @property
+    def phase(self) -> str | None:
+        """Phase of the active task: train, retrain or packed."""
+        return self.book.active.phase if self.book.active else None
+
+    @property
+    def capacity(self) -> float:
+        """Share of the prunable weights that is free, from 0 to 1."""
+        return self.book.capacity()
+
+    @property
+    def pretrained_kernels(self) -> list[np.ndarray] | None:
+        """Kernels before the base task was pruned, or None if unknown.
+
+        They are the origin of new tasks with `origin="pretrained"`, and are
+        kept beside the files of the network, not inside them.
+        """
+        return self.book.bank.pretrained
+
+    @pretrained_kernels.setter
+    def pretrained_kernels(self, values: Sequence[np.ndarray] | None) -> None:
+        kernels = [k.variable for k in self.book.kernels]
+        self.book.bank.pretrained = private.fitting(
+            values, kernels, "pretrained_kernels", "kernels"
+        )
+
+    @property
+    def pretrained_private(self) -> list[np.ndarray] | None:
+        """Private variables before the base task was pruned, or None.
+
+        What `pretrained_kernels` are for the kernels; kept with them.
+        """
+        return self.book.bank.pretrained_private
+
+    @pretrained_private.setter
+    def pretrained_private(self, values: Sequence[np.ndarray] | None) -> None:
+        variables = self.book.bank.variables
+        self.book.bank.pretrained_private = private.fitting(
+            values, variables, "pretrained_private", "private variables"
+        )
+
+    @property
+    def private_variables(self) -> list[keras.Variable]:
+        """The private variables; they hold the active task's values."""
+        return list(self.book.bank.variables)
+
+    @property
+    def constants(self) -> list[keras.Variable]:
+        """Preprocessing statistics, shared by all tasks."""
+        return list(self.book.bank.constants)
+
+    def masked_kernels(self) -> list[MaskedKernel]:
+        """Returns every masked kernel of the backbone, in a fixed order."""
+        return list(self.book.kernels)
+
+    def task(self, name: str) -> Task:
+        """Returns the task of that name.
+
+        Raises:
+            TaskError: If there is none; the message lists the tasks.
+        """
+        return self.book.named(name)
+
+    def private_values(self, name: str) -> list[np.ndarray]:
+        """Returns a task's private variables, whichever task is active."""
+        return self.book.private_values(self.task(name))
+
+    def digest_of(self, name: str) -> str:
+        """Returns a task's digest as it is now (hexadecimal SHA-256)."""
+        return promise.digests_of(self.book, [self.task(name)])[0]
+
+    def verify_digests(self) -> None:
+        """Compares every packed task with what it was when it was packed.
+
+        Raises:
+            PromiseError: Naming the tasks that differ.
+        """
+        promise.verify_digests(self.book)
+
+    def ownership(self) -> list[tuple[str, tuple[int, ...], dict[int, int]]]:
+        """Returns for each kernel its path, shape and weights by owner."""
+        return [
+            (
+                k.path,
+                tuple(k.variable.shape),
+                ownership.count(np.asarray(k.mask)),
+            )
+            for k in self.book.kernels
+        ]
+
+    def owner_totals(self) -> dict[int, int]:
+        """Returns how many weights each owner has in all; 0 has the free."""
+        return ownership.totals(k.mask for k in self.book.kernels)
+
+    def summary_of_tasks(self) -> str:
+        """Returns a table of who owns what, and what is left."""
+        return table_of(self.tasks, self.owner_totals())

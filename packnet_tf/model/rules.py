@@ -1,0 +1,22 @@
+"""What a trainer asks of the one who knows what is trained."""
+
+from typing import Any, Protocol
+
+from packnet_tf.model.protection import Protection
+
+
+class Rules(Protocol):
+    """What a trainer asks of the one who knows what is trained."""
+
+    @property
+    def function_key(self) -> Any:
+        """All that a traced function depends on."""
+
+    def protection(self, stale_slots: bool) -> Protection:
+        """Returns what may change now; raises where nothing is trained."""
+
+    def check_objective(self, loss: Any, metrics: Any, trains: bool) -> None:
+        """Refuses a loss and metrics that do not suit the outputs."""
+
+    def trains_with(self, loss: Any) -> None:
+        """Takes note that training has begun, with this loss."""
