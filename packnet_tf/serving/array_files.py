@@ -1,4 +1,4 @@
-"""The files of a SavedModel's arrays, and how a program reads pieces."""
+"""The files that hold a SavedModel's arrays, and how graphs read them."""
 
 import dataclasses
 import functools
@@ -12,14 +12,14 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """What is in the files of one type.
+    """The contents of the files of one dtype.
 
     Attributes:
-        dtype: The type.
-        bits: Bits of an owner; the owners of an array begin with a byte.
+        dtype: The dtype.
+        bits: Bits per owner; the owners of each array start at a whole byte.
         shapes: Shape of each stored array.
-        owned: How many of its weights are stored.
-        newest: The last owner of its weights.
+        owned: How many weights of each array are stored.
+        newest: The newest owner in each array.
     """
 
     dtype: tf.DType
@@ -30,12 +30,12 @@ class Table:
 
     @functools.cached_property
     def sizes(self) -> list[int]:
-        """How many weights each array has."""
+        """The number of weights of each array."""
         return [math.prod(shape) for shape in self.shapes]
 
     @functools.cached_property
     def owner_begins(self) -> list[int]:
-        """The byte with which the owners of each array begin."""
+        """The byte at which the owners of each array begin."""
         octets = [-(-size * self.bits // 8) for size in self.sizes]
         return [0, *itertools.accumulate(octets)][:-1]
 
@@ -45,7 +45,7 @@ class Table:
         return [0, *itertools.accumulate(self.owned)][:-1]
 
     def of(self, values: list[int], number: tf.Tensor) -> tf.Tensor:
-        """Returns what one of its lists says of an array, int64."""
+        """Returns an array's entry in one of the lists above, int64."""
         return tf.constant(values, tf.int64)[number]
 
     def shape(self, number: tf.Tensor) -> tf.Tensor:
@@ -57,14 +57,14 @@ class Table:
 
 
 class Content:
-    """What the files hold, read when a model is loaded.
+    """Reads the files of one dtype when a model is loaded.
 
     Args:
-        table: What is in them.
-        assets: The files, by what is in them: `owners` (their bits,
-            compressed), and the stored weights, `top` (the last byte of each,
-            compressed) and `low` (the other bytes).
-        weights: Whether the weights are wanted, and not only the owners.
+        table: What the files contain.
+        assets: The files by part: `owners` (compressed), and of the stored
+            weights `top` (the last byte of each, compressed) and `low` (the
+            other bytes).
+        weights: Whether to read the weights too, or only the owners.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Content:
             + begin * bits // 8,
             (count * bits + 7) // 8,
         )
-        # By a table of what each byte says, which is faster than shifting.
+        # Looking each byte up in a table is faster than shifting.
         shifts = np.arange(0, 8, bits)
         codes = np.arange(256)[:, np.newaxis] >> shifts & (1 << bits) - 1
         codes = tf.gather(

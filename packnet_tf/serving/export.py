@@ -1,4 +1,4 @@
-"""Packed states for other programs: SavedModels again, or one task alone."""
+"""Exports a packed state as a SavedModel, or one of its tasks alone."""
 
 import dataclasses
 import pathlib
@@ -16,8 +16,8 @@ from packnet_tf.storage import golden, states
 from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.workdir import StateInfo, Workdir
 
-# What a file's scores may differ from Keras's, as a share of 1 for scores of
-# a softmax: other programs sum in another order.
+# How far scores may differ from Keras's, relative to the largest one, since
+# other runtimes sum in another order.
 TOLERANCE = 1e-4
 _ROWS = 4
 _CONFIG = ServingConfig()
@@ -29,8 +29,8 @@ class Exported:
 
     Attributes:
         path: The file or folder.
-        difference: The largest difference from the scores of Keras on a few
-            images, or None where nothing was compared.
+        difference: The largest difference from Keras's scores on a few
+            images, or None if nothing was compared.
     """
 
     path: pathlib.Path
@@ -69,7 +69,7 @@ def set_stable(
 
     Args:
         workdir: The workdir; hold its lock.
-        version: Where to.
+        version: The version that gets it.
         config: Name of the served model.
 
     Returns:
@@ -97,11 +97,11 @@ def export_task(
     form: str = "saved_model",
     which: str | int | None = None,
 ) -> Exported:
-    """Writes one task as a plain model, which has no other task in it.
+    """Writes one task as a plain model, without the other tasks.
 
-    It takes pixels from 0 to 255 and gives the task's scores. What was
-    written is loaded and compared with Keras: on images kept with the state
-    where there are such, otherwise on random ones.
+    The model takes pixels from 0 to 255 and returns the task's scores. It is
+    loaded again and compared with Keras, on the images kept with the state
+    if there are any, otherwise on random ones.
 
     Args:
         workdir: The workdir.
@@ -114,8 +114,8 @@ def export_task(
     Raises:
         StateError: If `output` exists, or there is no such state.
         TaskError: If the state has no such task.
-        NetworkError: If the packages for the form are missing, the network
-            cannot be written so, or what was written answers otherwise.
+        NetworkError: If the form is unknown, its packages are missing, the
+            network cannot be written in it, or the file's scores differ.
     """
     check_form(form)
     atomic_files.check_absent(output)

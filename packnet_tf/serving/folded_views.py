@@ -1,8 +1,7 @@
-"""What a SavedModel's files become when it is loaded.
+"""Makes the tasks' views from a SavedModel's files when it is loaded.
 
 A resource that TensorFlow initializes after everything else reads the files
-and makes a list of tensors of them: the views of the tasks, each in memory of
-its own. The programs read that list.
+and makes a list of tensors, the views, which the programs read.
 """
 
 from collections.abc import Callable
@@ -14,28 +13,27 @@ from packnet_tf.masks import ownership
 from packnet_tf.serving.array_files import Content, Table
 from packnet_tf.tf_internals.files import track
 
-# Weights that are made at a time: what that takes beside the result is small,
-# and stays in the processor's cache.
+# Weights made at a time, few enough that temporary tensors stay in the cache.
 _PIECE = 1 << 18
 
 
 class LoadedList(tf.saved_model.experimental.TrackableResource):
-    """A list of tensors that is made of files when the model is loaded.
+    """A list of tensors that is made from files when the model is loaded.
 
-    TensorFlow initializes such resources when it has loaded everything else,
-    in `tf.saved_model.load` and in the session loader of TensorFlow Serving.
-    One resource for all arrays: as many as there are arrays would make the
-    SavedModel's programs several times as large.
+    TensorFlow initializes such resources after everything else, both in
+    `tf.saved_model.load` and in the session loader of TensorFlow Serving.
+    One resource holds all arrays: one per array would make the SavedModel's
+    programs several times as large.
 
-    There is no `_destroy_resource` on purpose: a signature may outlive the
-    object it was loaded with. A session frees its lists when it is closed; a
-    process that loads eagerly keeps them.
+    `_destroy_resource` is left out on purpose, because a signature may
+    outlive the object it was loaded with. A session frees its lists when it
+    is closed; a process that loads eagerly keeps them.
 
     Args:
-        assets: The files, by what is in them.
-        table: What is in them.
-        items: For each element the stored array, and the last owner that is
-            seen in it.
+        assets: The files, by part; see `Content`.
+        table: What the files contain.
+        items: For each element, the stored array and the last owner whose
+            weights are visible.
         shared_name: Name of the resource.
     """
 
@@ -49,13 +47,12 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         super().__init__()
         self._assets = assets
         for part, asset in assets.items():
-            # So that the SavedModel has the file, and reads its own copy.
+            # Tracked, so that the SavedModel contains and reads its own copy.
             track(self, asset, part)
         self._table = table
         self._items = items
         self._shared_name = shared_name
-        # Made now: made while a program is traced, it would belong to that
-        # program's graph.
+        # Created now: created during tracing, it would belong to that graph.
         _ = self.resource_handle
 
     def _create_resource(self) -> tf.Tensor:
@@ -64,7 +61,7 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         )
 
     def read_value(self) -> tf.Tensor:
-        """Returns the list; legal in a program, after initialization."""
+        """Returns the list, for use in a program after initialization."""
         value = tf.raw_ops.ReadVariableOp(
             resource=self.resource_handle, dtype=tf.variant
         )
@@ -79,7 +76,7 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
     def _made(self) -> tf.Tensor:
         table = self._table
         content = Content(table, self._assets)
-        # Sorted by array: each is made once for all its views.
+        # Sorted by array, so that each is made once for all its views.
         order = sorted(range(len(self._items)), key=self._items.__getitem__)
         numbers = [self._items[place][0] for place in order]
         splits = np.searchsorted(numbers, np.arange(len(table.shapes) + 1))
@@ -120,21 +117,21 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
             num_elements=len(self._items),
             element_dtype=dtype,
         )
-        # One after another: several at a time would need memory for each.
+        # One at a time, because each takes memory while it is made.
         _, listed = tf.while_loop(
             lambda i, _: i < count, body, (0, empty), parallel_iterations=1
         )
         return listed
 
     def _array(self, content: Content, number: tf.Tensor) -> tf.Tensor:
-        """Returns the weights of all tasks, flat; free ones are 0."""
+        """Returns the weights of all tasks, flat, with free weights as 0."""
         table = self._table
 
         def piece(begin, count, stored):
             owners = content.owners(number, begin, count)
             seen = tf.cast(tf.not_equal(owners, ownership.FREE), tf.int32)
             found = tf.cast(tf.reduce_sum(seen), tf.int64)
-            # A 0 in front, for the weights that are free.
+            # Free weights take the 0 in front.
             part = [tf.zeros([1], table.dtype), content.weights(stored, found)]
             made = tf.gather(tf.concat(part, 0), tf.cumsum(seen) * seen)
             return made, stored + found
@@ -150,7 +147,7 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         array: tf.Tensor,
         last: tf.Tensor,
     ) -> tf.Tensor:
-        """Returns an array without the weights of later owners, flat."""
+        """Returns an array, flat, with the weights of later owners as 0."""
 
         def piece(begin, count, done):
             visible = content.owners(number, begin, count) <= last
@@ -162,7 +159,7 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
 
 
 class LoadedOwners(LoadedList):
-    """The owners of some kernels, for views that are made in every call."""
+    """The owners of some kernels, for views computed in every call."""
 
     def _made(self) -> tf.Tensor:
         table = self._table
@@ -190,23 +187,23 @@ def _by_pieces(
     piece: Callable[..., tuple[tf.Tensor, tf.Tensor]],
     state: tf.Tensor,
 ) -> tf.Tensor:
-    """Returns a flat tensor that is made in place, one piece after another.
+    """Returns a flat tensor, filled in place one piece at a time.
 
-    Made at once, what it is made with would take several times its memory;
-    pieces that are put together afterwards, twice. Nothing else may see the
-    tensor before it is complete: `InplaceUpdate` writes into its very memory,
-    where `tensor_scatter_nd_update` made a copy for each piece.
+    Making it at once would take several times its memory, and concatenating
+    pieces twice. `InplaceUpdate` writes into the tensor's own memory
+    (`tensor_scatter_nd_update` copies it for each piece), so nothing else may
+    read it before it is complete.
 
     Args:
-        size: How many elements it has.
-        dtype: Their type.
-        piece: From the first element of a piece (a multiple of 8), their
-            number and a state to these elements and the next state.
+        size: The number of elements.
+        dtype: Their dtype.
+        piece: Takes a piece's first element (a multiple of 8), its length and
+            a state; returns its elements and the next state.
         state: The first state.
     """
     one = tf.constant(1, tf.int64)
     count = tf.maximum(one, (size + _PIECE - 1) // _PIECE)
-    # The last piece is filled up, so that all are rows of one tensor.
+    # The last piece is padded, so that all are rows of one tensor.
     length = tf.maximum(one, (size + 8 * count - 1) // (8 * count)) * 8
     shape = tf.cast(tf.stack([count, length]), tf.int32)
 

@@ -1,4 +1,4 @@
-"""A plain Keras model as a file of some form, and how to run that file."""
+"""The file formats that one task can be exported to, and how to run them."""
 
 import importlib
 import pathlib
@@ -14,7 +14,7 @@ from packnet_tf.tf_internals.layers import layers_of
 
 Run = Callable[[np.ndarray], np.ndarray]
 
-# What a form needs, and the extra that brings it.
+# The modules that a form needs; the extra of its name installs them.
 _NEEDED = {
     "litert": ("ai_edge_litert.interpreter",),
     "onnx": ("tf2onnx", "onnxruntime"),
@@ -22,13 +22,13 @@ _NEEDED = {
 
 
 def check_form(form: str) -> None:
-    """Refuses a form that there is not, or whose packages are missing.
+    """Refuses an unknown form, or one whose packages are missing.
 
     Args:
         form: The name, one of `FORMS`.
 
     Raises:
-        NetworkError: If it is none of them, or naming what to install.
+        NetworkError: Naming the known forms, or what to install.
     """
     if form not in FORMS:
         raise NetworkError(
@@ -46,7 +46,7 @@ def check_form(form: str) -> None:
 
 
 def _keras(model: keras.Model, path: pathlib.Path) -> Run:
-    # Keras looks at the name's end.
+    # Keras chooses the format by the suffix.
     file = path.with_name(path.name + ".keras")
     model.save(file)
     copy = keras.saving.load_model(file)
@@ -60,7 +60,7 @@ def save_plain(model: keras.Model, path: pathlib.Path) -> None:
     Keras's own export stores each weight twice with this TensorFlow.
 
     Args:
-        model: The model; it gives one tensor.
+        model: The model, with one output.
         path: The folder to make.
     """
     taken = model.inputs
@@ -72,7 +72,7 @@ def save_plain(model: keras.Model, path: pathlib.Path) -> None:
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(*given):
-        # In the structure that the model takes, or Keras warns.
+        # Keras warns about inputs that are not in the model's structure.
         inputs = keras.tree.pack_sequence_as(model.input, given)
         return {"scores": model(inputs, training=False)}
 
@@ -90,7 +90,7 @@ def _takes_images(model: keras.Model) -> bool:
 
 def _saved_model(model: keras.Model, path: pathlib.Path) -> Run:
     save_plain(model, path)
-    # It has to live as long as its function.
+    # `run` has to keep the loaded object alive.
     served = tf.saved_model.load(str(path))
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -134,7 +134,7 @@ def _onnx(model: keras.Model, path: pathlib.Path) -> Run:
             "--format=saved_model and tf2onnx's --saved-model."
         )
     file = path.with_name(path.name + ".onnx")
-    # Of a model that was never called, Keras does not look for it.
+    # Keras does not infer the signature of a model that was never called.
     signature = keras.tree.map_structure(
         lambda given: tf.TensorSpec(given.shape, given.dtype, given.name),
         model.input,

@@ -1,4 +1,4 @@
-"""The programs of a SavedModel: what each task makes of a batch."""
+"""The functions of a SavedModel that compute each task's answers."""
 
 import contextlib
 import functools
@@ -21,11 +21,11 @@ _Function: TypeAlias = tf.types.experimental.PolymorphicFunction
 
 
 class Program:
-    """What a SavedModel of a packed network answers with.
+    """Builds the functions of a packed network's SavedModel.
 
     Args:
-        net: The packed network. Its variables are read, not captured, so it
-            may live in any strategy.
+        net: The packed network, of any strategy: its variables are copied,
+            not captured.
         layout: One of `options.serving.LAYOUTS`.
     """
 
@@ -58,15 +58,15 @@ class Program:
         """Writes the arrays; call it before `answers`.
 
         Args:
-            folder: Where they lie until the SavedModel has its copies.
+            folder: A folder for the files until the SavedModel is saved.
         """
         self._arrays.write(folder)
 
     def answers(self, inputs: Any) -> dict[str, _Function]:
-        """Returns for each task the function that answers a batch.
+        """Returns each task's function, by name.
 
-        Its outputs are `logits`, `scores` and `classes`, or for a task
-        without a head `features`.
+        Its outputs are `logits`, `scores` and `classes`, or `features` for a
+        task without a head.
 
         Args:
             inputs: What the backbone takes: a `tf.TensorSpec` with a name,
@@ -75,29 +75,28 @@ class Program:
         return {t.name: self._answer(t, inputs) for t in self._net.tasks}
 
     def module(self) -> tf.Module:
-        """Returns what has to be saved with the functions."""
+        """Returns the resources to save with the functions."""
         module = tf.Module(name="packnet")
         module.arrays = self._arrays.resources
         return module
 
     def add(self, value: Any) -> Array:
-        """Returns a new array of the SavedModel."""
+        """Adds an array to the SavedModel."""
         return self._arrays.add(np.asarray(value))
 
     def add_tensors(self, places: Sequence["_Place"]) -> list[Array]:
-        """Returns arrays with the tensors that layers keep."""
+        """Adds the tensors that layers keep as attributes."""
         return [self.add(layer.__dict__[name]) for layer, name in places]
 
     def read(self, arrays: Sequence[Array]) -> list[tf.Tensor]:
-        """Returns their values; legal in a program."""
+        """Returns the arrays' values, inside a program."""
         return self._arrays.read(arrays)
 
     def _backbone(self, arrays: Sequence[Array]) -> _Function:
-        """Returns the backbone's program, one for all tasks.
+        """Returns the backbone's program, which the tasks share.
 
-        What differs between the tasks is its second argument: the places of
-        what it reads. With a view that is made on the fly it is another one
-        than without.
+        Its second argument says where to read a task's arrays. Only tasks
+        whose arrays differ in kind need programs of their own.
         """
         key = tuple(array.kind for array in arrays)
         if key in self._backbones:
@@ -109,8 +108,7 @@ class Program:
             *net.constants,
         ]
 
-        # Returns the features, and Keras's masks of them, which a head may
-        # need.
+        # Returns the features and their Keras masks, which a head may need.
         @functools.partial(tf.function, autograph=False)
         def backbone(inputs, places):
             values = self._arrays.read(arrays, places)
@@ -132,8 +130,8 @@ class Program:
 
         @tf.function(input_signature=tf.nest.flatten(inputs), autograph=False)
         def answer(*given):
-            # As what the backbone waits for, not in what it reads: with
-            # another node there, TensorFlow may sum in another order.
+            # A control dependency, because another node between input and
+            # backbone could change the order in which TensorFlow sums.
             with tf.control_dependencies([_check(part) for part in given]):
                 found, masks = backbone(
                     tf.nest.pack_sequence_as(inputs, given),
@@ -155,7 +153,7 @@ class Program:
         return answer
 
     def _refuse_captured(self, made, task: Task) -> None:
-        """Refuses state that would be left out of the SavedModel."""
+        """Refuses state that the SavedModel would not contain."""
         own = {id(r.resource_handle) for r in self._arrays.resources}
         for tensor in made.captured_inputs:
             if tensor.dtype == tf.resource and id(tensor) not in own:
@@ -167,19 +165,18 @@ class Program:
 
 
 def _check(given: tf.Tensor) -> tf.Operation:
-    """Refuses an input without rows, or of another shape than it has.
+    """Refuses an empty batch, or an input of the wrong shape.
 
-    A signature that is called eagerly takes any shape, and convolutions
-    answer images of any size; of no image they make what the layers after
-    them cannot use.
+    A signature that is called eagerly does not check shapes, and
+    convolutions take images of any size.
     """
     rows, shape = tf.shape(given)[0], given.shape[1:]
     name = given.op.name
     some = tf.debugging.Assert(rows > 0, [f"{name}: a batch without rows."])
     if not shape.is_fully_defined():
         return some
-    # By its size: whatever is known of the shape when this is traced would
-    # be computed then, and say what is expected.
+    # Compares sizes: a comparison of shapes would be folded to the expected
+    # one during tracing, where the shape is known.
     with tf.control_dependencies([some]):
         return tf.debugging.Assert(
             tf.equal(tf.size(given), rows * shape.num_elements()),
@@ -191,7 +188,7 @@ def _check(given: tf.Tensor) -> tf.Operation:
 
 
 class _Head:
-    """A task's head, whose weights are arrays of the SavedModel."""
+    """A task's head, with its weights as arrays of the SavedModel."""
 
     def __init__(self, program: Program, head: keras.Layer):
         self._program = program
@@ -202,7 +199,7 @@ class _Head:
 
     @contextlib.contextmanager
     def instead(self) -> Iterator[None]:
-        """Lets the head compute with them."""
+        """Makes the head compute with the SavedModel's arrays."""
         read = self._program.read
         given = list(zip(self._keras, read(self._weights), strict=True))
         with (
@@ -215,9 +212,9 @@ class _Head:
 def _tensors_of(model: keras.Layer) -> list[_Place]:
     """Returns where layers keep tensors as plain attributes.
 
-    `Normalization` keeps its statistics so. In a SavedModel they would
-    become constants, which TensorFlow computes with in other ways than with
-    values (a division becomes a product), to other bytes.
+    `Normalization` keeps its statistics this way. A SavedModel would turn
+    them into constants, which TensorFlow optimizes (a division becomes a
+    product), so that the bytes would differ.
     """
     return [
         (layer, name)
@@ -233,7 +230,7 @@ def _tensors_of(model: keras.Layer) -> list[_Place]:
 def _instead(
     places: Sequence[tuple[keras.Layer, str]], values: Sequence[tf.Tensor]
 ) -> Iterator[None]:
-    """Puts tensors into attributes of layers while it is open."""
+    """Replaces attributes of layers by tensors while it is open."""
     before = [layer.__dict__[name] for layer, name in places]
     try:
         for (layer, name), value in zip(places, values, strict=True):

@@ -1,7 +1,7 @@
-"""From a batch of encoded images to a batch of pixels, inside a SavedModel.
+"""Decodes and resizes encoded images inside a SavedModel.
 
-Decoding, resizing and cutting are the very functions that evaluation uses,
-so that a served answer has the bytes of the evaluated one.
+It uses the functions of evaluation, so that served and evaluated answers
+have the same bytes.
 """
 
 import functools
@@ -16,11 +16,10 @@ from packnet_tf.data.images.pixel_path import (
 )
 from packnet_tf.data.images.preprocessing import Preprocessing
 
-# What the caller sees of a file that is no image.
+# Part of the error for files that are not images.
 PROBLEM = "is no image that can be decoded"
 
-
-# Images decoded at the same time: more than a serving machine has cores for.
+# Images decoded at once: more than a serving machine has cores.
 _PARALLEL = 16
 
 
@@ -28,37 +27,36 @@ _PARALLEL = 16
 def pixels_of(
     image_size: int, preprocessing: Preprocessing
 ) -> tf.types.experimental.PolymorphicFunction:
-    """Returns the function from files to what a network takes.
+    """Returns the function that turns encoded images into network inputs.
 
-    Tasks with the same preprocessing share one, so that a SavedModel has it
+    Tasks with the same preprocessing share one, so a SavedModel holds it
     once.
 
     Args:
         image_size: Height and width of the network's images, in pixels.
-        preprocessing: The task's choices. Its `box` is ignored: only the
-            caller knows which box of an image is meant, and cuts to it.
+        preprocessing: The task's choices. Its `box` is ignored: callers crop
+            images to the box themselves.
 
     Returns:
-        A function of a string tensor of shape [batch], the bytes of image
-        files of any size, to float32 of shape [batch, image_size,
-        image_size, 3] with whole values from 0 to 255. It fails if a file is
-        no image, and says which rows those are.
+        A function that takes a string tensor of shape [batch], image files of
+        any size, and returns float32 [batch, image_size, image_size, 3] with
+        whole values from 0 to 255. If files are not images, it fails and
+        names their rows.
     """
 
     def one(encoded: tf.Tensor) -> tf.Tensor:
         image = decode_any(encoded)
         square = evaluation_resize(image, image_size, preprocessing)
-        # Whole levels: bytes hold them at a quarter of the size.
+        # The levels are whole, so bytes hold them in a quarter of the memory.
         return tf.cast(square, tf.uint8)
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
     )
     def pixels(encoded):
-        # A data set is what decodes on all cores, and what can leave out a
-        # row that fails instead of failing as a whole, so that the row can
-        # be named. Row 0 is an image that never fails: a data set without
-        # elements would have nothing to give.
+        # A dataset decodes on all cores and can skip rows that fail, so that
+        # they can be named. The blank image in front never fails: a dataset
+        # without elements has no single element to return.
         count = tf.size(encoded, out_type=tf.int64)
         rows, squares = (
             tf.data.Dataset.from_tensor_slices(

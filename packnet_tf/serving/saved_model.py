@@ -1,4 +1,4 @@
-"""The SavedModel of a packed state, for TensorFlow Serving or plain use."""
+"""Writes a packed network as a SavedModel, with a signature per task."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.network_file import mask_problems
 from packnet_tf.tf_internals.layers import is_graph
 
-# In its assets: the class names of each task, in the order of the scores.
+# The asset with each task's class names, in the order of the scores.
 CLASS_NAMES = "class_names.json"
 
 
@@ -44,50 +44,49 @@ def export_saved_model(
 ) -> pathlib.Path:
     """Writes a packed network as one SavedModel with a signature per task.
 
-    Each task with a head has a signature of its name, and the newest of them
-    is `serving_default` too. Input: `images`, float32 [batch, height, width,
-    3], pixels 0 to 255. A backbone that takes something else than one batch
-    of images has the inputs that it has in Keras, by their own names (or the
-    keys of its dict) and types. Outputs: `logits` and `scores`, float32
-    [batch, ..., classes], and `classes`, string [batch, classes], the class
-    names (`"0"`, `"1"`, ... where the task has none). A task without a head
-    gives `features`.
+    Each task has a signature of its name; the newest with a head is also
+    `serving_default`. Input: `images`, float32 [batch, height, width, 3],
+    pixels 0 to 255. A backbone that takes anything but one batch of images
+    keeps its Keras inputs, with their names (or the keys of its dict) and
+    dtypes. Outputs: `logits` and `scores`, float32 [batch, ..., classes], and
+    `classes`, string [batch, classes], the class names (`"0"`, `"1"`, ...
+    where the task has none). A task without a head returns `features`.
 
     A network of square images also has:
 
     - `<task>_bytes`: input `image_bytes`, string [batch], JPEG, PNG, GIF,
-      WebP or 24-bit BMP files of any size, which are decoded, resized and cut
-      as evaluation does it, to the same bytes. Outputs as `<task>`. If rows
-      are no images, the error names them.
+      WebP or 24-bit BMP files of any size, which are decoded, resized and
+      cropped as in evaluation, to the same bytes. Outputs as `<task>`. An
+      error names the rows that are not images.
     - `all_tasks`: input `images`; outputs `<task>_scores` of every task
       (`<task>_features` of one without a head).
-    - `by_task`: inputs `images` and `task`, string [batch], the task that is
-      to answer each row. Outputs `scores` and `classes`, as wide as the task
-      with the most classes; beyond a task's own, scores are 0 and names
-      empty. A row has the bytes of `<task>` on the same batch.
-    - `auto`: input `images`; each row is answered by the task whose highest
-      score is the highest, which is a heuristic. Outputs as `by_task`, and
-      `task` and `certainty` (that score), [batch]. Tasks with a softmax only.
+    - `by_task`: inputs `images` and `task`, string [batch], the task that
+      answers each row. Outputs `scores` and `classes`, as wide as the task
+      with the most classes, padded with 0 and empty names. A row has the
+      same bytes as from `<task>` on the same batch.
+    - `auto`: input `images`; a heuristic: each row is answered by the softmax
+      task with the highest score. Outputs as `by_task`, and `task` and
+      `certainty` (that score), [batch].
 
-    The class names of all tasks are in `assets/class_names.json`, and with
-    the package's extra `serving` installed, requests with which TensorFlow
-    Serving warms up in `assets.extra`.
+    The class names of all tasks are in `assets/class_names.json`. With the
+    package's extra `serving` installed, `assets.extra` has warmup requests
+    for TensorFlow Serving.
 
     Logits have the same bytes as those of `net.logits` in a `tf.function`
     with an open batch size, for the same batch on the same machine. (Eagerly,
-    or with a fixed batch size, TensorFlow may sum in another order: another
-    program, with other roundings.) Each weight is stored once. With the
-    layout `folded`, the views of the tasks are computed when the model is
-    loaded, which needs neither Keras nor packnet_tf; with `on_the_fly`, which
-    takes less memory and more time, in every call.
+    or with a fixed batch size, TensorFlow may sum in another order and round
+    differently.) Each weight is stored once. The layout `folded` computes the
+    tasks' views when the model is loaded; `on_the_fly` computes them in every
+    call, which takes less memory and more time. Loading needs neither Keras
+    nor packnet_tf.
 
     Args:
-        net: The network; all its tasks packed. It may live in a strategy.
-        path: The folder to make. It appears at once, complete.
+        net: The network, with all its tasks packed, of any strategy.
+        path: The folder to make. It appears only when it is complete.
         image_size: Height and width, where the backbone leaves them open.
-        preprocessing: How the images of the tasks become the network's, by
-            the tasks' names, for `<task>_bytes`; by default as those of an
-            image folder.
+        preprocessing: How each task's images become network inputs in
+            `<task>_bytes`, by the task's name; by default as for an image
+            folder.
         layout: `"folded"` or `"on_the_fly"`.
 
     Returns:
@@ -97,8 +96,8 @@ def export_saved_model(
         PhaseError: If a task is still in training, or there is none.
         PromiseError: If a packed task has changed.
         StateError: If the folder exists or cannot be written.
-        NetworkError: If the layout is unknown, or the network holds state
-            that no file could have.
+        NetworkError: If the layout is unknown, the input sizes are open, or
+            the network holds state that cannot be exported.
 
     Example:
 
@@ -125,7 +124,7 @@ def export_saved_model(
             f"The packed network has been changed: {problems[0]}; load the "
             "last packed state."
         )
-    # Variables made inside a strategy's scope would be mirrored ones.
+    # Inside a strategy's scope, variables would be mirrored.
     outside_strategy(
         lambda: _write(net, path, image_size, preprocessing, layout)
     )
@@ -159,7 +158,7 @@ def _write(
                     f"{path}: cannot be written ({error.message}); make room "
                     "or give another folder, and run again."
                 ) from error
-            # Copies of them are in its assets now.
+            # The SavedModel has its own copies now.
             shutil.rmtree(arrays)
             asked = [task.name for task in net.tasks if task.classes]
             warmup.write(aside, signatures, asked or [""], path.parent.name)
@@ -190,11 +189,11 @@ def state_digest(net: PackNet) -> str:
 
 
 def _input_specs(net: PackNet, image_size: int | None) -> Any:
-    """Returns the specs of what the network takes, in its structure."""
+    """Returns the specs of the network's inputs, in its structure."""
     backbone = net.backbone
     if not is_graph(backbone):
-        # A subclassed backbone knows the shape it was built for, if any, and
-        # nothing of types.
+        # A subclassed backbone knows at most the shape it was built for, not
+        # its dtypes.
         built = backbone.get_build_config() or {}
         shape = built.get("input_shape", (None, None, None, 3))
         shape = next(iter(built.get("shapes_dict", {}).values()), shape)
@@ -243,7 +242,7 @@ def _image_spec(shape: list[Any], image_size: int | None) -> tf.TensorSpec:
 
 @contextlib.contextmanager
 def _raw_kernels(net: PackNet) -> Iterator[None]:
-    """Lets the layers compute with kernels as they are given, unmasked."""
+    """Makes the layers use the kernels they are given, unmasked."""
     layers = {id(k.layer): k.layer for k in net.masked_kernels()}.values()
     views = [layer.view_task for layer in layers]
     try:

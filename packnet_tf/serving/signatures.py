@@ -1,4 +1,4 @@
-"""The signatures of a SavedModel: one a task, and those over all tasks."""
+"""The signatures of a SavedModel: one per task, and those of all tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -21,17 +21,17 @@ def signatures_of(
 ) -> dict[str, _Function]:
     """Returns the signatures of a packed network.
 
-    Each task has one of its name, and the newest task with a head is
-    `serving_default` too. A network of square images also has `<task>_bytes`,
+    Each task has a signature of its name, and the newest task with a head is
+    also `serving_default`. A network of square images adds `<task>_bytes`,
     `all_tasks`, `by_task` and `auto`; see `export_saved_model`.
 
     Args:
         tasks: The tasks, in order.
-        answers: What answers a batch, by the task's name.
+        answers: The function that answers a batch, by the task's name.
         inputs: What the backbone takes: a `tf.TensorSpec` with a name, or a
             structure of them.
-        preprocessing: How the images of the tasks become the network's, by
-            name; by default as those of an image folder.
+        preprocessing: How each task's images become network inputs, by the
+            task's name; by default as for an image folder.
     """
     made = {task.name: answers[task.name] for task in tasks}
     headed = [task.name for task in tasks if task.classes]
@@ -70,7 +70,7 @@ def _takes_images(inputs: Any) -> bool:
 
 
 def _is_classifier(answer: _Function) -> bool:
-    """Tells whether there is one row of scores for each image."""
+    """Whether each image gets one row of scores."""
     return answer.get_concrete_function().output_shapes["scores"].rank == 2
 
 
@@ -115,11 +115,11 @@ def _by_task(answers: Mapping[str, _Function], inputs: Any) -> _Function:
             rows = tf.equal(task, name)
 
             def put(answer=answer, rows=rows, found=found):
-                # The whole batch: of a part of it, the same row may have
-                # other roundings.
+                # The whole batch, because in a part of it the same row may
+                # round differently.
                 return _put(rows, _padded(answer(images), most), found)
 
-            # A view that no row asks for is not computed.
+            # Tasks that no row asks for are not computed.
             found = tf.cond(tf.reduce_any(rows), put, lambda found=found: found)
         return {
             key: tf.ensure_shape(value, [None, most])
@@ -138,7 +138,7 @@ def _auto(answers: Mapping[str, _Function], inputs: Any) -> _Function:
         certainty = tf.stack(
             [tf.cast(_certainty(e["scores"]), tf.float32) for e in every], 1
         )
-        # The first of equals.
+        # The first task wins a tie.
         best = tf.argmax(certainty, 1)
         found = _padded(every[0], most)
         for number, outputs in enumerate(every[1:], start=1):
@@ -155,7 +155,7 @@ def _auto(answers: Mapping[str, _Function], inputs: Any) -> _Function:
 
 
 def _certainty(scores: tf.Tensor) -> tf.Tensor:
-    """Returns how certain a head is of each row: its highest score."""
+    """Returns the highest score of each row."""
     return tf.reduce_max(scores, 1)
 
 
@@ -184,7 +184,7 @@ def _put(rows: tf.Tensor, new: _Outputs, old: _Outputs) -> _Outputs:
 def _check_names(
     task: tf.Tensor, images: tf.Tensor, answers: Mapping[str, _Function]
 ) -> tf.Operation:
-    """Refuses names that no task has, and another number of them."""
+    """Refuses unknown tasks, and a wrong number of names."""
     known = tf.reduce_any(
         tf.equal(task[:, None], tf.constant(list(answers))[None]), 1
     )

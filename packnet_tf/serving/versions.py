@@ -1,12 +1,11 @@
-"""The versions of a served model: written, found again, and labelled.
+"""Writes, finds, repairs and labels the versions of a served model.
 
 `serving/NAME/<version>/` is the layout of TensorFlow Serving; the version is
-the number of packed tasks. A state and its version are two steps: what an
-interruption left between them, `recover` puts right. `models.config` beside
-them tells the server which versions to load, and their labels: `latest` is
-the newest, and `stable` one that stays where it is until it is moved. So a
-new task is tried by `latest` while all others go on asking `stable`, and
-going back is moving a label.
+the number of packed tasks. A state and its version are written in two steps;
+`recover` repairs what an interruption between them left. `models.config`
+tells the server which versions to load and their labels: `latest` is always
+the newest version, and `stable` stays where it is until it is moved. So a new
+task can be tried under `latest` while other clients keep using `stable`.
 """
 
 import os
@@ -54,9 +53,9 @@ def publish(
 ) -> pathlib.Path:
     """Exports a packed state as a version of the workdir's served model.
 
-    The arrays come from the state's file, read under the default strategy.
+    The state is read from its file under the default strategy.
     `models.config`, for `tensorflow_model_server --model_config_file`, is
-    written beside the versions: the label `latest` goes to the newest, and
+    written beside the versions: `latest` moves to the newest version and
     `stable` stays where it is. Hold `workdir.lock()`.
 
     Args:
@@ -79,7 +78,7 @@ def publish(
 def export(
     workdir: Workdir, state: StateInfo, path: pathlib.Path, layout: str
 ) -> pathlib.Path:
-    """Writes a packed state's SavedModel; `models.config` is left as it is.
+    """Writes a packed state's SavedModel without touching `models.config`.
 
     Args:
         workdir: The workdir.
@@ -106,21 +105,21 @@ def export(
 
 
 def recover(workdir: Workdir, config: ServingConfig) -> list[str]:
-    """Puts right what an interruption left; call it before any other work.
+    """Repairs what an interruption left; call it before any other work.
 
-    Leftovers of interrupted writing are removed; a state without its version
-    is exported again; a version whose state is gone is removed, and one whose
-    tasks have other names now is exported again, in the layout that it has.
-    The label `stable` stays, if its version does. Folders that this package
-    did not write stay. Hold `workdir.lock()`.
+    It removes unfinished files and versions whose state is gone. States
+    without a version are exported again, and so are versions whose tasks were
+    renamed, in the layout that they have. The label `stable` stays if its
+    version does. Folders that this package did not write are left alone. Hold
+    `workdir.lock()`.
 
     Args:
         workdir: The workdir.
-        config: Name of the served model, and the layout of versions that are
-            not there; see `config_of`.
+        config: Name of the served model, and the layout for versions that are
+            missing; see `config_of`.
 
     Returns:
-        One line for each thing done; empty if all was right.
+        One line for each repair; empty if there was nothing to do.
 
     Raises:
         StateError: If a state is damaged, or the workdir cannot be written.
@@ -152,7 +151,7 @@ def recover(workdir: Workdir, config: ServingConfig) -> list[str]:
         layout = layouts.get(number) or config.layout
         export(workdir, states[number], path, layout)
         done.append(f"exported {path} again")
-    # Once, at the end: a label would not stay at a version that is away.
+    # Only at the end, or `stable` would leave a version being exported again.
     if write_config(folder, versions_of(folder)) and not done:
         done.append(f"wrote {folder / FILE} again")
     return done
@@ -189,7 +188,7 @@ def _newest_first(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def state_of(workdir: Workdir, folder: pathlib.Path) -> StateInfo | None:
-    """Returns the packed state that a version is of, or None.
+    """Returns the packed state that a version was exported from, or None.
 
     Args:
         workdir: The workdir.
@@ -207,7 +206,7 @@ def state_of(workdir: Workdir, folder: pathlib.Path) -> StateInfo | None:
 
 
 def _layout_of(path: pathlib.Path) -> str | None:
-    """Returns a version's layout, or None if its record tells none."""
+    """Returns a version's layout, or None if its record has none."""
     try:
         layout = checksums.read_seal(path).layout
     except StateError:
@@ -216,7 +215,7 @@ def _layout_of(path: pathlib.Path) -> str | None:
 
 
 def _is_of(path: pathlib.Path, state: StateInfo) -> bool:
-    """Whether a version answers for a state's tasks; none if damaged."""
+    """Whether a version answers for a state's tasks; not if damaged."""
     try:
         return checksums.read_seal(path).is_of(state.tasks)
     except StateError:
@@ -228,16 +227,16 @@ def write_config(
     versions: Collection[int],
     stable: int | None = None,
 ) -> bool:
-    """Writes `models.config` beside the versions of a model, whole.
+    """Writes `models.config` beside the versions of a model.
 
     Args:
         folder: The model's folder; its name is the model's.
-        versions: The versions that are there.
+        versions: The versions that exist.
         stable: The version for the label `stable`; by default the one that
             has it, or the newest.
 
     Returns:
-        Whether it was not there, or told other versions or labels.
+        Whether the file is new or its versions or labels changed.
 
     Raises:
         StateError: If there is no such version, or the disk is full.
@@ -270,7 +269,7 @@ def write_config(
     before = file.read_bytes() if file.exists() else b""
     if before != content:
         atomic_files.write_file(file, content)
-    # Moving a workdir changes the path alone, which is not worth a word.
+    # Moving a workdir changes only the path, which is not worth reporting.
     return _PATH.sub(b"", before) != _PATH.sub(b"", content)
 
 

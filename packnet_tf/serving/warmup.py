@@ -1,8 +1,7 @@
-"""Requests that TensorFlow Serving answers before it shows a new version.
+"""Warmup requests, which TensorFlow Serving replays while it loads a version.
 
-The first request to a signature takes longer than all others, because its
-program is optimized then. The server replays the records that lie beside a
-SavedModel while it loads it, so that no client waits for that.
+The first request to a signature is slow because its program is optimized
+then; with warmup no client waits for that.
 """
 
 import pathlib
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from packnet_tf.data.images.pixel_path import blank_png
 
-# Where the server looks.
+# Where TensorFlow Serving looks for them.
 PATH = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 
 _Function: TypeAlias = tf.types.experimental.PolymorphicFunction
@@ -25,7 +24,7 @@ def write(
     tasks: Sequence[str],
     model_name: str = "",
 ) -> bool:
-    """Writes one request for each signature, of one row.
+    """Writes a request of one row for each signature.
 
     The records are `PredictionLog` protos of the package
     `tensorflow-serving-api` (the extra `serving`); without it, none are
@@ -60,12 +59,12 @@ def write(
 
 
 def _example(spec: tf.TensorSpec, task: str):
-    """Returns a value for an input; one row, and all open sizes are 1."""
+    """Returns one row for an input, with 1 for every open size."""
     value: Any = 0
     if spec.dtype == tf.string:
         value = {"image_bytes": blank_png(), "task": task}.get(spec.name, "")
     proto = tf.make_tensor_proto(value, spec.dtype)
-    # One value stands for all of the shape: a record of a hundred bytes.
+    # A single value fills the whole shape, which keeps the record tiny.
     shape = [side or 1 for side in spec.shape]
     proto.tensor_shape.CopyFrom(tf.TensorShape(shape).as_proto())
     return proto

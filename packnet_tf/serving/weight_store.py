@@ -1,13 +1,12 @@
-"""The arrays of a SavedModel: each weight once on disk, plain in memory.
+"""Stores the arrays of a SavedModel, each weight once.
 
-On disk there is every weight that a task owns, once, and who owns it. What
-the tasks read is made when the model is loaded: with the layout `folded` the
-view of each task in memory of its own, so that a task is answered at the
-speed of a plain model; with `on_the_fly` each kernel once, and the views in
-every call.
+The files hold every owned weight and its owner. When the model is loaded, the
+layout `folded` makes each task's view in memory of its own, so that a task
+runs at the speed of a plain model; `on_the_fly` makes each kernel once, and
+the views in every call.
 
-The arrays are assets, not variables: what is only needed to make the views
-takes no memory after that, and free weights, which are 0, none on disk.
+The arrays are assets rather than variables, so that what is needed only to
+make the views can be freed, and free weights take no space on disk.
 """
 
 import dataclasses
@@ -28,7 +27,7 @@ from packnet_tf.serving.folded_views import LoadedList, LoadedOwners
 
 
 def check_layout(layout: str) -> None:
-    """Refuses a layout that there is not.
+    """Refuses an unknown layout.
 
     Raises:
         NetworkError: If it is none of `LAYOUTS`.
@@ -44,12 +43,12 @@ class Array:
     """One array as a program reads it.
 
     Attributes:
-        group: The number of the list that it is in.
-        index: Its place there.
+        group: The number of its list.
+        index: Its index in that list.
         shape: Its shape.
-        owners: The place of its owners in their list, or -1 where nothing
-            has to be hidden when it is read.
-        owner: The task whose view is read; 0 where nothing is hidden.
+        owners: The index of its owners in their list, or -1 if it is read
+            unmasked.
+        owner: The task whose view is read; 0 if it is read unmasked.
     """
 
     group: int
@@ -60,22 +59,22 @@ class Array:
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What the program that reads it has to know when it is traced."""
+        """What a program has to know about it during tracing."""
         return self.group, self.shape, self.owners >= 0
 
     @property
     def place(self) -> tuple[int, int, int]:
-        """What may differ between the tasks that share a program."""
+        """What may differ between tasks that share a program."""
         return self.index, max(self.owners, 0), self.owner
 
 
 class Kernel:
-    """A kernel, and the views of it that the tasks read.
+    """A kernel and the tasks' views of it.
 
     Args:
         group: The list that it goes into.
-        number: Its place among the stored arrays there.
-        value: The weights of all tasks; free ones are 0.
+        number: Its number among the stored arrays of the list.
+        value: The weights of all tasks, with free weights as 0.
         mask: Their owners.
         layout: One of `LAYOUTS`.
     """
@@ -97,11 +96,7 @@ class Kernel:
         self._newest = int(mask.max(initial=ownership.FREE))
 
     def of(self, owner: int) -> Array:
-        """Returns what holds a task's view; tasks with equal views share it.
-
-        Args:
-            owner: Number of the task.
-        """
+        """Returns the array of a task's view; equal views share one."""
         older = self._mask[self._mask <= owner]
         # Owners between this and `owner` have no weights here.
         last = int(older.max(initial=ownership.FREE))
@@ -125,9 +120,9 @@ class Kernel:
 
 
 class Arrays:
-    """All arrays of a SavedModel, in lists by their type.
+    """All arrays of a SavedModel, in one list per dtype.
 
-    Add everything, `write`, then trace programs that `read`.
+    Add everything, then `write`, then trace programs that `read`.
 
     Args:
         layout: One of `LAYOUTS`.
@@ -139,7 +134,7 @@ class Arrays:
         self._known: dict[Any, Array] = {}
 
     def add(self, value: np.ndarray) -> Array:
-        """Returns an array that all see as it is; equal ones are one."""
+        """Adds an array that all tasks read unmasked; equal ones are shared."""
         value = np.asarray(value)
         digest = hashlib.sha256(value.tobytes()).digest()
         key = (value.dtype, value.shape, digest)
@@ -153,10 +148,10 @@ class Arrays:
         return self._known[key]
 
     def add_kernel(self, value: np.ndarray, mask: np.ndarray) -> Kernel:
-        """Returns a kernel that each task sees its own view of.
+        """Adds a kernel of which each task reads its own view.
 
         Args:
-            value: The weights of all tasks; free ones are 0.
+            value: The weights of all tasks, with free weights as 0.
             mask: Their owners.
         """
         group = self._group(value)
@@ -174,25 +169,25 @@ class Arrays:
         """Writes the files; after that nothing can be added.
 
         Args:
-            folder: Where they lie until the SavedModel has its copies.
+            folder: A folder for the files until the SavedModel is saved.
         """
         for group in self._groups.values():
             group.write(folder)
 
     @property
     def resources(self) -> list[tf.saved_model.experimental.TrackableResource]:
-        """What has to be saved with the programs."""
+        """The resources to save with the programs."""
         return [r for g in self._groups.values() for r in g.resources]
 
     def read(
         self, arrays: Sequence[Array], places: tf.Tensor | None = None
     ) -> list[tf.Tensor]:
-        """Returns the values; legal in a program, once it is loaded.
+        """Returns the arrays' values, inside a program.
 
         Args:
-            arrays: What to read.
-            places: int32 tensor of shape [arrays, 3]: read these instead,
-                which are of the same kinds (the `place` of each).
+            arrays: The arrays.
+            places: Read arrays of the same kinds at these places instead: an
+                int32 tensor of shape [arrays, 3], one `Array.place` a row.
         """
         if not arrays:
             return []
@@ -228,7 +223,7 @@ def _get(listed, index, dtype, shape) -> tf.Tensor:
 
 
 class _Group:
-    """The arrays of one type: what is stored, and what is made of it."""
+    """The arrays of one dtype: what is stored, and what is read."""
 
     def __init__(self, number: int, dtype: tf.DType):
         self.number = number
@@ -236,7 +231,7 @@ class _Group:
         self.resources: list[LoadedList] = []
         self._values: list[np.ndarray] = []
         self._masks: list[np.ndarray] = []
-        # Places in the list -> (stored array, last owner that is seen).
+        # The elements of each list: (stored array, last visible owner).
         self._items: list[tuple[int, int]] = []
         self._owners: list[tuple[int, int]] = []
 
@@ -265,8 +260,7 @@ class _Group:
         octets = values.view(np.uint8).reshape(-1, size)
         bits = next(b for b in (1, 2, 4, 8) if max(newest) < 1 << b)
         files = {
-            # Of a number's bytes only the last, sign and exponent, are far
-            # from evenly distributed.
+            # Only the last byte, sign and exponent, compresses well.
             "low": octets[:, :-1].tobytes(),
             "top": _compressed(octets[:, -1].tobytes()),
             "owners": _compressed(
@@ -287,8 +281,8 @@ class _Group:
             [len(part) for part in owned],
             newest,
         )
-        # In a process, resources of one name are one: it has to name what
-        # they hold.
+        # Resources of one name are shared within a process, so the name has
+        # to identify the content.
         shared = f"packnet/{content.hexdigest()[:32]}/{name}"
         self.resources.append(LoadedList(assets, table, self._items, shared))
         if self._owners:
@@ -300,8 +294,8 @@ class _Group:
 def _compressed(content: bytes) -> bytes:
     """Returns what TensorFlow can decompress in a graph.
 
-    Order does not matter in a mask or an exponent, so that beyond runs of
-    equal bytes zlib's Huffman stage does as well as the whole, and faster.
+    Masks and exponents have no patterns except runs of equal bytes, so
+    run-length and Huffman coding alone are as good as all of zlib, and faster.
     """
     packer = zlib.compressobj(level=6, strategy=zlib.Z_RLE)
     return packer.compress(content) + packer.flush()
