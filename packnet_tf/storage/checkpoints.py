@@ -1,9 +1,8 @@
-"""Epoch checkpoints of the task in training: one file, written whole.
+"""Writes and restores the epoch checkpoint of the task in training.
 
-A checkpoint holds every variable of the network (seed generators included),
-the optimizer's, and a record of what has been done. Together with the packed
-state it started from, it continues to the same bytes as a run without a
-break.
+A checkpoint holds every variable of the network and the optimizer (seed
+generators included) and a record of the work done. A run resumed from it and
+its packed state has the same bytes as one without interruption.
 """
 
 import dataclasses
@@ -38,10 +37,10 @@ class Pruning:
     """How a task was pruned.
 
     Attributes:
-        fraction: Share of its weights that it gave up.
+        fraction: Fraction of its weights that was pruned.
         scope: How they were ranked; see `PackNet.prune`.
         granularity: What was ranked; see `PackNet.prune`.
-        gradual_epochs: Epochs of retraining that it was spread over.
+        gradual_epochs: Epochs of retraining that pruning was spread over.
     """
 
     fraction: float
@@ -52,24 +51,24 @@ class Pruning:
 
 @dataclasses.dataclass
 class TrainingRecord:
-    """What has been done of a task in training.
+    """The work done on a task in training.
 
     Attributes:
         name: The task's name.
-        phase: The phase that is being trained, or None between phases.
+        phase: The phase in training, or None between phases.
         epoch: How many of its epochs are finished.
         done: Phases that are finished.
         pruning: How it was pruned, one entry each time.
         metrics: Its figures so far, by name.
         seconds: How long its phases took, by name.
         history: Figures of each epoch.
-        settings: What a resumed run has to share, by phase.
-        images: What of its images all phases have to share, or None where
-            that was not noted.
+        settings: The settings that a resumed run must share, by phase.
+        images: The image options that all phases must share, or None in older
+            records.
         gradual: Fractions to prune to in the first epochs of retraining.
-        task: The task's own record; a checkpoint always has it.
-        diverged: Whether training went wrong after the checkpoint. In a file
-            of its own.
+        task: The task's own record, always present in a checkpoint.
+        diverged: Whether training diverged after the checkpoint; kept in a
+            separate file.
     """
 
     name: str
@@ -94,11 +93,11 @@ class TrainingRecord:
 
     @property
     def place(self) -> list[str | int | None]:
-        """The last epoch that is done, among those of all phases."""
+        """Identifies the last finished epoch among those of all phases."""
         return [self.name, self.phase, self.epoch]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what a checkpoint holds of it, as JSON-able values."""
+        """Returns what a checkpoint stores of it, JSON-able."""
         found = dataclasses.asdict(self)
         del found["diverged"]
         return found
@@ -107,18 +106,18 @@ class TrainingRecord:
 def save(folder: pathlib.Path, net: PackNet, record: TrainingRecord) -> None:
     """Writes the checkpoint of the task in training.
 
-    Packed tasks are compared with their digests first, so that a checkpoint
-    of a broken network never replaces a good one.
+    Packed tasks are checked against their digests first, so that a broken
+    network never replaces a good checkpoint.
 
     Args:
         folder: Folder for the file; made if it is missing.
         net: The network.
-        record: What has been done.
+        record: The work done.
 
     Raises:
         PromiseError: If a packed task has changed.
-        StateError: If the disk is full or read-only; the checkpoint before
-            stays.
+        StateError: If the disk is full or read-only, which keeps the previous
+            checkpoint, or the workdir is gone.
     """
     if not folder.parent.is_dir():
         raise atomic_files.gone(folder.parent)
@@ -159,14 +158,14 @@ def read_record(folder: pathlib.Path) -> TrainingRecord | None:
 
 
 def mark_diverged(folder: pathlib.Path, record: TrainingRecord) -> None:
-    """Remembers that training went wrong after the checkpoint.
+    """Notes that training diverged after the checkpoint.
 
-    `read_record` then gives `diverged`, until an epoch more is done: the
-    phase may go on at another learning rate.
+    `read_record` sets `diverged` until another epoch is finished, since the
+    phase may continue with another learning rate.
 
     Args:
         folder: The folder given to `save`.
-        record: The record of the phase that went wrong.
+        record: The record of the phase that diverged.
     """
     content = json.dumps(record.place).encode()
     atomic_files.write_file(folder / _DIVERGED, content)
@@ -180,12 +179,12 @@ def _diverged(folder: pathlib.Path) -> list[Any] | None:
 
 
 def restore(folder: pathlib.Path, net: PackNet) -> TrainingRecord:
-    """Puts a checkpoint into a network that has the same tasks.
+    """Restores a checkpoint into a network with the same tasks.
 
     Args:
         folder: The folder given to `save`.
-        net: The network: the packed state, with the task added again, and
-            compiled as it was if the phase had begun to train.
+        net: The packed state with the task added again, compiled as before if
+            the phase had started training.
 
     Returns:
         The record.
@@ -245,7 +244,7 @@ def _record_of(
     try:
         found = json.loads(arrays["record"].tobytes())
         if found["phase"] == "recovery" and "seed" in found["settings"]:
-            # Release 0.1 kept the settings of this phase by themselves.
+            # Release 0.1 did not nest this phase's settings.
             found["settings"] = {"recovery": found["settings"]}
         return msgspec.convert(found, TrainingRecord)
     except Exception as error:

@@ -1,7 +1,7 @@
-"""Digests of files: how a flipped byte is found, and the file named.
+"""Records digests of files, and finds the files that were damaged.
 
-A folder's record is a JSON file with its own digest in a second file beside
-it; the record holds the digests of the folder's other files.
+A folder's record is a JSON file with the digests of its other files; a second
+file beside it holds the record's own digest.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from packnet_tf.task import DIGEST, Digest, Task
 
 _Record = TypeVar("_Record")
 
-# TensorFlow Serving ignores what lies in this folder of a SavedModel.
+# TensorFlow Serving ignores other files in this folder of a SavedModel.
 _EXTRA = "assets.extra"
 _RECORD = "packnet"
 
@@ -53,11 +53,11 @@ def check_digests(
     """Compares files with their recorded digests.
 
     Args:
-        folder: Where the files are.
+        folder: The folder of the files.
         digests: Digests by relative path.
 
     Returns:
-        One line for each file that is missing or differs, naming it.
+        One line for each file that is missing or differs.
     """
     problems = []
     for name, digest in digests.items():
@@ -70,7 +70,7 @@ def check_digests(
 
 
 def json_bytes(value: Any) -> bytes:
-    """Returns JSON that is the same for equal values, and readable."""
+    """Returns readable JSON with the same bytes for equal values."""
     text = json.dumps(
         value, indent=1, sort_keys=True, ensure_ascii=False, default=_plain
     )
@@ -78,22 +78,22 @@ def json_bytes(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Returns records and NumPy's values as Python's, the rest as text."""
+    """Converts records and NumPy values to Python's, the rest to text."""
     if dataclasses.is_dataclass(value):
         return vars(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def as_record(value: Any, kind: type[_Record], path: pathlib.Path) -> _Record:
-    """Returns JSON values as a record, which is checked.
+    """Converts JSON values to a record, checking its fields.
 
     Args:
-        value: What is in a file.
+        value: The values.
         kind: The record's dataclass.
-        path: The file, for the message.
+        path: Their file, for the message.
 
     Raises:
-        StateError: If a field is missing, or not what it has to be.
+        StateError: If a field is missing or invalid.
     """
     try:
         return msgspec.convert(value, kind)
@@ -104,7 +104,8 @@ def as_record(value: Any, kind: type[_Record], path: pathlib.Path) -> _Record:
 def write_sealed_json(folder: pathlib.Path, name: str, value: Any) -> None:
     """Writes `<name>.json` and, beside it, its digest in `<name>.sha256`.
 
-    For folders that are still aside: the two are not one step.
+    Use it only in a folder that is not in place yet: the two files are not
+    written atomically.
     """
     content = json_bytes(value)
     (folder / f"{name}.json").write_bytes(content)
@@ -143,7 +144,7 @@ def read_sealed_json(folder: pathlib.Path, name: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class SealedTask:
-    """What a SavedModel's record says of one task; see `Task`."""
+    """A task's entry in a SavedModel's record; see `Task`."""
 
     name: str
     classes: int
@@ -158,7 +159,7 @@ class Seal:
         state: A digest of all packed tasks that it answers for.
         tasks: These tasks, in order.
         files: Digests of its files, by relative path.
-        layout: How it holds the weights; one of the first has none.
+        layout: How it stores the weights; None in early records.
     """
 
     state: Digest
@@ -167,7 +168,7 @@ class Seal:
     layout: str | None = None
 
     def is_of(self, tasks: Sequence[Task]) -> bool:
-        """Whether it answers for these tasks, by their names of now."""
+        """Whether it answers for these tasks under their current names."""
         return [(task.name, task.digest) for task in self.tasks] == [
             (task.name, task.digest) for task in tasks
         ]
@@ -179,7 +180,7 @@ def seal_folder(
     """Writes a record of a folder's files into its `assets.extra`.
 
     Args:
-        folder: A SavedModel's folder, complete but still aside.
+        folder: A SavedModel's folder, complete but not in place yet.
         state: See `Seal`, as for the others.
         tasks: The same.
         layout: The same.
@@ -191,7 +192,7 @@ def seal_folder(
 
 
 def is_sealed(folder: pathlib.Path) -> bool:
-    """Tells whether `seal_folder` wrote this folder's record."""
+    """Whether `seal_folder` wrote a record into this folder."""
     return (folder / _EXTRA / f"{_RECORD}.json").is_file()
 
 
@@ -209,7 +210,7 @@ def check_seal(folder: pathlib.Path) -> list[str]:
     """Compares a sealed folder with its record.
 
     Returns:
-        One line for each file that is missing, differs, or is new.
+        One line for each file that is missing, changed or new.
     """
     try:
         record = read_seal(folder)

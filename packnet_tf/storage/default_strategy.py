@@ -1,4 +1,4 @@
-"""Work under the default strategy, wherever the caller is."""
+"""Runs a function under the default strategy, even inside a scope."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +10,16 @@ _Result = TypeVar("_Result")
 
 
 def outside_strategy(function: Callable[[], _Result]) -> _Result:
-    """Calls a function under the default strategy, wherever the caller is.
+    """Calls a function under the default strategy, even inside a scope.
 
     Inside a strategy's scope every new variable belongs to that strategy. A
-    scope cannot be left, but it holds for one thread alone.
+    scope cannot be left, but it covers only its own thread.
 
     Args:
-        function: What to call.
+        function: The function.
 
     Returns:
-        What it returns.
+        What the function returns.
     """
     if not tf.distribute.has_strategy():
         return function()

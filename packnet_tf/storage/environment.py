@@ -1,10 +1,10 @@
-"""The facts of a machine on which the bytes of an answer depend.
+"""The facts of a machine that decide the bytes of a task's logits.
 
-A packed task's digest is the same everywhere. Its logits are the same bytes
-only for the same TensorFlow build, kind of device, instruction set, number
-of threads and program: other vector widths and thread counts sum in another
-order. The manifest of a packed state records these facts, so that a replay
-knows whether to expect equal bytes.
+A packed task's digest is the same everywhere. Its logits have the same bytes
+only with the same TensorFlow build, kind of device, instruction set, number
+of threads and program, because these change the order of sums. The manifest
+of a packed state records them, so that a replay knows whether to expect equal
+bytes.
 """
 
 import os
@@ -21,16 +21,16 @@ from packnet_tf.tf_internals.files import deterministic_ops
 
 # Instruction sets that TensorFlow and oneDNN choose their kernels by.
 _FLAGS = re.compile(r"(sse|ssse|avx|fma|f16c|amx|neon|asimd|sve|bf16|i8mm).*")
-# Settings of TensorFlow, oneDNN and OpenMP that choose other kernels.
+# Settings of TensorFlow, oneDNN and OpenMP that affect that choice.
 _SETTINGS = re.compile(
     r"(TF_(ENABLE|NUM|XLA|CUDNN|DISABLE)_|ONEDNN_|DNNL_|OMP_)"
 )
-# What may differ without a difference in the bytes.
+# Facts that may differ without changing the bytes.
 _HARMLESS = ("python", "numpy")
 
 
 def machine_facts() -> dict[str, Any]:
-    """Returns the facts on which the bytes of logits depend, JSON-able.
+    """Returns the facts that decide the bytes of logits, JSON-able.
 
     Example:
 
@@ -65,7 +65,7 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 
     Args:
         ours: `machine_facts()` here.
-        theirs: Those of a manifest.
+        theirs: The facts in a manifest.
     """
     return sorted(
         name
@@ -92,7 +92,7 @@ def _processor() -> tuple[str, list[str]]:
 
 
 def _devices() -> list[str]:
-    """Returns the kinds of devices, GPUs by their model."""
+    """Returns the kinds of devices, with GPUs by model."""
     found = []
     for device in tf.config.list_physical_devices():
         details = {}

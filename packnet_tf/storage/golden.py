@@ -1,7 +1,7 @@
-"""A few real images with every task's logits, kept with a packed state.
+"""The probe of a packed state: a few images and every task's logits on them.
 
-Asked again later, of the state's network or of its SavedModel, they show that
-a task still answers with the same bytes.
+Replaying it on the state's network or SavedModel shows that the tasks still
+answer with the same bytes.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from packnet_tf.storage.untrusted.archives import check_array_archive
 from packnet_tf.storage.untrusted.programs import check_programs
 from packnet_tf.storage.workdir import StateInfo
 
-# The program of the SavedModel: its batch size is open.
+# A program with an open batch size, as in the SavedModel.
 OPEN = "open batch"
-# What the first schema of manifests stood for.
+# The program that manifests of schema 1 imply.
 FIXED = "fixed batch"
 
 
@@ -31,14 +31,14 @@ def probe_logits(
 ) -> dict[str, np.ndarray]:
     """Returns the logits of every task with a head on a few images.
 
-    They are computed in a `tf.function`, in one batch; the same call on
-    the same machine gives the same bytes.
+    They are computed in one batch by a `tf.function`; the same call on the
+    same machine returns the same bytes.
 
     Args:
-        net: The network; what is active stays so.
+        net: The network; its active task stays active.
         images: Float32 [n, height, width, 3], pixels 0 to 255.
-        program: `OPEN`, whose logits are those of the SavedModel, or
-            `FIXED`, a program for just as many images.
+        program: `OPEN`, with the logits of the SavedModel, or `FIXED`, a
+            program for exactly this number of images.
 
     Returns:
         Logits, float32 [n, classes], by task name.
@@ -53,8 +53,8 @@ def probe_logits(
         for task in net.tasks:
             if task.classes:
                 net.activate(task.name)
-                # A concrete function: a new program is wanted for each task,
-                # and no warning about that.
+                # A concrete function, so that TensorFlow does not warn about
+                # retracing for each task.
                 function = tf.function(
                     lambda x: net.logits(x, training=False), autograph=False
                 ).get_concrete_function(spec)
@@ -68,7 +68,7 @@ def probe_logits(
 def write_probe(
     net: PackNet, images: np.ndarray | None, file: pathlib.Path
 ) -> None:
-    """Writes the images and the logits on them; an empty file for None."""
+    """Writes the images and their logits, or an empty file for None."""
     arrays: dict[str, Any] = {}
     if images is not None:
         arrays["images"] = np.asarray(images, np.float32)
@@ -82,10 +82,10 @@ def write_probe(
 def read_probe(
     state: StateInfo,
 ) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
-    """Returns a state's probe images, and the logits kept, by task name.
+    """Returns a state's probe images and their logits, by task name.
 
     Raises:
-        StateError: If the file is damaged, or is not of this state.
+        StateError: If the file is damaged or of another state.
     """
     check_array_archive(state.probe_path)
     if state.manifest.probe not in (OPEN, FIXED):
@@ -118,11 +118,11 @@ class Answered:
 
     Attributes:
         task: Its name.
-        same: Whether the logits are the bytes that were kept.
+        same: Whether the logits have the recorded bytes.
         largest: The largest difference of a logit; 0.0 if they are the same.
-        expected: Whether the same bytes were to be expected: from the same
-            program, on a machine with the same facts.
-        other: What differs, e.g. `("cpus",)`.
+        expected: Whether the same bytes were expected, because the program
+            and the facts of the machine are the same.
+        other: The facts that differ, e.g. `("cpus",)`.
     """
 
     task: str
@@ -148,14 +148,14 @@ class Answered:
 
 
 def replay_network(state: StateInfo, net: PackNet) -> list[Answered]:
-    """Asks a state's network for its probe again.
+    """Replays a state's probe on its network.
 
     Args:
         state: The state.
         net: Its network, as loaded.
 
     Returns:
-        An answer for each task with a head; none if no images are kept.
+        An answer for each task with a head; none if there are no images.
 
     Raises:
         StateError: If the probe is damaged.
@@ -167,7 +167,7 @@ def replay_network(state: StateInfo, net: PackNet) -> list[Answered]:
     try:
         logits = outside_strategy(lambda: probe_logits(net, images, program))
     except Exception as error:
-        # Keras raises whatever images of another kind lead to.
+        # Unsuitable images can make Keras raise anything.
         raise StateError(
             f"{state.probe_path} cannot be asked: {first_line(error)}; "
             "restore it from a copy."
@@ -178,14 +178,14 @@ def replay_network(state: StateInfo, net: PackNet) -> list[Answered]:
 def replay_saved_model(
     state: StateInfo, folder: pathlib.Path
 ) -> list[Answered]:
-    """Asks a SavedModel for the probe of the state that it is of.
+    """Replays a state's probe on its SavedModel.
 
     Args:
         state: The state.
-        folder: The SavedModel, whose files are what was written.
+        folder: The SavedModel, whose files match their digests.
 
     Returns:
-        An answer for each task with a head; none if no images are kept.
+        An answer for each task with a head; none if there are no images.
 
     Raises:
         StateError: If the SavedModel or the probe is damaged.
@@ -206,7 +206,7 @@ def replay_saved_model(
     try:
         logits = outside_strategy(ask)
     except Exception as error:
-        # TensorFlow raises whatever the content leads to.
+        # Damaged content can make TensorFlow raise anything.
         raise StateError(
             f"{folder} cannot be asked: {first_line(error)}; remove it, and "
             "the next command that writes exports it again."

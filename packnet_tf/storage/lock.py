@@ -26,15 +26,15 @@ class Lock:
     def held(self) -> Iterator[None]:
         """Makes this process the workdir's one writer; readers need no lock.
 
-        The system drops the lock when its holder ends, however it ends.
+        The system releases the lock when its holder ends, even by a crash.
 
         Raises:
-            StateError: If another process holds it, named by its process
-                id, or if the workdir cannot be written.
+            StateError: If another process holds it (the message has its
+                process ID), or the workdir cannot be written.
         """
         try:
             atomic_files.make_folder(self._folder)
-            # A link may have come with a stranger's workdir.
+            # A workdir from a stranger might contain a symlink here.
             how = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
             file = os.open(self.path, how, 0o666)
         except OSError as error:
@@ -63,13 +63,13 @@ class Lock:
             os.close(file)
 
     def check_there(self) -> None:
-        """Refuses a workdir that was taken away while its lock is held.
+        """Refuses a workdir that was removed while its lock is held.
 
-        Writing would make a new one, with a part of what was in the old.
-        Without the lock nothing is known, and nothing is refused.
+        Writing would make a new, incomplete workdir. Without the lock there
+        is nothing to compare with, and nothing is refused.
 
         Raises:
-            StateError: If the workdir is gone, or another is in its place.
+            StateError: If the workdir is gone or was replaced.
         """
         if self._file is None:
             return
@@ -82,7 +82,7 @@ class Lock:
 
 
 def _write_holder(file: int, text: str) -> None:
-    """Says in the lock who holds it; where there is room, as it only helps."""
+    """Notes who holds the lock, ignoring errors such as a full disk."""
     with contextlib.suppress(OSError):
         os.ftruncate(file, 0)
         os.pwrite(file, text.encode(), 0)

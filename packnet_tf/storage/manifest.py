@@ -1,4 +1,4 @@
-"""The manifest of a packed state: what it holds, and how it was made."""
+"""Reads and writes the manifest of a packed state."""
 
 import dataclasses
 import pathlib
@@ -20,13 +20,13 @@ FILES = ("net.keras", "probe.npz")
 
 @dataclasses.dataclass(kw_only=True)
 class PackedTask(Task):
-    """What a manifest says of one task, beyond the record of the task.
+    """A task's record with its entries in a manifest.
 
     Attributes:
         digest: Hexadecimal digest recorded when it was packed.
         weights: How many weights it owns.
-        metrics: Its figures, whatever the program that committed it keeps.
-        facts: How it was made, likewise.
+        metrics: Its figures, chosen by the program that committed it.
+        facts: How it was made, chosen likewise.
     """
 
     digest: Digest
@@ -36,30 +36,30 @@ class PackedTask(Task):
 
     @property
     def data_facts(self) -> dict[str, Any]:
-        """How the task saw its images, or nothing if that is not known."""
+        """How the task saw its images; empty if unknown."""
         found = self.facts.get("data")
         return found if isinstance(found, dict) else {}
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How its images become the network's."""
+        """How its images become network inputs."""
         return Preprocessing.from_facts(self.data_facts)
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says of a packed state.
+    """The content of `manifest.json`.
 
     Attributes:
-        number: How many tasks are packed in it.
+        number: How many tasks the state has.
         name: The name that its newest task was packed with.
         tasks: Its tasks, in order.
-        files: Digests of its other files, by name.
+        files: Digests of the state's other files, by name.
         machine: `environment.machine_facts` of the machine that wrote it.
         versions: Versions of Python and of packages, by name.
-        probe: The program of the probe's logits.
+        probe: The program that computed the probe's logits.
         origin: Digest of the workdir's `origin.npz`, or None.
-        schema: The form of the file.
+        schema: Version of the file's format.
     """
 
     number: int
@@ -83,11 +83,11 @@ class Manifest:
 
 
 def _from_1(record: dict[str, Any]) -> dict[str, Any]:
-    """Schema 1 kept a probe's logits of a program for a fixed batch."""
+    """In schema 1 the probe's program always had a fixed batch size."""
     return {**record, "schema": 2, "probe": "fixed batch"}
 
 
-# How a record of an older schema becomes one of the next.
+# Converts a record from each older schema to the next.
 _NEXT: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 
@@ -102,7 +102,7 @@ def write(
 ) -> None:
     """Writes `manifest.json` and `manifest.sha256` into a state's folder.
 
-    The digests of the state's files are added here, so call it last.
+    It adds the digests of the state's files, so call it last.
 
     Args:
         folder: The state's folder.
@@ -134,11 +134,10 @@ def read(folder: pathlib.Path, number: int, name: str) -> Manifest:
         name: Its newest task, from the folder's name.
 
     Returns:
-        The manifest. One of an older schema is brought to this release's as
-        it is read.
+        The manifest, converted from an older schema where necessary.
 
     Raises:
-        StateError: If it is missing, damaged, of another schema, or of
+        StateError: If it is missing, damaged, of an unknown schema, or of
             another state.
     """
     record = checksums.read_sealed_json(folder, _NAME)

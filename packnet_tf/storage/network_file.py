@@ -1,4 +1,4 @@
-"""The Keras file of a packed network: written, read, compared."""
+"""Writes, reads and checks the Keras file of a packed network."""
 
 import contextlib
 import pathlib
@@ -22,11 +22,11 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
     """Writes a network without its optimizer, the same bytes every time.
 
     Args:
-        net: The network; it may be compiled and live in a strategy.
-        file: Where to; a file of a similar name beside it comes and goes.
+        net: The network, of any strategy, compiled or not.
+        file: The file to write; a temporary file is made beside it.
 
     Raises:
-        StateError: If it has layers that could not be read again.
+        StateError: If it has layers that could not be loaded again.
     """
     _refuse_code(net)
     raw = file.with_suffix(".raw.keras")
@@ -36,11 +36,11 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
         for name in sorted(old.namelist()):
             with (
                 old.open(name) as source,
-                # A member opened by a bare name has no date of today.
+                # Opened by name alone, a member gets a fixed date.
                 new.open(name, "w", force_zip64=True) as target,
             ):
                 if name == "metadata.json":
-                    # As Keras writes it, but for the date.
+                    # As Keras writes it, without the date.
                     target.write(
                         checksums.json_bytes(
                             {"keras_version": keras.__version__}
@@ -52,7 +52,7 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
 
 
 def _refuse_code(net: PackNet) -> None:
-    """Raises a StateError if a `Lambda` holds code, which is never read."""
+    """Refuses a `Lambda` that holds code, which is never loaded."""
     with_code = [
         layer.name
         for layer in layers_of(net)
@@ -72,11 +72,11 @@ def _refuse_code(net: PackNet) -> None:
 
 @contextlib.contextmanager
 def _uncompiled(net: PackNet) -> Iterator[None]:
-    """Hides what `compile` added, which Keras would save with the network."""
+    """Hides what `compile` added, which Keras would save too."""
     kinds = (keras.Optimizer, keras.Metric, keras.Loss)
     hidden = {k: v for k, v in vars(net).items() if isinstance(v, kinds)}
     hidden["compiled"] = net.compiled
-    # Past Keras's attribute tracking, which nothing of this concerns.
+    # Bypasses Keras's attribute tracking.
     net.__dict__.update(dict.fromkeys(hidden, None), compiled=False)
     try:
         yield
@@ -85,10 +85,10 @@ def _uncompiled(net: PackNet) -> Iterator[None]:
 
 
 def read_network(file: pathlib.Path) -> PackNet:
-    """Reads a network, uncompiled, running no code from the file.
+    """Reads a network, uncompiled, without running code from the file.
 
     Raises:
-        StateError: If it is damaged or holds something else.
+        StateError: If the file is damaged or is not a `PackNet`.
     """
     check_network_archive(file)
     try:
@@ -99,7 +99,7 @@ def read_network(file: pathlib.Path) -> PackNet:
     except StateError:
         raise
     except Exception as error:
-        # Keras raises whatever the damaged content leads to.
+        # Damaged content can make Keras raise anything.
         raise StateError(
             f"{file} cannot be read: {first_line(error)}"
         ) from error
@@ -111,10 +111,10 @@ def read_network(file: pathlib.Path) -> PackNet:
 
 
 def _budget(file: pathlib.Path) -> int:
-    """Returns how many bytes a network of the file can have in memory.
+    """Returns the bytes that the file's network may take in memory.
 
-    Its weights are in the file as they are, but for the masks, which are
-    compressed there: one byte for a weight of two or more.
+    The file holds its weights uncompressed and only the masks compressed,
+    which take one byte in memory for a weight of two or more.
     """
     with zipfile.ZipFile(file) as archive:
         return 2 * archive.getinfo("model.weights.h5").file_size + (1 << 20)
@@ -123,12 +123,12 @@ def _budget(file: pathlib.Path) -> int:
 def check_network(
     net: PackNet, digests: Mapping[str, str | None], file: pathlib.Path
 ) -> None:
-    """Refuses a network whose tasks are not what they were when packed.
+    """Refuses a network whose tasks have changed since they were packed.
 
     Args:
         net: The network, as read.
         digests: Its tasks' digests when they were packed, by name, in order.
-        file: What it was read from, for the message.
+        file: The network's file, for the message.
 
     Raises:
         StateError: If tasks, digests or masks are wrong.
@@ -151,11 +151,11 @@ def check_network(
 
 
 def mask_problems(net: PackNet) -> list[str]:
-    """Compares the masks of a packed network with its weights and tasks.
+    """Checks the masks of a packed network against its weights and tasks.
 
     Returns:
-        One line for each kernel whose free weights are not exactly 0, or
-        whose owners are not tasks of the network.
+        One line for each kernel with free weights that are not exactly 0, or
+        with owners that are not tasks of the network.
     """
     problems = []
     for kernel in net.masked_kernels():

@@ -1,4 +1,4 @@
-"""What new tasks start from, as arrays in a file: the unpruned network."""
+"""The unpruned network, which new tasks start from, as named arrays."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +13,8 @@ def origin_arrays(net: Any) -> dict[str, np.ndarray]:
         net: A `PackNet`.
 
     Returns:
-        `kernel_0`, `kernel_1`, ... and `private_0`, ...; nothing if they are
-        not known.
+        `kernel_0`, `kernel_1`, ... and `private_0`, ...; empty if the network
+        does not have them.
     """
     arrays = {}
     for kind, values in (
@@ -31,10 +31,10 @@ def set_origin(net: Any, arrays: Mapping[str, np.ndarray]) -> None:
 
     Args:
         net: A `PackNet`.
-        arrays: The arrays; others among them are left alone.
+        arrays: The arrays; those of other names are ignored.
 
     Raises:
-        ValueError: If they are of another network.
+        ValueError: If they belong to another network.
     """
     if "kernel_0" not in arrays:
         return

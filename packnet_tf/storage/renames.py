@@ -1,8 +1,8 @@
-"""New names of packed tasks: one small file beside the states.
+"""Reads and writes `names.json`, the new names of renamed tasks.
 
-Packed states never change. A task that is renamed keeps its old name inside
-them, and `names.json` says what it is called now. Names belong to the digests
-of tasks, so that one cannot fall to another task later.
+Packed states never change, so a renamed task keeps its old name inside them.
+New names are stored by the tasks' digests, so that none can ever apply to
+another task.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from packnet_tf.task import Digest, check_task_name
 
 @dataclasses.dataclass(frozen=True)
 class _Renames:
-    """What is in `names.json`: new names by digest, and their checksum."""
+    """The content of `names.json`: new names by digest, and a checksum."""
 
     names: dict[Digest, str]
     sha256: Digest
@@ -41,7 +41,7 @@ def read_names(path: pathlib.Path) -> dict[str, str]:
     """Returns the new names of tasks, by their digests.
 
     Args:
-        path: The file; none means that no task has a new name.
+        path: The file; it is missing if no task was renamed.
 
     Raises:
         StateError: If the file is damaged.
@@ -64,7 +64,7 @@ def read_names(path: pathlib.Path) -> dict[str, str]:
 
 
 def write_names(path: pathlib.Path, names: Mapping[str, str]) -> None:
-    """Writes the new names, in one step.
+    """Writes the new names atomically.
 
     Raises:
         StateError: If the disk is full or read-only.
@@ -76,7 +76,7 @@ def write_names(path: pathlib.Path, names: Mapping[str, str]) -> None:
 def renamed(
     tasks: Sequence[PackedTask], names: Mapping[str, str]
 ) -> tuple[PackedTask, ...]:
-    """Returns the records of a state's tasks, with their names of now."""
+    """Returns the records of a state's tasks under their current names."""
     return tuple(
         dataclasses.replace(task, name=names.get(task.digest, task.name))
         for task in tasks

@@ -1,8 +1,8 @@
-"""Packed states on disk: commit and load.
+"""Commits and loads packed states.
 
 A packed state is the whole network after a task was packed. It is written
-once, whole or not at all, and never changed; every way into and out of it
-goes through the digests of its tasks.
+once, atomically, and never changed; commit and load both check the digests of
+its tasks.
 """
 
 import os
@@ -39,8 +39,8 @@ def commit(
 ) -> StateInfo:
     """Writes the packed network as the workdir's next state.
 
-    The state is written aside, without optimizer, read back and compared,
-    and then appears at once. Hold `workdir.lock()`.
+    The state is written to a temporary folder, without the optimizer, read
+    back, compared, and then moved into place. Hold `workdir.lock()`.
 
     Args:
         workdir: The workdir.
@@ -57,8 +57,8 @@ def commit(
     Raises:
         PhaseError: If the newest task is not packed.
         PromiseError: If an older task has changed.
-        StateError: If the state exists already, cannot be written, is not
-            read back as it was, or the workdir is gone whose lock is held.
+        StateError: If the state exists already, cannot be written, differs
+            when read back, or the locked workdir is gone.
     """
     newest = net.newest
     if newest is None or not newest.packed:
@@ -79,8 +79,8 @@ def commit(
             file = aside / "net.keras"
             copy = read_network(file)
             check_network(copy, {t.name: t.digest for t in net.tasks}, file)
-            # By what was written, under the default strategy, as readers
-            # will replay it.
+            # From what was written, under the default strategy, as in
+            # later replays.
             golden.write_probe(copy, probe_images, aside / "probe.npz")
 
         outside_strategy(read_back)
@@ -106,19 +106,19 @@ def load(
 ) -> tuple[PackNet, StateInfo]:
     """Loads a packed state; its newest task is active.
 
-    The network is made in the strategy's scope that the caller is in.
+    The network is made in the caller's strategy scope.
 
     Args:
         workdir: The workdir, or its path.
         which: The state's number or name; the newest if None.
-        origin: Whether to read the kernels from before the base task was
-            pruned too, where they are kept. Only new tasks need them.
+        origin: Whether to read the unpruned kernels too, if they were kept.
+            Only new tasks need them.
 
     Returns:
         The network and the state.
 
     Raises:
-        StateError: If there is no such state, or a file of it is damaged.
+        StateError: If there is no such state, or one of its files is damaged.
 
     Example:
 
@@ -135,7 +135,7 @@ def load(
     check_network(net, {t.name: t.digest for t in tasks}, file)
     _check_records(net, state)
     for task, record in zip(net.tasks, state.tasks, strict=True):
-        # Those that were renamed have their old names in the file.
+        # The file has the old names of renamed tasks.
         task.name = record.name
     digest = state.manifest.origin
     if origin and digest:
@@ -180,7 +180,7 @@ def _check_follows(net: PackNet, before: StateInfo) -> None:
 
 
 def _check_records(net: PackNet, state: StateInfo) -> None:
-    """Refuses a manifest that says of a task what the network does not."""
+    """Refuses a manifest whose task records differ from the network's."""
     for task, record in zip(net.tasks, state.manifest.tasks, strict=True):
         for key, ours in sorted(vars(task).items()):
             if getattr(record, key) != ours:
@@ -207,7 +207,7 @@ def _packed_tasks(
     metrics: Mapping[str, Any] | None,
     facts: Mapping[str, Any] | None,
 ) -> list[manifest.PackedTask]:
-    """Returns the manifest's records; older tasks keep their figures."""
+    """Returns the manifest's records, with older tasks as they were."""
     known = {task.name: task for task in before.tasks} if before else {}
     totals = net.owner_totals()
     records = []
@@ -240,7 +240,7 @@ def _versions() -> dict[str, str]:
 
 
 def _write_origin(workdir: Workdir, net: PackNet, first: bool) -> None:
-    """Keeps what was there before the base task was pruned, once."""
+    """Writes the unpruned kernels, once."""
     arrays: dict[str, Any] = {**origin_arrays(net)}
     if not arrays or not (first or not workdir.origin_path.exists()):
         return

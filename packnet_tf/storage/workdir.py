@@ -1,10 +1,10 @@
-"""The workdir: where a network's packed states, exports and logs lie.
+"""The workdir: the folder of a network's packed states, exports and logs.
 
 workdir/
   run.json               facts of the network, written once
   names.json             new names of tasks, if some were renamed
   origin.npz             its kernels before the base task was pruned
-  states/002-birds/      one folder a packed state
+  states/002-birds/      one folder per packed state
   serving/NAME/2/        its SavedModel
   training/              the unfinished task
   logs/  lock
@@ -37,7 +37,7 @@ _OPTIONS = frozenset(NetworkOptions.__dataclass_fields__)
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What is in `run.json`: options of the network, by name."""
+    """The content of `run.json`: options of the network, by name."""
 
     schema: Any
     facts: dict[str, Any]
@@ -49,11 +49,10 @@ class StateInfo:
 
     Attributes:
         number: How many tasks are packed in it.
-        name: Name of its newest task, as it is called now.
+        name: Current name of its newest task.
         path: Its folder.
-        manifest: What `manifest.json` says, which keeps the names that tasks
-            were packed with.
-        tasks: The records of its tasks, in order, as they are called now.
+        manifest: Its manifest, with the names that tasks were packed with.
+        tasks: The records of its tasks, in order, with their current names.
     """
 
     number: int
@@ -151,7 +150,7 @@ class Workdir:
         """Refuses a network that is not this workdir's.
 
         Args:
-            network: Its options; files are named as `run.json` names them.
+            network: Its options, with files identified as in `run.json`.
 
         Raises:
             StateError: Naming the first option that differs.
@@ -161,7 +160,7 @@ class Workdir:
             return
         for name, before in sorted(vars(run).items()):
             now = getattr(network, name)
-            # Through JSON, so that tuples equal lists.
+            # JSON turns tuples into lists, as in the file.
             if before != json.loads(checksums.json_bytes(now)):
                 raise StateError(
                     f"{self.path} is the workdir of another network: it was "
@@ -173,7 +172,7 @@ class Workdir:
         """Makes the workdir, or checks that it is this network's.
 
         Args:
-            network: Its options; files are named by their content.
+            network: Its options, with files identified by their content.
 
         Raises:
             StateError: If it is another network's or cannot be written.
@@ -194,10 +193,10 @@ class Workdir:
     def _read_listed(
         self, choose: Callable[[list[pathlib.Path]], list[pathlib.Path]]
     ) -> list[StateInfo]:
-        """Reads the states that `choose` takes of all folders.
+        """Reads the states that `choose` selects from all folders.
 
-        Another process may remove a state (`undo`) between listing it and
-        reading it; then they are listed again.
+        If another process removes a state (`undo`) between listing and
+        reading it, they are listed again.
         """
         while True:
             folders = choose(self.state_folders())
@@ -269,9 +268,8 @@ class Workdir:
         """Returns one packed state.
 
         Args:
-            which: Its number, as text too, or its task's name; the newest if
-                None. By its number it is found whatever is wrong with the
-                others.
+            which: Its number (int or text) or its task's name; the newest if
+                None. A number finds it even if other states are damaged.
 
         Raises:
             StateError: If there is none; the message lists the states.
@@ -305,21 +303,21 @@ class Workdir:
         return self._lock.held()
 
     def check_there(self) -> None:
-        """Refuses a workdir that was taken away; see `Lock.check_there`."""
+        """Refuses a workdir that was removed; see `Lock.check_there`."""
         self._lock.check_there()
 
 
 def is_meant(
     which: str | int | None, number: int, name: str | None = None
 ) -> bool:
-    """Whether a state is meant: by its number, text of that, or its name."""
+    """Whether `which` is a state's number, that number as text, or its name."""
     if isinstance(which, str) and which.isdigit() and int(which) == number:
         return True
     return which in (number, name)
 
 
 def _parse(folder: pathlib.Path) -> tuple[int, str]:
-    """Returns the number and name in the name of a state's folder."""
+    """Returns the number and name from a state's folder name."""
     match = _STATE.fullmatch(folder.name)
     if match is None:
         raise StateError(f"{folder} is not named like a packed state.")

@@ -1,9 +1,8 @@
-"""Archives from anywhere: what is in them is known before it is read.
+"""Checks untrusted `.keras` and `.npz` archives before they are read.
 
-A `.keras` file and a `.npz` file are zip archives. Those of a workdir hold a
-few members of known names, uncompressed, so that reading them takes no more
-memory than the file is long; everything else is refused here, by name. No
-member is ever unpacked to the disk, and nothing in them is run.
+Those of a workdir hold a few uncompressed members of known names, so that
+reading them takes no more memory than the file's length; anything else is
+refused by name. No member is unpacked to disk, and no code in them is run.
 """
 
 import pathlib
@@ -27,9 +26,9 @@ def check_network_archive(path: pathlib.Path) -> None:
         path: The file.
 
     Raises:
-        StateError: If it is damaged, holds another member (an absolute name,
-            or one with `..`, say), compresses one, or if its weights are
-            compressed, kept elsewhere, or claim more than is there.
+        StateError: If it is damaged, has another member (such as one with an
+            absolute name or `..`) or a compressed one, or if its weights are
+            compressed, external, or smaller than they claim.
     """
     with _opened(path) as archive:
         _check_members(archive, path, _NETWORK)
@@ -42,19 +41,19 @@ def check_network_archive(path: pathlib.Path) -> None:
         except StateError:
             raise
         except Exception as error:
-            # The HDF5 library raises whatever the content leads to.
+            # Damaged content can make the HDF5 library raise anything.
             raise _damaged(path, error) from error
 
 
 def check_array_archive(path: pathlib.Path) -> None:
-    """Refuses a `.npz` file whose arrays are not just what they claim.
+    """Refuses a `.npz` file whose arrays do not match their headers.
 
     Args:
         path: The file.
 
     Raises:
-        StateError: If it is damaged, or holds something that is no array of
-            plain numbers of the size that its header claims.
+        StateError: If it is damaged, or holds anything but arrays of plain
+            numbers with the size that their headers claim.
     """
     with _opened(path) as archive:
         _check_members(archive, path, _ARRAY)
@@ -102,7 +101,7 @@ def _check_members(
 
 
 def _check_group(group: h5py.Group, path: pathlib.Path) -> None:
-    """Refuses links out of the file, and arrays larger than their bytes."""
+    """Refuses links, and arrays that claim more bytes than they have."""
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise StateError(

@@ -1,10 +1,9 @@
-"""SavedModels from anywhere: what their programs may not do.
+"""Checks the operations of an untrusted SavedModel before it is loaded.
 
-A SavedModel is a program, and loading one runs parts of it. A workdir may
-come from a stranger, so the operations are read before: those of a packed
-state compute, and none of them touches other processes or Python, or files
-but the SavedModel's own assets. One of TensorFlow 1 is refused whatever is in
-it: loading that runs its graph.
+A SavedModel is a program, and loading it runs parts of it. The programs of a
+packed state only compute: they touch no other process, no Python, and no
+files except the SavedModel's own assets. SavedModels of TensorFlow 1 are
+always refused, because loading them runs their graphs.
 """
 
 import pathlib
@@ -18,10 +17,10 @@ from packnet_tf.tf_internals.files import saved_model_of
 _OUTSIDE = re.compile(
     r".*(PyFunc|File|Reader|Dataset|Iterator|Summary|Print|Save|Restore"
     r"|Checkpoint|Rpc|Debug|Dump|Remote|Socket|Bigtable|Import|Library"
-    # Those that read or write by names of files of their own.
+    # These read or write files that they name themselves.
     r"|Remap|codeProto|^Write|Send|Recv|Collective|Nccl|TPU|TRT|HostCompute).*"
 )
-# Data sets made of tensors, by which encoded images are decoded.
+# Datasets made of tensors, which decode images.
 _IN_MEMORY = {
     "BatchDatasetV2",
     "DatasetToSingleElement",
@@ -33,8 +32,8 @@ _IN_MEMORY = {
     "ZipDataset",
 }
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-# TensorFlow's own programs for writing and reading the variables, and what
-# they are for. No other program calls them.
+# TensorFlow's own programs for saving and restoring variables, which no other
+# program calls, and the operations that they may have.
 _OWN = re.compile(r"__inference__traced_(save|restore)_\d+")
 _OF_OWN = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
 
@@ -46,7 +45,8 @@ def check_programs(folder: pathlib.Path) -> None:
         folder: The SavedModel.
 
     Raises:
-        StateError: Naming the first operation of that kind.
+        StateError: If it is damaged, of TensorFlow 1, has an asset outside
+            of its files, or an operation that does more (named).
     """
     file = folder / "saved_model.pb"
     try:
@@ -72,7 +72,7 @@ def check_programs(folder: pathlib.Path) -> None:
         named.update(_called(functions))
         assets = _asset_arguments(graph)
         programs = {f.signature.name: f.node_def for f in functions}
-        # Its initializer is among the nodes outside of all functions.
+        # The initializer is among the nodes outside of functions.
         nodes_of = {"of the graph": graph.graph_def.node, **programs}
         for name, nodes in nodes_of.items():
             own = _OWN.fullmatch(name) and name not in named
@@ -93,7 +93,7 @@ def check_programs(folder: pathlib.Path) -> None:
 
 
 def _asset_arguments(graph) -> dict[str, set[str]]:
-    """Returns which arguments of programs are paths of assets, always."""
+    """Returns the arguments of each program that are always asset paths."""
     functions = graph.graph_def.library.function
     arguments = {
         f.signature.name: [argument.name for argument in f.signature.input_arg]
@@ -107,7 +107,7 @@ def _asset_arguments(graph) -> dict[str, set[str]]:
     }
     nodes = graph.object_graph_def.nodes
     for name, program in programs.items():
-        # What is bound comes after what is given in a call.
+        # Bound inputs follow the arguments of the call.
         bound = list(program.bound_inputs)
         given = len(arguments.get(name, ())) - len(bound)
         for place, argument in enumerate(arguments.get(name, ())):
@@ -116,7 +116,7 @@ def _asset_arguments(graph) -> dict[str, set[str]]:
                 or nodes[bound[place - given]].WhichOneof("kind") != "asset"
             ):
                 found[name].discard(argument)
-    # What a program passes on, until nothing more falls away.
+    # Arguments passed on to other programs, until nothing changes.
     left = -1
     while left != (left := sum(map(len, found.values()))):
         for function in functions:
@@ -141,7 +141,7 @@ def _called(functions) -> set[str]:
 
 
 def _called_by(node) -> set[str]:
-    """Returns the names of functions that a node calls, among others."""
+    """Returns names that include all functions that a node calls."""
     found = {node.op}
     for value in node.attr.values():
         found.add(value.func.name)

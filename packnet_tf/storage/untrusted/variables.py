@@ -1,4 +1,4 @@
-"""A bound on the variables that a config from anywhere may ask for."""
+"""Limits the memory that an untrusted config may ask for in variables."""
 
 import contextlib
 import math
@@ -13,16 +13,16 @@ from packnet_tf.tf_internals.files import before_variables
 
 @contextlib.contextmanager
 def variable_budget(allowed: int, what: object) -> Iterator[None]:
-    """Refuses variables of more bytes in all, before memory is taken.
+    """Refuses variables beyond a budget, before memory is allocated.
 
-    A config of a few bytes may name layers of any size.
+    A config of a few bytes may ask for layers of any size.
 
     Args:
-        allowed: How many bytes this thread's new variables may have in all.
-        what: What asks for them, for the message.
+        allowed: Total bytes that this thread's new variables may have.
+        what: The source of the config, for the message.
 
     Raises:
-        StateError: From the layer that would exceed it.
+        StateError: From the layer that would exceed the budget.
     """
     left = allowed
 
