@@ -1,1 +1,1 @@
-"""Whole runs: from options and data to a packed state and its SavedModel."""
+"""Complete runs, from options and data to a packed state and SavedModel."""

@@ -1,4 +1,4 @@
-"""The base task: pretrained weights, pruned, and healed from it.
+"""Makes the base task: prunes pretrained weights and recovers from that.
 
 The paper prunes an ImageNet network by half and retrains it on ImageNet.
 Most users do not have ImageNet, so the pruned network can instead learn from
@@ -39,18 +39,18 @@ def make_base_task(
 
     Args:
         network: The network with its imported head, if it has one.
-        options: What the network is, and how its base task is made.
-        data: The images to recover on; their labels are used with
-            `base_recovery="data"` alone. None without recovery.
+        options: The options of the network and its base task.
+        data: The images to recover on, None without recovery. Only
+            `base_recovery="data"` uses their labels.
         folder: Folder of the checkpoint.
         strategy: The strategy to train with.
         log_folder: TensorBoard folder, or None.
         seed: Seed of everything random.
-        say: Where lines of progress go.
+        say: Prints a line of progress.
 
     Returns:
-        The network with its base task packed (not yet on disk), and what was
-        done.
+        The network with its base task packed (not yet on disk), and the
+        record of the work done.
 
     Raises:
         PhaseError: If a recovery in progress began with other images, batch
@@ -68,10 +68,10 @@ def make_base_task(
         network.classes if network.head is not None else 0,
         class_names=network.class_names,
         head=network.head,
-        # Logits are what the unpruned network is asked for.
+        # Distillation matches logits.
         activation="linear" if distill else "softmax",
     )
-    # The network's own forward pass, before anything is pruned.
+    # Built before anything is pruned.
     teacher = _Teacher(network) if distill else None
     net.prune(options.base_prune_fraction)
     say(
@@ -120,7 +120,7 @@ def _recover(
 
 
 def _resume(training: Training, settings: dict[str, Value]) -> None:
-    """Takes up the recovery's checkpoint, where there is one."""
+    """Resumes from the recovery's checkpoint if there is one."""
     name, folder = training.record.name, training.folder
     training.record.phase = "recovery"
     training.record.settings = {"recovery": settings}
@@ -142,10 +142,9 @@ def _resume(training: Training, settings: dict[str, Value]) -> None:
 def _kernels_kept(net: PackNet) -> Iterator[None]:
     """Restricts distillation to what belongs to the base task alone.
 
-    Kernels fitted to a few images of another task would be part of every task
-    to come. Left as they are, they let a new task start exactly from the
-    unpruned network: its free weights have their old values, and so have all
-    others.
+    Kernels fitted to a few images of another task would be part of every
+    later task. Unchanged kernels let a new task start exactly from the
+    unpruned network.
     """
     kernels = [kernel.variable for kernel in net.masked_kernels()]
     for kernel in kernels:
@@ -159,13 +158,13 @@ def _kernels_kept(net: PackNet) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="packnet_tf")
 def relative_error(teacher, student):
-    """Returns, for each row, the squared error relative to the teacher's.
+    """Returns each row's squared error relative to the teacher's square.
 
-    All logits count alike. The cross entropy of the scores would ask for the
-    few classes that the images show, and lose the others.
+    All logits count equally. The cross entropy of the scores would preserve
+    only the few classes in the images.
 
     Args:
-        teacher: Values to be matched, of shape [batch, values].
+        teacher: Values to match, of shape [batch, values].
         student: Values trained to match them, of the same shape.
     """
     teacher = tf.cast(teacher, student.dtype)
@@ -175,7 +174,7 @@ def relative_error(teacher, student):
 
 
 class _Teacher:
-    """The unpruned network, which answers for the images it is shown."""
+    """The unpruned network, whose answers are the labels."""
 
     def __init__(self, network: Network):
         outputs = network.backbone.output
@@ -184,10 +183,10 @@ class _Teacher:
         self._model = keras.Model(network.backbone.inputs, outputs)
 
     def label(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Returns the batches with the teacher's answers for labels.
+        """Returns the batches with the teacher's answers as labels.
 
-        Two passes over an epoch whose order and augmentation are fixed: the
-        teacher's, then the student's.
+        Teacher and student each pass over the epoch, whose order and
+        augmentation are fixed.
         """
         images = batches.map(lambda image, *_: image)
         answers = [self._model.predict_on_batch(batch) for batch in images]

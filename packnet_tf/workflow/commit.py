@@ -1,4 +1,4 @@
-"""A packed task onto disk: its state, its SavedModel, and what a crash left."""
+"""Writes a packed task's state and SavedModel, and repairs after a crash."""
 
 from typing import Any
 
@@ -29,15 +29,15 @@ def commit_task(
         workdir: The workdir.
         serving: Name and layout of the served model.
         net: The network.
-        prepared: Data, some images of which are kept with the answers.
+        prepared: The data, which provides the probe's images.
         metrics: Figures of the task, for the manifest.
-        facts: How it came about, for the manifest.
+        facts: How it was made, for the manifest.
 
     Raises:
-        StateError: If the workdir has vanished, or cannot be written.
+        StateError: If the workdir is gone or cannot be written.
     """
-    # Cropped and mirrored, but the same in every run: an epoch's images
-    # follow from its number, the seed and the files alone.
+    # Augmented, but the same in every run: an epoch's images depend only on
+    # its number, the seed and the files.
     images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
     state = states.commit(
         workdir,
@@ -46,18 +46,21 @@ def commit_task(
         facts=facts,
         probe_images=np.asarray(images),
     )
-    # The state is whole; if this stops here, `recover` does the rest.
+    # The state is complete; after an interruption `recover` does the rest.
     checkpoints.remove(workdir.training_path)
     versions.publish(workdir, state, serving)
     return state
 
 
 def recover(workdir: Workdir, serving: ServingConfig) -> list[str]:
-    """Finishes what an interrupted commit left; returns what was done.
+    """Finishes an interrupted commit.
 
     Args:
         workdir: The workdir.
         serving: Name and layout of the served model.
+
+    Returns:
+        One line for each thing done.
     """
     done = versions.recover(workdir, serving)
     folder = workdir.training_path

@@ -1,4 +1,4 @@
-"""A task's data, split and ready to train on."""
+"""Splits a task's data and builds its training and evaluation pipelines."""
 
 import dataclasses
 from typing import Any
@@ -17,10 +17,10 @@ class Prepared:
     Attributes:
         name: The task's name.
         class_names: Names in the order of the labels.
-        train: The training pipeline: `train.epoch(n)` is a data set.
-        steps: Steps of an epoch.
-        validation: Evaluation data set, or None.
-        facts: What the manifest records of the data.
+        train: The training pipeline: `train.epoch(n)` is a dataset.
+        steps: Steps per epoch.
+        validation: Evaluation dataset, or None.
+        facts: The facts about the data for the manifest.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Prepared:
 def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
     """Splits a task's data and builds its pipelines.
 
-    The validation images come out of the training split. The test split is
-    not in the result: no phase can read it (see `prepare_test`).
+    The validation images are taken from the training split. The test split is
+    left out, so that no phase can read it (see `prepare_test`).
 
     Args:
         data: The opened task.
@@ -90,7 +90,7 @@ def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
 
 
 def prepare_test(data: TaskData, image_size: int, options: TaskOptions) -> Any:
-    """Returns the evaluation data set of the test split, or None.
+    """Returns the evaluation dataset of the test split, or None.
 
     Args:
         data: The opened task.

@@ -1,4 +1,4 @@
-"""Packed tasks on data: accuracies of all, answers of one."""
+"""Computes the accuracies of all packed tasks, and one task's predictions."""
 
 import dataclasses
 import pathlib
@@ -35,7 +35,7 @@ class Evaluated:
         note: Why there is no accuracy, e.g. `"no data"`.
         owned: Share of the network's weights that it owns.
         free_after: Share that was free after it was packed.
-        by_class: A line for each class, where that was asked for.
+        by_class: A line for each class, if requested.
     """
 
     task: str
@@ -50,7 +50,7 @@ class Evaluated:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a task says of one image.
+    """A task's answer for one image.
 
     Attributes:
         image: The file.
@@ -74,19 +74,19 @@ def evaluate_tasks(
 
     Args:
         workdir: The workdir.
-        places: Where the data of some tasks is, by name; otherwise it is
-            where it was when they were trained.
+        places: The data of some tasks, by name; by default the data that they
+            were trained on.
         which: The packed state; the newest if None.
-        data_dir: Folder of prepared TFDS data sets.
-        batch_size: Images a step.
-        in_detail: Tasks whose classes have a line each too.
+        data_dir: Folder of prepared TFDS datasets.
+        batch_size: Images per step.
+        in_detail: Tasks to evaluate class by class too.
 
     Returns:
         A line for each task, in order.
 
     Raises:
-        TaskError: If `places` or `in_detail` names a task that is not there.
-        DataError: If data that is named is missing, or of other classes.
+        TaskError: If `places` or `in_detail` names an unknown task.
+        DataError: If data in `places` is missing or has other classes.
     """
     places = dict(places or {})
     net, state = states.load(workdir, which, origin=False)
@@ -144,18 +144,18 @@ def predict_files(
     top: int = 3,
     which: str | int | None = None,
 ) -> list[Answer]:
-    """Asks one task about an image file, or about all in a folder.
+    """Classifies an image file, or all images in a folder, with one task.
 
     Args:
         workdir: The workdir.
         task: The task's name.
         images: A file or a folder.
-        top: Classes to give for each image.
+        top: Classes to return for each image.
         which: The packed state; the newest if None.
 
     Raises:
         TaskError: If there is no such task, or it has no head.
-        DataError: If there is no image, or a file is no image.
+        DataError: If there is no image, or a file cannot be decoded.
     """
     path = pathlib.Path(images)
     if path.is_dir():
@@ -203,7 +203,7 @@ def _answers(net, images, test) -> tuple[np.ndarray, np.ndarray]:
     try:
         return answers(net, images)
     except tf.errors.OpError:
-        # Most likely an image that cannot be read; this names it.
+        # Most likely an unreadable image, which this names.
         check_source(test)
         raise
 
@@ -218,7 +218,7 @@ def _image_size(workdir: Workdir) -> int:
 
 
 def _test_of(record, place, data_dir):
-    """Returns a task's test source, or None and why there is none."""
+    """Returns a task's test source, or None and the reason."""
     facts = record.data_facts
     where = place or facts.get("data")
     if where is None:
@@ -252,7 +252,7 @@ def _test_of(record, place, data_dir):
             f"--data={record.name}=PATH."
         )
     if facts.get("skipped"):
-        # As then: what cannot be read is left out.
+        # Unreadable images are skipped, as in training.
         return without_bad(opened.test), ""
     return opened.test, ""
 

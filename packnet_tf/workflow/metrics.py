@@ -1,4 +1,4 @@
-"""Right and wrong answers of a network, in all and class by class."""
+"""Computes a network's accuracy, overall and class by class."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ class ClassScore:
 
     Attributes:
         name: The class.
-        images: How many there are.
+        images: How many images it has.
         right: How many were answered right.
-        taken_for: The class that was answered most often in its place, or
-            None if it never was.
-        times: How often it was.
+        taken_for: The class that it was most often mistaken for, or None if
+            there is none.
+        times: How often it was mistaken for that class.
     """
 
     name: str
@@ -28,9 +28,9 @@ class ClassScore:
 
 
 def answers(net: keras.Model, dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the labels of a data set, and a network's answers.
+    """Returns a dataset's labels and a network's answers.
 
-    Of a `PackNet`, those of its active task.
+    A `PackNet` answers with its active task.
 
     Args:
         net: A model whose outputs are scores or logits.
@@ -39,7 +39,7 @@ def answers(net: keras.Model, dataset) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Two arrays of class numbers, of shape [images].
     """
-    # Through `predict`, which knows how to share batches between replicas.
+    # `predict` splits batches between replicas.
     scores = net.predict(dataset.map(lambda image, _: image), verbose=0)
     labels = [np.asarray(label) for _, label in dataset]
     if not labels:
@@ -53,7 +53,7 @@ def accuracy(net: keras.Model, dataset) -> float:
 
 
 def share_right(labels: np.ndarray, answered: np.ndarray) -> float:
-    """Returns the share of right answers; 0 where there are none."""
+    """Returns the share of right answers; 0 without images."""
     return float(np.mean(answered == labels)) if len(labels) else 0.0
 
 
@@ -64,7 +64,7 @@ def by_class(
 
     Args:
         labels: Class numbers, of shape [images].
-        answered: What was answered, of the same shape.
+        answered: The answers, of the same shape.
         names: Name of each class.
     """
     counts = np.zeros((len(names), len(names)), np.int64)

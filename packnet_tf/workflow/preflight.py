@@ -1,7 +1,6 @@
-"""What a run is refused for, before it reads data or writes anything.
+"""Refuses a run that cannot work, before it reads data or writes anything.
 
-A run takes minutes to hours, so what can be known to be wrong at its start
-is said at its start.
+A run takes minutes to hours, so mistakes are reported at its start.
 """
 
 import dataclasses
@@ -27,12 +26,12 @@ def check_run(
     base_data: bool,
     again: bool = False,
 ) -> None:
-    """Refuses a task that the workdir cannot go on with.
+    """Refuses a task that the workdir cannot continue with.
 
     Args:
         workdir: The workdir.
         network: Facts of its network.
-        options: How the task is to be trained.
+        options: How to train the task.
         base_data: Whether there are images of the base task.
         again: Whether pruning may be repeated; see `run_phases`.
 
@@ -53,7 +52,7 @@ def check_run(
     if record is not None and is_packed(state, record.name):
         record = None
     if state is None and network.pretrained:
-        # Only the base task can be in training yet.
+        # So far only the base task can be in training.
         record = None
     check_task_in_training(record, options.task, workdir.training_path)
     check_settings(record, options)
@@ -62,7 +61,7 @@ def check_run(
 
 
 def is_packed(state: StateInfo | None, task: str) -> bool:
-    """Returns whether a task is in a packed state.
+    """Whether a packed state has a task.
 
     Args:
         state: The newest state, or None if there is none yet.
@@ -77,8 +76,8 @@ def check_task_in_training(
     """Refuses a task while another one is in training.
 
     Args:
-        record: What the workdir's checkpoint says, or None.
-        task: The task that is asked for.
+        record: The record of the workdir's checkpoint, or None.
+        task: The requested task.
         folder: Folder of the checkpoint.
 
     Raises:
@@ -92,16 +91,16 @@ def check_task_in_training(
 
 
 def check_settings(record: TrainingRecord | None, options: TaskOptions) -> None:
-    """Refuses to go on with a task in another way than it was begun.
+    """Refuses to continue a task with other settings.
 
-    A phase in progress goes on to the same bytes only with the same
-    settings. The seed and the validation share hold for the whole task:
-    others would train on images that were held out. A phase whose loss was
-    not finite may go on at another learning rate.
+    A phase in progress reaches the same bytes only with the same settings.
+    The seed and the validation share hold for the whole task, because others
+    would train on images that were held out. A phase that diverged may
+    continue with another learning rate.
 
     Args:
-        record: What the workdir's checkpoint says, or None.
-        options: How the task is to be trained.
+        record: The record of the workdir's checkpoint, or None.
+        options: How to train the task.
 
     Raises:
         PhaseError: Naming the first flag that differs, and its value.
@@ -127,12 +126,12 @@ def check_settings(record: TrainingRecord | None, options: TaskOptions) -> None:
 def check_pruning(
     record: TrainingRecord, options: TaskOptions, fraction: float
 ) -> None:
-    """Refuses to take a task for pruned that was pruned in another way.
+    """Refuses to prune a task in another way than it was pruned already.
 
     Args:
-        record: What the workdir's checkpoint says.
-        options: How the task is to be trained, prune among its phases.
-        fraction: The share that it is to give up.
+        record: The record of the workdir's checkpoint.
+        options: How to train the task, with prune among its phases.
+        fraction: The fraction to prune.
 
     Raises:
         PhaseError: Naming the first flag that differs, and its value.
@@ -158,7 +157,7 @@ def check_pruning(
             )
 
 
-# What of a task's images all its phases have to share; see `Prepared.facts`.
+# The `Prepared.facts` that all phases of a task must share.
 _IMAGES = (
     "train",
     "validation",
@@ -171,7 +170,7 @@ _IMAGES = (
 
 
 def facts_of_images(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a record keeps of the images a task was begun with.
+    """Returns the facts about a task's images that a record keeps.
 
     Args:
         facts: `Prepared.facts`.
@@ -180,13 +179,13 @@ def facts_of_images(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_images(record: TrainingRecord, facts: Mapping[str, Any]) -> None:
-    """Refuses to go on with a task on other images than it was begun with.
+    """Refuses to continue a task on other images.
 
     Images that were held out of one phase would be trained on in the next.
 
     Args:
-        record: What the workdir's checkpoint says.
-        facts: `Prepared.facts` of the images that were given now.
+        record: The record of the workdir's checkpoint.
+        facts: `Prepared.facts` of the images given now.
 
     Raises:
         PhaseError: Naming the first fact that differs, and its value.
@@ -203,10 +202,10 @@ def check_images(record: TrainingRecord, facts: Mapping[str, Any]) -> None:
 
 
 def begun_again(record: TrainingRecord) -> TrainingRecord:
-    """Returns a record with prune and retrain open again, if both are done.
+    """Returns a record with prune and retrain undone, if both are done.
 
     Args:
-        record: What has been done of the task.
+        record: The work done on the task.
     """
     if "retrain" not in record.done or record.phase is not None:
         return record
@@ -215,14 +214,14 @@ def begun_again(record: TrainingRecord) -> TrainingRecord:
 
 
 def check_phases(options: TaskOptions, record: TrainingRecord) -> None:
-    """Refuses phases that cannot follow on what has been done.
+    """Refuses phases that cannot follow the work done.
 
     Args:
-        options: The phases that are asked for.
-        record: What has been done of the task.
+        options: The requested phases.
+        record: The work done on the task.
 
     Raises:
-        PhaseError: Naming the task, the phase, and the one that is missing.
+        PhaseError: Naming the task, the phase, and the missing one.
     """
     task, done = options.task, [*record.done]
     begun, gradual = record.phase, record.gradual
@@ -268,7 +267,7 @@ def _check_files(network) -> None:
     for flag in ("network", "weights"):
         value = getattr(network, flag)
         if value.startswith("file:"):
-            # A workdir knows a file by its content, not by its place.
+            # A workdir identifies a file by its content, not its path.
             raise FlagError(
                 f"The workdir was begun with the file {value.split(':')[1]} "
                 f"and has no packed state yet; give it again, with --{flag}."

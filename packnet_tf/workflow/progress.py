@@ -1,4 +1,4 @@
-"""Progress of a phase on the terminal and in TensorBoard."""
+"""Shows the progress of a phase on the terminal and in TensorBoard."""
 
 import contextlib
 import os
@@ -12,16 +12,16 @@ from packnet_tf import console
 
 
 class PhaseProgress(keras.callbacks.Callback):
-    """Shows one phase: a bar in each epoch, a line for it, time left.
+    """Shows one phase: a bar during each epoch, then a line with time left.
 
-    The bar is for terminals alone; in a log file each epoch is one line.
-    Every `fit` call that it is a callback of runs one epoch.
+    The bar appears only on terminals; a log file gets one line per epoch.
+    Each `fit` call with this callback runs one epoch.
 
     Args:
-        title: What the lines begin with.
+        title: The start of each line.
         epochs: Epochs of the whole phase.
-        steps: Steps of an epoch.
-        done: Epochs that ran before, when a phase is resumed.
+        steps: Steps per epoch.
+        done: Epochs already finished, when a phase is resumed.
         log_folder: TensorBoard folder, or None.
     """
 
@@ -50,7 +50,7 @@ class PhaseProgress(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def bar(self) -> Iterator[None]:
-        """Shows the bar of the epoch that runs within."""
+        """Shows the bar of an epoch while it is open."""
         head = self._head(self._done + 1)
         with console.bar(head.strip(), keep=False) as self._report:
             yield

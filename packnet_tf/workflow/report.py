@@ -1,4 +1,4 @@
-"""What a run, a workdir and a network look like as tables."""
+"""Formats runs, packed states, evaluations and networks as tables."""
 
 import pathlib
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def share(value: Any, form: str = ".4f") -> str:
 
 
 def _is_number(value: Any) -> bool:
-    # The figures of a manifest are whatever a program kept.
+    # A program may have put anything into a manifest's figures.
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -47,7 +47,7 @@ def megabytes(size: int) -> str:
 
 
 def of_export(done: Exported) -> str:
-    """Returns what was exported in a line: where, how large, how exact."""
+    """Returns a line with an export's path, size and accuracy."""
     line = f"{done.path}  {megabytes(size_of(done.path))}"
     if done.difference is not None:
         line += f"  differs from Keras by {done.difference:.1e} at most"
@@ -57,9 +57,9 @@ def of_export(done: Exported) -> str:
 def of_run(outcome: Outcome) -> str:
     """Returns the closing table of a run.
 
-    Per task: validation accuracy after each phase, so that what pruning
-    cost and retraining won back is seen, and the one accuracy on its test
-    split; the time of each phase; the capacity left; sizes on disk.
+    For each task it has the validation accuracy after each phase (what
+    pruning cost and retraining regained), the test accuracy, the time of each
+    phase and the capacity left; below it, sizes on disk.
 
     Args:
         outcome: What `Session.run` returned.

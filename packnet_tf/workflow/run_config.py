@@ -1,4 +1,4 @@
-"""What a workdir remembers of its network, and how that is compared."""
+"""Converts a network's options to `run.json`, and merges them with new ones."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ from packnet_tf.storage.workdir import Workdir
 def facts_of(options: NetworkOptions) -> NetworkOptions:
     """Returns a network's options as `run.json` holds them.
 
-    A file is known by its content, so that it may move.
+    A file is identified by its content, so that it may move.
 
     Raises:
         NetworkError: If the file cannot be read.
@@ -43,17 +43,15 @@ def _identity(flag: str, value: str, plain: tuple[str, ...]) -> str:
 def network_options_of(
     workdir: Workdir, given: dict[str, Any]
 ) -> NetworkOptions:
-    """Returns the network's options: those of the workdir, and those given.
+    """Returns the network's options: the user's, and the workdir's as defaults.
 
     Args:
-        workdir: The workdir; where it has a network, that one's options are
-            the defaults.
+        workdir: The workdir.
         given: The options that the user gave, by name.
 
     Raises:
-        StateError: If one that was given is not what the workdir was begun
-            with.
-        FlagError: If one has a value that cannot be used.
+        StateError: If one of them differs from the workdir's.
+        FlagError: If one of them is invalid.
     """
     run = workdir.run
     if run is None:

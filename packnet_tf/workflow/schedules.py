@@ -1,23 +1,24 @@
-"""Learning rates over a task's phases, and optimizers made with them."""
+"""Learning-rate schedules over a task's phases, and their optimizers."""
 
 from typing import Any
 
 import keras
 
-# Momentum as in the paper; everything else as Keras has it.
+# Momentum as in the paper; everything else is Keras's default.
 _DEFAULTS = {"sgd": {"momentum": 0.9}}
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
 class PartOfCosine(keras.optimizers.schedules.CosineDecay):
-    """A part of a cosine decay: that of one phase among several.
+    """One phase's part of a cosine decay over several phases.
 
-    Every phase has an optimizer of its own, which counts its steps from 0.
+    It is needed because each phase has its own optimizer, which counts steps
+    from 0.
 
     Args:
         initial_learning_rate: The rate at the start of the whole schedule.
-        decay_steps: Steps of the whole decay, at whose end the rate is 0.
-        start: Steps of decay and warm-up that were done before this part.
+        decay_steps: Steps of the whole decay, which ends at a rate of 0.
+        start: Steps of decay and warm-up before this part.
         **kwargs: As for `keras.optimizers.schedules.CosineDecay`.
 
     Example:
@@ -55,17 +56,17 @@ def learning_rate(
     """Returns the learning rate of a phase of `steps` training steps.
 
     Args:
-        schedule: `"cosine"` (to 0, over this phase and those before and
-            after it), `"constant"`, or `"step"` (a tenth from half the phase
-            on, as the train phase of the paper's code).
+        schedule: `"cosine"` (to 0, over this phase and those before and after
+            it), `"constant"`, or `"step"` (a tenth in the second half of the
+            phase, as in the train phase of the paper's code).
         peak: The highest rate.
         steps: Steps in the phase.
         before: Steps of the task before this phase.
         after: Steps of the task after it.
-        warmup_share: Share of all these steps in which the rate of
-            `"cosine"` first rises from 0 to `peak`. Adam's first steps are
-            as large as the rate, whatever the gradient: at a high one they
-            would undo what the network was pretrained to.
+        warmup_share: Share of all these steps during which `"cosine"` first
+            rises from 0 to `peak`. Adam's first steps are as large as the
+            rate for any gradient, so a high rate would destroy pretrained
+            weights.
 
     Returns:
         A number or a `keras.optimizers.schedules.LearningRateSchedule`.
@@ -100,12 +101,12 @@ def make_optimizer(
     """Returns a Keras optimizer for one phase.
 
     Args:
-        name: Keras's name of it, such as `"adam"`.
+        name: Its Keras name, such as `"adam"`.
         schedule: See `learning_rate`.
         peak: Highest learning rate.
         steps: Steps in the phase.
-        weight_decay: Decoupled weight decay; None leaves the optimizer's
-            own default.
+        weight_decay: Decoupled weight decay; None for the optimizer's
+            default.
         before: See `learning_rate`.
         after: See `learning_rate`.
         warmup_share: See `learning_rate`.
@@ -120,7 +121,7 @@ def make_optimizer(
 
 
 def _classes() -> dict[str, type[keras.optimizers.Optimizer]]:
-    # Not by `keras.optimizers.get`, which does not know Lamb.
+    # `keras.optimizers.get` does not know Lamb.
     return {
         name.lower(): value
         for name, value in vars(keras.optimizers).items()

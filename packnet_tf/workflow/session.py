@@ -1,4 +1,4 @@
-"""A workdir from start to end: what `apps/add_task.py` does, step by step."""
+"""Takes one workdir from options and data to a packed state."""
 
 import dataclasses
 import pathlib
@@ -36,9 +36,9 @@ class Outcome:
     Attributes:
         task: The task's name.
         state: The packed state that has it, or None before pack.
-        saved_model: Where that state's SavedModel is, or None.
+        saved_model: Path of that state's SavedModel, or None.
         net: The network in training, or None after pack.
-        record: What has been done of a task in training, or None after pack.
+        record: The work done on a task in training, or None after pack.
     """
 
     task: str
@@ -51,14 +51,14 @@ class Outcome:
 class Session:
     """One workdir with one network, and the strategy to train it with.
 
-    Make it after the options are checked; nothing is written before `run`.
+    Nothing is written before `run`.
 
     Args:
         workdir: The workdir.
-        network: What the network is; see `network_options_of`.
+        network: The network's options; see `network_options_of`.
         serving: Name and layout of the served model.
         strategy: The strategy to train with.
-        say: Where lines of progress go.
+        say: Prints a line of progress.
 
     Raises:
         NetworkError: If there is no such network, or no such file.
@@ -90,22 +90,22 @@ class Session:
         base_data: bool = False,
         again: bool = False,
     ) -> str:
-        """Refuses what can be known to be wrong without the data.
+        """Refuses all mistakes that can be found without the data.
 
         The network is built here, so that its name, options and weights are
-        known to be good before a large data set is read.
+        checked before a large dataset is read.
 
         Args:
-            options: How the task is to be trained.
+            options: How to train the task.
             base_data: Whether there are images of the base task.
             again: Whether pruning may be repeated; see `run_phases`.
 
         Returns:
-            A line on the capacity that the task will take and leave; empty
-            if it is packed already.
+            A line on the capacity that the task will use and leave; empty if
+            it is packed already.
 
         Raises:
-            PackNetError: In one line, what is wrong and what to do.
+            PackNetError: Saying in one line what is wrong and what to do.
         """
         check_batch_size(options.batch_size, self.strategy.num_replicas_in_sync)
         self.workdir.compare(self._facts)
@@ -130,7 +130,7 @@ class Session:
         elif self.network.pretrained:
             free = self.network.base_prune_fraction
         if not isinstance(free, (int, float)):
-            # Committed by a program that keeps no figures.
+            # The program that committed the state kept no figures.
             return ""
         ownership.check_free(options.task, free)
         fraction, granularity = 0.0, options.granularity
@@ -150,7 +150,7 @@ class Session:
         return fractions.forecast(free, fraction, granularity)
 
     def _number(self, state: StateInfo | None) -> int:
-        """Returns which of the added tasks comes next, from 1."""
+        """Returns the number of the next added task, from 1."""
         if state is None:
             return 1
         return len(state.tasks) + (0 if self.network.pretrained else 1)
@@ -163,10 +163,10 @@ class Session:
         *,
         again: bool = False,
     ) -> Outcome:
-        """Takes a task through its phases, up to a state and its SavedModel.
+        """Runs a task's phases, up to its packed state and SavedModel.
 
-        A workdir without states begins with the base task, if the network
-        comes with weights. What is done is not done again.
+        A workdir without states starts with the base task if the network
+        comes with weights. Finished phases are not repeated.
 
         Args:
             data: The task's data.
@@ -179,13 +179,13 @@ class Session:
             still in training.
 
         Raises:
-            PackNetError: In one line, what is wrong and what to do.
+            PackNetError: Saying in one line what is wrong and what to do.
         """
         self.check(options, base_data=base_data is not None, again=again)
         network = self._build_network(options.seed)
         prepared = prepare(data, self.network.image_size, options)
         base_prepared = self._prepare_base(network, base_data, options)
-        # Everything that can be refused is refused before this line.
+        # All refusals come before this line.
         with self.workdir.lock():
             self.workdir.create(self._facts)
             for line in recover(self.workdir, self.serving):
@@ -222,7 +222,7 @@ class Session:
         return Outcome(task, state, folder / str(state.number))
 
     def _build_network(self, seed: int) -> Network | None:
-        """Builds the network, once, where its states do not hold it yet."""
+        """Builds the network, once, unless a packed state has it."""
         if self.workdir.state_folders():
             return None
         if self._built is not None:
@@ -242,7 +242,7 @@ class Session:
     def _network_to_train(
         self, network, state: StateInfo | None, seed: int
     ) -> PackNet:
-        # Dropout layers draw their seeds as they are made.
+        # Dropout layers draw their seeds when they are created.
         keras.utils.set_random_seed(seed)
         with self.strategy.scope():
             if state is not None:
@@ -254,7 +254,7 @@ class Session:
             )
 
     def _prepare_base(self, network, base_data, options) -> Prepared | None:
-        """Prepares the base task's own images, where it recovers on them."""
+        """Prepares the base task's own images if it recovers on them."""
         if (
             network is None
             or not self.network.pretrained
@@ -305,7 +305,7 @@ class Session:
         metrics = dict(record.metrics)
         test = prepare_test(data, self.network.image_size, run.options)
         if test is not None:
-            # The one look at the test split, when nothing can follow it.
+            # The only use of the test split, after the last decision.
             metrics["test_accuracy"] = accuracy(run.net, test)
         facts = {
             "options": dataclasses.asdict(run.options),

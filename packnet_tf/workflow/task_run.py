@@ -1,8 +1,7 @@
-"""The phases of one task, run on data: train, prune, retrain, pack.
+"""Runs the phases of one task: train, prune, retrain, pack.
 
-A run can be interrupted at any moment and started again with the same
-options: a phase in progress goes on after its last finished epoch, to the
-same bytes.
+A run can be interrupted at any time and restarted with the same options: the
+phase in progress continues after its last finished epoch, to the same bytes.
 """
 
 import dataclasses
@@ -34,8 +33,8 @@ class TaskRun(Training):
     Attributes:
         data: The task's data.
         options: How to train it.
-        number: Which of the added tasks this is, from 1, the base task not
-            counted: the n-th takes the n-th of a list of fractions.
+        number: The number of the added task, from 1, without the base task;
+            the n-th task takes the n-th of a list of fractions.
     """
 
     data: Prepared = dataclasses.field(kw_only=True)
@@ -44,7 +43,7 @@ class TaskRun(Training):
 
     @property
     def fraction(self) -> float:
-        """The share of its weights that this task gives up."""
+        """The fraction of this task's weights to prune."""
         return fractions.parse_fraction(
             self.options.prune_fraction, self.number, self.options.planned_tasks
         )
@@ -57,20 +56,18 @@ class TaskRun(Training):
 
 
 def run_phases(run: TaskRun, *, again: bool = False) -> TrainingRecord:
-    """Runs the phases that are asked for and not yet done.
+    """Runs the requested phases that are not done yet.
 
     Args:
-        run: The run, its record a new one; the checkpoint's takes its place
-            where there is one.
-        again: Whether a prune phase that was followed by a retrain phase
-            begins another round of the two.
+        run: The run with a new record, which a checkpoint's record replaces.
+        again: Whether to prune and retrain once more after both are done.
 
     Returns:
         The record. If `"pack"` is among its phases, the network is packed
         but not on disk.
 
     Raises:
-        PackNetError: In one line, what is wrong and what to do.
+        PackNetError: Saying in one line what is wrong and what to do.
     """
     _begin(run)
     if again:
@@ -87,7 +84,7 @@ def run_phases(run: TaskRun, *, again: bool = False) -> TrainingRecord:
 
 
 def _begin(run: TaskRun) -> None:
-    """Adds the task, and takes up its checkpoint where there is one."""
+    """Adds the task, and restores its checkpoint if there is one."""
     net, options = run.net, run.options
     found = checkpoints.read_record(run.folder)
     preflight.check_task_in_training(found, options.task, run.folder)
@@ -104,12 +101,12 @@ def _begin(run: TaskRun) -> None:
         return
     preflight.check_settings(found, options)
     preflight.check_images(found, run.data.facts)
-    # The optimizer of the phase has to be there before its slots.
+    # The phase's optimizer must exist before its slots are restored.
     if found.phase in ("train", "retrain"):
         _compile(run, found.phase)
     checkpoints.restore(run.folder, net)
     if found.diverged and found.phase:
-        # It goes on at the learning rate that is asked for now.
+        # It continues with the learning rate requested now.
         found.settings[found.phase] = options.settings(found.phase)
         if options.schedule == "constant":
             net.optimizer.learning_rate = run.peak(found.phase)
@@ -137,7 +134,7 @@ def _compile(run: TaskRun, phase: str) -> None:
             after=after,
             warmup_share=options.warmup_share,
         ),
-        # MixUp and CutMix give shares of the classes as labels.
+        # MixUp and CutMix have soft labels.
         run.data.train.loss,
         metrics=["accuracy"],
     )
@@ -161,8 +158,8 @@ def _train(run: TaskRun) -> None:
 def _prune(run: TaskRun) -> None:
     options, record = run.options, run.record
     start = time.monotonic()
-    # The retrain phase follows what is recorded here, whatever options the
-    # command that retrains has.
+    # The retrain phase follows this record, not the options of the command
+    # that retrains.
     how = Pruning(
         run.fraction,
         options.scope,
@@ -225,8 +222,7 @@ def _epochs(run: TaskRun, phase: str, epochs: int) -> None:
             f"pruning, but --retrain_epochs={epochs}; retrain at least as "
             "long."
         )
-    # The phases follow each other in the order and augmentation of the
-    # images too.
+    # Retraining continues the sequence of image orders and augmentations.
     shift = options.train_epochs if retrains else 0
     run_epochs(
         run,

@@ -1,4 +1,4 @@
-"""The epochs of one phase: trained, scored, checkpointed, one by one."""
+"""Trains, scores and checkpoints the epochs of one phase."""
 
 import dataclasses
 import math
@@ -22,14 +22,14 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass
 class Training:
-    """A task in training, and where its checkpoint and its logs go.
+    """A task in training, with the folders of its checkpoint and logs.
 
     Attributes:
         net: The network.
-        record: What has been done; kept up to date.
+        record: The work done, kept up to date.
         folder: Folder of the checkpoint.
         log_folder: TensorBoard folder, or None.
-        say: Where lines of progress go.
+        say: Prints a line of progress.
     """
 
     net: PackNet
@@ -53,24 +53,23 @@ def run_epochs(
     how: Pruning | None = None,
     score: Callable[[], float | None] = lambda: None,
 ) -> None:
-    """Trains the phase that the record is in, up to its last epoch.
+    """Trains the remaining epochs of the record's phase.
 
-    Goes on after the epochs that the record counts, and writes a checkpoint
-    after each.
+    A checkpoint is written after each epoch.
 
     Args:
         training: The task in training, its network compiled for the phase.
         epochs: Epochs of the whole phase.
-        batches: Gives the training batches of an epoch, from 0.
-        steps: Batches of an epoch.
-        gradual: Fractions to prune to, before the first epochs.
-        how: Its scope and granularity are those of that; by default those of
-            `PackNet.prune`.
-        score: Gives the validation accuracy after an epoch, or None.
+        batches: Returns the training batches of an epoch, counted from 0.
+        steps: Batches per epoch.
+        gradual: Fractions to prune to before each of the first epochs.
+        how: Has the scope and granularity of gradual pruning; by default
+            those of `PackNet.prune`.
+        score: Returns the validation accuracy after an epoch, or None.
 
     Raises:
         PackNetError: If the loss or a weight is not finite, naming the step
-            and the learning rate; the checkpoint of the epoch before stays.
+            and the learning rate; the previous checkpoint is kept.
     """
     net, record = training.net, training.record
     phase = record.phase or ""
@@ -113,8 +112,8 @@ def run_epochs(
 class _FiniteLoss(keras.callbacks.Callback):
     """Stops at the first step whose loss is NaN or infinite.
 
-    Keras has turned the running mean of the loss into a number anyway, for
-    its progress bar, so looking at it costs nothing.
+    This costs nothing: Keras has converted the running mean of the loss to a
+    number anyway, for its progress bar.
     """
 
     def __init__(self, training: Training):
@@ -129,7 +128,7 @@ class _FiniteLoss(keras.callbacks.Callback):
 
 
 def _check_weights(training: Training) -> None:
-    """Refuses weights that the last step broke, though its loss was finite."""
+    """Refuses weights that are not finite, though the last loss was."""
     for variable in training.net.variables:
         if keras.backend.is_float_dtype(variable.dtype) and not (
             tf.reduce_all(tf.math.is_finite(variable.value))
@@ -150,7 +149,7 @@ def _stop(training: Training, what: str) -> NoReturn:
 
 
 def _lower(phase: str) -> str:
-    """Returns what to do with a learning rate that is too high."""
+    """Returns the remedy for a learning rate that is too high."""
     if phase == "recovery":
         return "Begin another workdir with a lower --base_learning_rate."
     flag = "learning_rate" if phase == "train" else "retrain_learning_rate"

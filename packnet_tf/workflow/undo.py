@@ -1,9 +1,8 @@
-"""Changes of mind on disk: remove the newest task, rename, roll back.
+"""Removes the newest task, renames tasks, and rolls a workdir back.
 
-What an older task is made of is never written to. Each change is one step on
-the disk, or a few of which each leaves a workdir that is right; the
-SavedModels follow, and whatever stops here is finished by the next command
-that writes to the workdir.
+Files of older tasks are never written to. Each step on disk leaves a valid
+workdir, and SavedModels are updated last; the next command that writes to the
+workdir finishes an interrupted change.
 """
 
 from packnet_tf import atomic_files
@@ -13,13 +12,14 @@ from packnet_tf.storage import checkpoints, states
 from packnet_tf.storage.renames import write_names
 from packnet_tf.storage.workdir import StateInfo, Workdir, is_meant
 from packnet_tf.task import check_task_name
+from packnet_tf.workflow.preflight import is_packed
 
 
 def remove_task(workdir: Workdir, name: str) -> list[str]:
     """Removes the newest task of a workdir, packed or in training.
 
-    Its weights are free again; older tasks' files are not touched. Called
-    again after an interruption, it finishes what was left.
+    Its weights become free; files of older tasks are not touched. Calling it
+    again finishes an interrupted removal.
 
     Args:
         workdir: The workdir.
@@ -45,7 +45,7 @@ def remove_task(workdir: Workdir, name: str) -> list[str]:
         if training == name:
             checkpoints.remove(workdir.training_path)
             return [f"dropped {name}, which was not packed yet"]
-        if not _has(newest, name) and (done := _follow(workdir)):
+        if not is_packed(newest, name) and (done := _follow(workdir)):
             return [*done, f"{name} was removed before"]
         if training is not None:
             raise PhaseError(
@@ -58,20 +58,20 @@ def remove_task(workdir: Workdir, name: str) -> list[str]:
 def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
     """Renames a packed task in all states and SavedModels of a workdir.
 
-    The states keep their bytes; `names.json` is written, in one step. Called
-    again after an interruption, it finishes what was left.
+    The states keep their bytes; only `names.json` is written, atomically.
+    Calling it again finishes an interrupted renaming.
 
     Args:
         workdir: The workdir.
         old: The task's name.
-        new: What it shall be called.
+        new: Its new name.
 
     Returns:
         One line for each thing done.
 
     Raises:
         TaskError: If there is no packed task `old`, or if `new` is taken or
-            cannot be used.
+            invalid.
         StateError: If a state is damaged, or the workdir is in use or cannot
             be written.
     """
@@ -85,8 +85,8 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
         if newest is None:
             raise StateError(f"{workdir.path} holds no packed state.")
         if (
-            not _has(newest, old)
-            and _has(newest, new)
+            not is_packed(newest, old)
+            and is_packed(newest, new)
             and (done := _follow(workdir))
         ):
             return [f"{old} was renamed to {new} before", *done]
@@ -103,9 +103,9 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
 
 
 def roll_back(workdir: Workdir, which: str | int) -> list[str]:
-    """Goes back to an earlier packed state; all later tasks are removed.
+    """Goes back to an earlier packed state, removing all later tasks.
 
-    The task in training is dropped too. Later states may be damaged.
+    The task in training is removed too. Later states may be damaged.
 
     Args:
         workdir: The workdir.
@@ -123,7 +123,7 @@ def roll_back(workdir: Workdir, which: str | int) -> list[str]:
 
 
 def _back_to(workdir: Workdir, state: StateInfo) -> list[str]:
-    # Nothing goes before what stays is known to be good.
+    # Nothing is removed before the state that stays has been checked.
     states.load_outside(workdir, state.number, origin=True)
     done = []
     if (workdir.training_path / checkpoints.FILE).exists():
@@ -137,7 +137,7 @@ def _back_to(workdir: Workdir, state: StateInfo) -> list[str]:
 
 
 def _before(workdir: Workdir, newest: StateInfo | None, name: str) -> StateInfo:
-    """Returns the state before the newest task, which has to be `name`."""
+    """Returns the state before the newest task, which must be `name`."""
     if newest is None:
         raise StateError(f"{workdir.path} holds no packed state.")
     newest.task(name)
@@ -163,12 +163,8 @@ def _before(workdir: Workdir, newest: StateInfo | None, name: str) -> StateInfo:
     return before
 
 
-def _has(state: StateInfo | None, name: str) -> bool:
-    return state is not None and any(t.name == name for t in state.tasks)
-
-
 def _find(workdir: Workdir, which: str | int) -> StateInfo:
-    """Returns a state, whatever is wrong with later ones."""
+    """Returns a state, even if later ones are damaged."""
     found = []
     for folder in workdir.state_folders():
         try:
@@ -192,15 +188,15 @@ def _in_training(workdir: Workdir, newest: StateInfo | None) -> str | None:
     record = checkpoints.read_record(workdir.training_path)
     if record is None:
         return None
-    if not _has(newest, record.name):
+    if not is_packed(newest, record.name):
         return record.name
-    # A commit was interrupted behind its one step that counts.
+    # A commit was interrupted after the state was written.
     checkpoints.remove(workdir.training_path)
     return None
 
 
 def _follow(workdir: Workdir) -> list[str]:
-    """Makes every SavedModel of the workdir that of its state."""
+    """Updates the workdir's SavedModels to its states."""
     if not workdir.serving_path.is_dir():
         return []
     done = []

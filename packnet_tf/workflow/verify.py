@@ -1,4 +1,4 @@
-"""Checks that every packed state is what it was when it was packed."""
+"""Checks that packed states and SavedModels are as they were written."""
 
 import dataclasses
 import pathlib
@@ -52,13 +52,12 @@ class Report:
 def verify(workdir: Workdir) -> Report:
     """Checks every packed state and SavedModel of a workdir.
 
-    The digest of every file; the digest of every task, recomputed from the
-    weights; masks against weights; heads against tasks; and the probe: the
-    kept images through every task's view, and through the SavedModel. Its
-    logits must be the same bytes where the machine's facts agree with the
-    manifest's. Elsewhere the largest difference is reported, and is no
-    failure. Readers need no lock: what a writer takes away meanwhile is left
-    out.
+    It checks the digests of all files and, recomputed from the weights, of
+    all tasks; masks against weights; heads against tasks; and it replays the
+    probe on every task's view and on the SavedModel. The probe's logits must
+    have the same bytes if the facts of the machine match the manifest's;
+    otherwise the largest difference is reported, which is not a failure. No
+    lock is needed: files that a writer removes meanwhile are skipped.
 
     Args:
         workdir: The workdir.
@@ -80,7 +79,7 @@ def verify(workdir: Workdir) -> Report:
     if workdir.serving_path.is_dir():
         for folder in sorted(workdir.serving_path.glob("*/*")):
             if atomic_files.is_leftover(folder):
-                continue  # Nobody reads it; the next writer removes it.
+                continue  # The next writer removes it.
             if checksums.is_sealed(folder) or folder.name.isdigit():
                 found = _check_saved_model(workdir, folder)
                 findings += _still_there(folder, found)
@@ -118,7 +117,7 @@ def _check_state(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
         return [Finding(subject, False, problem) for problem in problems]
     findings = [Finding(subject, True, "files")]
     try:
-        # Compares the digests of all tasks, and masks with weights.
+        # Loading checks the digests of all tasks, and masks with weights.
         net = load_outside(workdir, state.number, origin=True)
         findings.append(
             Finding(subject, True, f"{len(net.tasks)} task digests, masks")
@@ -138,7 +137,7 @@ def _check_saved_model(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
     try:
         state = versions.state_of(workdir, folder)
     except StateError:
-        # Reported where the states are.
+        # Already reported for the state.
         return findings
     if state is None:
         text = f"{folder} is of no packed state; the next command that "
