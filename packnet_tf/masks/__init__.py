@@ -1,1 +1,1 @@
-"""Masks as arrays: who owns which weight, and which weights go. NumPy alone."""
+"""Ownership masks and pruning as functions of NumPy arrays."""

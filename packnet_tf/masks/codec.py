@@ -1,7 +1,8 @@
-"""Masks as few bytes: packed into bits, and compressed.
+"""Packs masks into bits and compresses them.
 
-Packed masks hold 2, 4 or 8 bits a weight, the first weight in the lowest bits
-of the first byte. Compressed masks are a header and a zstandard frame of that.
+Packed masks have 2, 4 or 8 bits per weight, with the first weight in the
+lowest bits of the first byte. Compressed masks are a header and a zstandard
+frame of the packed mask.
 """
 
 import functools
@@ -21,9 +22,9 @@ _HEADER = struct.Struct("<4sBBB")  # magic, version, bits, ndim; then the shape
 
 
 def bits_needed(mask: np.ndarray) -> int:
-    """Returns the bits a weight that the packed mask takes: 2, 4 or 8.
+    """Returns the bits per weight of the packed mask: 2, 4 or 8.
 
-    2 hold the owners up to 3, 4 those up to 15.
+    2 bits hold owners up to 3, and 4 bits those up to 15.
     """
     check_mask(mask)
     highest = int(mask.max(initial=FREE))
@@ -31,7 +32,7 @@ def bits_needed(mask: np.ndarray) -> int:
 
 
 def pack_bits(mask: np.ndarray) -> np.ndarray:
-    """Returns the mask with `bits_needed(mask)` bits a weight.
+    """Returns the mask with `bits_needed(mask)` bits per weight.
 
     Args:
         mask: uint8 array of any shape.
@@ -70,18 +71,18 @@ def pack_bits(mask: np.ndarray) -> np.ndarray:
 def unpack_bits(
     packed: np.ndarray, shape: Sequence[int], bits: int
 ) -> np.ndarray:
-    """Returns the mask of which `pack_bits` made `packed`.
+    """Returns the mask that `pack_bits` packed.
 
     Args:
         packed: uint8 array of one dimension.
         shape: The mask's shape.
-        bits: Bits a weight: 2, 4 or 8.
+        bits: Bits per weight: 2, 4 or 8.
 
     Returns:
         A new uint8 array of shape `shape`.
 
     Raises:
-        PackNetError: If `packed` is not as long as that takes.
+        PackNetError: If `packed` has the wrong length.
     """
     shape = tuple(int(size) for size in shape)
     size = math.prod(shape)
@@ -104,7 +105,7 @@ def unpack_bits(
     for block in blocks(words.size):
         spread = words[block]
         spread[...] = packed[block]
-        # Each step halves the groups of bits that are still together.
+        # Each step splits the remaining groups of bits in half.
         for shift, keep in steps:
             spread |= spread << words.dtype.type(shift)
             spread &= words.dtype.type(keep)
@@ -112,7 +113,7 @@ def unpack_bits(
 
 
 def compress(mask: np.ndarray) -> np.ndarray:
-    """Returns the mask as few bytes: packed, then zstandard level 1.
+    """Returns the mask packed and compressed with zstandard level 1.
 
     Equal masks give equal bytes.
 
@@ -132,20 +133,20 @@ def compress(mask: np.ndarray) -> np.ndarray:
 
 
 def decompress(blob: np.ndarray | bytes, shape: Sequence[int]) -> np.ndarray:
-    """Returns the mask of which `compress` made `blob`.
+    """Returns the mask that `compress` compressed.
 
-    Safe on bytes from anywhere: nothing is allocated beyond what a mask of
-    `shape` takes.
+    Safe on untrusted bytes: nothing larger than a mask of `shape` is
+    allocated.
 
     Args:
         blob: uint8 array of one dimension, or bytes.
-        shape: The shape that the mask must have: its kernel's.
+        shape: The mask's expected shape, its kernel's.
 
     Returns:
         A new uint8 array of shape `shape`.
 
     Raises:
-        StateError: If the bytes are no compressed mask of that shape.
+        StateError: If the bytes are not a compressed mask of that shape.
     """
     shape = tuple(int(size) for size in shape)
     if isinstance(blob, np.ndarray) and (
@@ -162,7 +163,7 @@ def decompress(blob: np.ndarray | bytes, shape: Sequence[int]) -> np.ndarray:
     bits, payload = _read_header(data, shape)
     expected = _packed_size(math.prod(shape), bits)
     try:
-        # Known before anything is allocated; -1 stands for "not given".
+        # Checked before anything is allocated; -1 means "unknown".
         size = zstandard.frame_content_size(payload)
         if size != expected:
             raise _damaged(f"{size} bytes are packed in it, not {expected}")
@@ -179,7 +180,7 @@ def decompress(blob: np.ndarray | bytes, shape: Sequence[int]) -> np.ndarray:
 def _read_header(
     data: memoryview, shape: tuple[int, ...]
 ) -> tuple[int, memoryview]:
-    """Returns bits a weight and the zstandard frame, having checked both."""
+    """Checks the header; returns the bits per weight and the frame."""
     if len(data) < _HEADER.size:
         raise _damaged(f"it has {len(data)} bytes, fewer than its header")
     magic, version, bits, ndim = _HEADER.unpack_from(data)
@@ -224,5 +225,5 @@ def _packed_size(size: int, bits: int) -> int:
 
 @functools.cache
 def _word(bits: int) -> np.dtype:
-    """Type of the mask's bytes that share one packed byte, read at once."""
+    """Returns the integer type of the mask bytes that share a packed byte."""
     return np.dtype({2: "<u4", 4: "<u2"}[bits])

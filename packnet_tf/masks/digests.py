@@ -1,4 +1,4 @@
-"""The digest of a packed task: its view, private variables and head."""
+"""Computes a packed task's digest: its view, private variables and head."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ def kernel_digests(
 ) -> list[bytes]:
     """Returns, for each owner, a digest of the weights it owns.
 
-    One pass over the kernels serves the digests of all tasks: the view of
-    task t is made of the weights of owners 1 to t.
+    The view of task t consists of the weights of owners 1 to t, so one pass
+    over the kernels serves the digests of all tasks.
 
     Args:
         kernels: Pairs of kernel and mask.

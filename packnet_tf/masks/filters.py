@@ -1,13 +1,12 @@
-"""Output channels of a kernel as pruning by filter ranks and frees them.
+"""Ranks and frees the output channels of a kernel, to prune by filter.
 
-The paper compares its pruning of single weights with the pruning of whole
-filters. Here the channels of a kernel are ranked by the mean absolute value
-of what the task in training owns in them: weights of older tasks say nothing
-of what the channel is worth to this one, and stay whatever happens to it.
+The paper compares its pruning of single weights with that of whole filters.
+Here channels are ranked by the mean absolute value of the weights that the
+task in training owns in them. Weights of older tasks do not count, since they
+stay in any case.
 
-A kernel is seen as if it had one weight for each channel: the mean, with an
-owner. So channels are counted, ranked and freed by the code that does it for
-weights.
+Each channel is treated as one weight, the mean, with an owner, so that the
+code for weights also counts, ranks and frees channels.
 """
 
 import dataclasses
@@ -20,18 +19,18 @@ import numpy as np
 from packnet_tf.errors import PackNetError
 from packnet_tf.masks import ownership
 
-# Who has a channel: the task; nobody, the task having given it up; or older
-# tasks alone, so that it was never the task's.
+# Who owns a channel: the task; nobody, because the task freed it; or only
+# older tasks.
 OWNED, FREED, OTHERS = 1, ownership.FREE, 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Channels:
-    """The output channels of one kernel, as one task has them.
+    """The output channels of one kernel from the perspective of one task.
 
     Attributes:
         means: float64 of shape [channels]: mean absolute value of the weights
-            that the task owns in a channel; 0 where it owns none.
+            that the task owns in a channel, or 0 if it owns none.
         mask: uint8 of the same shape: `OWNED`, `FREED` or `OTHERS`.
     """
 
@@ -47,14 +46,14 @@ def channels_of(
     Args:
         kernel: The weights of all tasks: an array, or a variable.
         mask: uint8, of the kernel's shape.
-        owner: Number of the task in training. Free weights count as what it
-            gave up, as it claimed all that were free.
-        axes: Which axes of the kernel number its channels; their places in
-            row-major order are the channels' numbers.
-        name: What errors call the kernel.
+        owner: Number of the task in training. It had claimed all free
+            weights, so weights that are free now count as freed by it.
+        axes: The kernel's channel axes; channels are numbered by them in
+            row-major order.
+        name: The kernel's name in errors.
 
     Raises:
-        PackNetError: If an axis is none of the kernel's.
+        PackNetError: If the kernel has no such axis.
 
     Example:
         >>> channels_of(
@@ -73,8 +72,8 @@ def channels_of(
     for block, channel in numbers.blocks():
         own = owners[block] == owner
         theirs = np.compress(own, channel)
-        # One after another in float64: channels of equal weights have equal
-        # sums, wherever the blocks end and whatever the instruction set.
+        # Added one by one in float64, so that channels with equal weights
+        # have equal sums for any block limits and instruction set.
         weights = np.compress(own, flat[block]).astype(np.float64)
         np.add.at(sums, theirs, np.abs(weights))
         np.add.at(owned, theirs, 1)
@@ -88,14 +87,14 @@ def channels_of(
 def free_channels(
     mask: Any, owner: int, axes: Sequence[int], gone: np.ndarray, name: str
 ) -> np.ndarray:
-    """Returns a mask in which a task gave up whole channels.
+    """Returns a mask with a task's weights in some channels freed.
 
     Args:
         mask: uint8 mask of the kernel.
-        owner: Number of the task; weights of others stay theirs.
-        axes: Which axes of the kernel number its channels.
-        gone: bool array of shape [channels]: which the task gives up.
-        name: What errors call the kernel.
+        owner: Number of the task; weights of others do not change.
+        axes: The kernel's channel axes.
+        gone: bool array of shape [channels], True for channels to free.
+        name: The kernel's name in errors.
 
     Example:
         >>> free_channels(
@@ -115,7 +114,7 @@ def free_channels(
 
 
 class _Numbers:
-    """To which channel each weight of a kernel belongs."""
+    """Computes the channel number of each weight of a kernel."""
 
     def __init__(self, shape: Sequence[int], axes: Sequence[int], name: str):
         rank = len(shape)
@@ -129,8 +128,8 @@ class _Numbers:
             )
         self._size = math.prod(shape)
         self.count = 1
-        # Of each axis, how far apart its places are, how many there are, and
-        # what one of them adds to the channel's number.
+        # Of each axis: its stride in the flat kernel, its size, and its
+        # stride in the channel numbers.
         self._parts: list[tuple[int, int, int]] = []
         for axis in sorted((axis % rank for axis in axes), reverse=True):
             apart = math.prod(shape[axis + 1 :])

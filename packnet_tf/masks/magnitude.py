@@ -1,12 +1,12 @@
-"""The smallest weights by magnitude, exactly as many as asked for.
+"""Frees an exact number of the smallest weights by magnitude.
 
-Weights are ranked by |value|; equal ones by kernel, then by position in the
-flattened kernel, the first going first. The authors' code cuts at the
-magnitude of a rank instead, so that ties prune too much and rank 0 fails.
+Weights are ranked by |value|, then by kernel, then by position in the
+flattened kernel. The authors' code cuts at the magnitude of a rank instead,
+so that ties prune too much and rank 0 fails.
 
-The cut is found by counting, 16 bits of the values at a time, in blocks:
-nothing is sorted or copied, and beside the new masks next to no memory is
-needed, whatever the size of the network.
+The threshold is found by radix selection, 16 bits at a time, in blocks:
+nothing is sorted or copied, so hardly any memory is needed beyond the new
+masks.
 """
 
 import dataclasses
@@ -26,15 +26,15 @@ _DIGIT = 16  # bits of a key counted at a time
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-    """The weights of one kernel that a task may give up.
+    """The weights of one kernel that a task may free.
 
     Attributes:
-        values: The kernel: an array, or a variable. It is read anew whenever
-            it is needed, so that a copy of a variable is not kept.
+        values: The kernel, an array or a variable. It is read each time, so
+            that no copy of a variable is kept.
         mask: uint8, of the kernel's shape.
         owner: The task's number.
-        name: What errors call the kernel.
-        kept: Flat position of a weight that stays in any case, or -1.
+        name: The kernel's name in errors.
+        kept: Flat position of a weight that always stays, or -1.
     """
 
     values: Any
@@ -46,14 +46,14 @@ class Ranked:
     def blocks(
         self, kind: np.dtype
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Yields where a block starts, which weights may go, and their keys.
+        """Yields each block's start, the weights that may go, and their keys.
 
-        Keys are the bits of |value| as an unsigned integer. They are ordered
-        as the magnitudes are, and comparing them does not depend on whether
-        the thread takes tiny floats for 0, as TensorFlow's threads do.
+        Keys are the bits of |value| as unsigned integers. They have the order
+        of the magnitudes, even in threads that flush denormals to 0, as
+        TensorFlow's do.
 
         Args:
-            kind: float32 or float64, what the values are compared as.
+            kind: The dtype for comparisons, float32 or float64.
 
         Raises:
             PackNetError: If a weight of the task is NaN, which has no rank.
@@ -67,7 +67,7 @@ class Ranked:
             own = mask[block] == self.owner
             if block.start <= self.kept < block.stop:
                 own[self.kept - block.start] = False
-            # compress, not values[own]: several times faster.
+            # Several times faster than values[own].
             values = np.compress(own, everything[block])
             keys = values.astype(kind, copy=False).view(integer) & ~sign
             if keys.max(initial=0) > infinity:
@@ -79,7 +79,7 @@ class Ranked:
             yield block.start, own, keys
 
     def without_last(self, kind: np.dtype) -> "Ranked":
-        """Returns these weights without the one that is ranked last."""
+        """Returns these weights without the one ranked last."""
         last, highest = -1, -1
         for start, own, keys in self.blocks(kind):
             if keys.size and int(keys.max()) >= highest:
@@ -90,7 +90,7 @@ class Ranked:
 
 
 def compared_as(kernels: Sequence[Any]) -> np.dtype:
-    """Returns a type that holds all values exactly: float32 or float64."""
+    """Returns float32, or float64 if any kernel needs it."""
     wide = any(str(kernel.dtype) == "float64" for kernel in kernels)
     return np.dtype(np.float64 if wide else np.float32)
 
@@ -102,12 +102,12 @@ def free_smallest(
 
     Args:
         ranked: The weights.
-        number: How many of them go: 0 to as many as there are.
-        kind: What they are compared as; see `compared_as`.
+        number: How many to free, from 0 to all of them.
+        kind: The dtype for comparisons; see `compared_as`.
 
     Returns:
-        For each kernel a new mask, with exactly `number` weights less of the
-        task in all.
+        A new mask for each kernel; together they have exactly `number` fewer
+        weights of the task.
 
     Raises:
         PackNetError: If a weight of the task is NaN.
@@ -141,10 +141,10 @@ def free_smallest(
 def _threshold(
     ranked: Sequence[Ranked], number: int, kind: np.dtype
 ) -> tuple[np.unsignedinteger, int]:
-    """Returns the key ranked `number`-th, and how many equal ones to take.
+    """Returns the key of rank `number`, and how many equal keys to take.
 
-    A radix selection: one pass over the keys for every 16 of their bits, from
-    the top, counts those that agree with the result so far.
+    Each pass of the radix selection counts 16 bits, from the top, of the keys
+    that match the result so far.
     """
     integer = _integer(kind)
     prefix, rest = 0, number

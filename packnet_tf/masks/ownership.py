@@ -1,9 +1,9 @@
-"""Masks as arrays: who owns which weight of a kernel.
+"""Claims, frees, counts and views weights by their ownership masks.
 
 A mask is a uint8 array of its kernel's shape: 0 is a free weight, k a weight
-owned by task k. Everything here is a pure function of arrays; masks are never
-changed in place. Large arrays are worked on in blocks, so that next to nothing
-is needed beside the result.
+owned by task k. All functions are pure; masks are never changed in place.
+Large arrays are processed in blocks, so that hardly any memory is needed
+beyond the result.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from packnet_tf.errors import CapacityError, PackNetError, TaskError
 FREE = 0
 MAX_TASKS = 255
 
-# Weights worked on at a time: whole bytes of packed bits, and small enough
-# for the processor's caches.
+# Weights per block: whole bytes of packed bits, and small enough for the
+# processor's caches.
 _BLOCK = 1 << 18
 
 
 def check_free(task: str, share: float) -> None:
-    """Refuses a new task where no weights are left for it.
+    """Refuses a new task if no weights are free.
 
     Args:
         task: The task's name.
@@ -98,7 +98,7 @@ def view(kernel: np.ndarray, mask: np.ndarray, task: int) -> np.ndarray:
     values = np.ascontiguousarray(kernel).reshape(-1).view(integer)
     owners, result = np.reshape(mask, -1), seen.reshape(-1).view(integer)
     for block in blocks(result.size):
-        # Free weights wrap around to 255, which is later than any task.
+        # Free weights wrap around to 255, beyond any task.
         visible = owners[block] - np.uint8(1) < np.uint8(task)
         np.multiply(values[block], visible, out=result[block])
     return seen
@@ -151,10 +151,10 @@ def totals(masks: Iterable[Any]) -> dict[int, int]:
 
 
 def owner_digest(kernel: np.ndarray, mask: np.ndarray, owner: int) -> bytes:
-    """Returns the digest of what one task owns of a kernel.
+    """Returns the digest of the weights that one task owns in a kernel.
 
-    It covers the kernel's shape and dtype, which positions are owned (a bit
-    each) and their values (little endian), and nothing of other owners.
+    It covers the kernel's shape and dtype, the owned positions (one bit each)
+    and their values (little endian), but nothing of other owners.
 
     Args:
         kernel: The weights of all tasks.
@@ -195,7 +195,7 @@ def _check_owner(owner: int) -> None:
 
 
 def check_mask(mask: np.ndarray) -> None:
-    """Raises a PackNetError if a mask is not of uint8."""
+    """Raises a PackNetError if a mask's dtype is not uint8."""
     if mask.dtype != np.uint8:
         raise PackNetError(
             f"A mask is a uint8 array; received dtype {mask.dtype}. Convert "

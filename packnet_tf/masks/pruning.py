@@ -1,7 +1,7 @@
-"""Which weights go: a share of a task's weights or channels, the smallest.
+"""Prunes a fraction of a task's weights or channels, the smallest first.
 
-Everything here is a function of masks and kernels. Counts are exact, ties go
-by position, and something of every kernel stays.
+Counts are exact, ties are broken by position, and at least one weight or
+channel of every kernel stays.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from packnet_tf.options.task import GRANULARITIES, SCOPES
 
 
 def prune_count(owned: int, fraction: float) -> int:
-    """Returns how many of `owned` weights or channels a fraction takes.
+    """Returns how many of `owned` weights or channels to prune.
 
-    That is `round(fraction * owned)` as in the authors' code (halves to the
-    even number), but at least one stays.
+    That is `round(fraction * owned)` as in the authors' code (halves are
+    rounded to even), but at least one stays.
 
     Args:
         owned: Number of weights or channels, 0 or more.
@@ -53,35 +53,33 @@ def prune_masks(
     """Frees the smallest weights or channels of the task in training.
 
     Args:
-        kernels: The weights of all tasks: arrays, or variables, which are
-            read when their turn comes.
+        kernels: The weights of all tasks: arrays or variables, read one at a
+            time.
         masks: Their masks, uint8.
-        owner: The task's number. Others' weights are not looked at.
-        fraction: Share of the task's weights (or channels) to free, between
-            0 and 1.
-        scope: `"layer"` takes that share of every kernel (the paper, section
-            3); `"global"` of all kernels together, the smallest first
-            wherever they are, where the largest of each kernel stays.
+        owner: The task's number. Weights of others are ignored.
+        fraction: Fraction of the task's weights (or channels) to free,
+            between 0 and 1.
+        scope: `"layer"` frees that fraction of every kernel (the paper,
+            section 3); `"global"` frees it of all kernels together, but keeps
+            the largest weight or channel of each.
         granularity: `"weight"` ranks single weights by magnitude; `"filter"`
-            whole output channels by the mean magnitude of what the task owns
-            in them (the paper's pruning of filters), and counts channels: of
-            those in which the task owns a weight.
-        of_claimed: Whether the fraction is one of all that the task claimed
-            when it was added, and what it freed since counts: a rising
-            fraction then prunes gradually. Nothing comes back when it falls.
-        channel_axes: For `"filter"`: which axes of each kernel number its
-            output channels; the last of each by default.
-        names: What errors call the kernels.
+            ranks and counts output channels with weights of the task, by
+            their mean magnitude (the paper's pruning of filters).
+        of_claimed: Whether the fraction refers to all weights that the task
+            claimed, including those that it freed since, so that a rising
+            fraction prunes gradually. A falling one does not restore any.
+        channel_axes: For `"filter"`: the axes of each kernel's output
+            channels; by default its last axis.
+        names: The kernels' names in errors.
 
     Returns:
-        New masks, 0 where a weight was freed. With `"layer"`, exactly
-        `prune_count` of each kernel's weights or channels go; with
-        `"global"`, `round(fraction * all)`, as far as one of each kernel can
-        stay.
+        New masks, 0 where a weight was freed. `"layer"` frees exactly
+        `prune_count` of each kernel's weights or channels; `"global"` frees
+        `round(fraction * all)`, unless less than one of a kernel would stay.
 
     Raises:
-        PackNetError: If an argument is not what is expected, or a weight of
-            the task is NaN.
+        PackNetError: If an argument is invalid, or a weight of the task is
+            NaN.
 
     Example:
         >>> kernel = np.array([1.0, -4.0, 3.0, -2.0])
@@ -109,7 +107,7 @@ def prune_masks(
             kernels, masks, channel_axes, names, strict=True
         )
     ]
-    # To the ranking, a kernel of channels is one of as many weights.
+    # Ranking treats each channel as one weight.
     ranked = [
         Ranked(one.means, one.mask, filters.OWNED, name)
         for one, name in zip(channels, names, strict=True)
@@ -136,7 +134,7 @@ def _prune(
     for one in ranked:
         counts = ownership.count(np.asarray(one.mask))
         owned.append(counts.get(one.owner, 0))
-        # A task claims all that is free, so what is free now it gave up.
+        # A task claims all free weights, so it freed those that are free now.
         freed.append(counts[ownership.FREE] if of_claimed else 0)
     if scope == "layer":
         masks: list[np.ndarray] = []
