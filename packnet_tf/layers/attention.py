@@ -1,4 +1,4 @@
-"""The masked twins of attention: its projections share their kernels."""
+"""The masked twins of attention layers."""
 
 import keras
 
@@ -9,7 +9,7 @@ from packnet_tf.tf_internals.layers import forbid_flash_attention
 
 
 class _Attention(MaskedInside):
-    """What the twins share."""
+    """Base of the twins."""
 
     def become_masked(
         self, inside: Inside | None = None, around: Inside = NOTHING

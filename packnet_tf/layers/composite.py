@@ -1,8 +1,7 @@
-"""Layers whose kernels are in layers that they make themselves.
+"""Masks the layers that a layer creates itself.
 
-Attention makes its projections in `build`, a recurrent layer its cell, a
-block of a transformer all of its layers. What they make becomes masked when
-it is made, and so when a file is read.
+Attention creates its projections in `build`, and a recurrent layer creates
+its cell. They become masked as soon as they exist, also when a file is loaded.
 """
 
 import functools
@@ -28,29 +27,30 @@ NOTHING: Inside = types.MappingProxyType({})
 
 
 class InnerTwins(AfterBuild):
-    """Mixin for a layer: the layers that it makes are masked.
+    """Mixin for a layer whose inner layers are masked.
 
     Attributes:
-        inside: What differs for some of the inner layers: the settings of
-            the twin (`prunable`, `private_kernels`), or None for a layer
-            that stays as it is, its weights private to each task. The keys
-            are names, or paths of attributes (`attribute_paths`).
+        inside: Settings of some inner layers' twins (`prunable`,
+            `private_kernels`), or None for a layer that stays as it is, with
+            weights private to each task. Keys are names, or paths of
+            attributes (`attribute_paths`).
     """
 
     inside: Inside = NOTHING
-    # Those of the layer that this one is in.
+    # The settings of the enclosing layer.
     _inside_around: Inside = NOTHING
 
     def become_masked(
         self, inside: Inside | None = None, around: Inside = NOTHING
     ):
-        """Masks what is inside, also of a stock layer that became this one.
+        """Masks the inner layers, also after a change of class to this one.
 
         Args:
             inside: See the attribute.
-            around: The same of the layer that this one is in, from here.
+            around: The settings of the enclosing layer, with paths relative
+                to this one.
         """
-        # Not by `setattr`: Keras would track the mappings.
+        # `setattr` would make Keras track the mappings.
         if inside:
             given = {current_path(key): inside[key] for key in inside}
             self.__dict__["inside"] = given
@@ -64,7 +64,7 @@ class InnerTwins(AfterBuild):
             self.__dict__.pop(setting, None)
 
     def mask_inner_layers(self) -> None:
-        """Makes twins of the stock layers inside that have one."""
+        """Turns the stock layers inside into their twins."""
         inside = {**self._inside_around, **self.inside}
         parts = layers_of(self, include_self=False)
         paths, named = attribute_paths(self), attribute_paths(self, True)
@@ -100,7 +100,7 @@ class InnerTwins(AfterBuild):
         return config
 
     def after_build(self) -> None:
-        """Masks what `build` made."""
+        """Masks the layers that `build` created."""
         super().after_build()
         self.mask_inner_layers()
         names = {part.name for part in layers_of(self, include_self=False)}
@@ -116,7 +116,7 @@ class InnerTwins(AfterBuild):
 
 
 class MaskedInside(InnerTwins):
-    """Mixin for the twin of a layer that makes the layers with its kernels.
+    """Mixin for the twin of a layer whose kernels are in inner layers.
 
     Args:
         *args: Those of the stock layer.
@@ -131,16 +131,16 @@ class MaskedInside(InnerTwins):
 
 @keras.saving.register_keras_serializable("packnet_tf")
 class MaskedLayers(InnerTwins):
-    """Mixin of the classes that `masked_layers` makes.
+    """Mixin of the classes that `masked_layers` creates.
 
-    Files hold this class's name and that of the stock class: the class
-    itself exists while the program runs.
+    Those classes exist only at run time, so files name this class and the
+    stock class instead.
     """
 
     stock: type[keras.layers.Layer]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what makes the stock layer, its class, and `inside`."""
+        """Returns the stock layer's config and class, and `inside`."""
         config = config_of(self, self.stock)
         if self.inside:
             config["inside"] = dict(self.inside)
@@ -149,7 +149,7 @@ class MaskedLayers(InnerTwins):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> keras.layers.Layer:
-        """Makes the stock layer, and masks the layers inside it."""
+        """Creates the stock layer, and masks the layers inside it."""
         config = dict(config)
         names = config.pop("stock", None)
         inside = config.pop("inside", None)
@@ -168,7 +168,7 @@ class MaskedLayers(InnerTwins):
 def masked_layers(stock: type[keras.layers.Layer]) -> type[keras.layers.Layer]:
     """Returns the subclass of a class whose inner layers are masked.
 
-    It serves every layer that is made of layers, whoever wrote it.
+    It works for any layer that is made of layers.
 
     Args:
         stock: Class of a layer without kernels of its own.

@@ -1,9 +1,8 @@
-"""The config that makes a layer again, also where its class gives another.
+"""Finds a config that recreates a layer, even if its `get_config()` is wrong.
 
-Keras makes a layer from `get_config()`, and a class may get that wrong: what
-it returns has entries that its `__init__` does not take, or it fails. Such a
-layer is made from the arguments of its `__init__`, which layers keep as
-attributes of the same names.
+A class's `get_config()` may fail, or return entries that its `__init__` does
+not take. Then the config is made of the arguments of `__init__`, which layers
+usually keep as attributes of the same names.
 """
 
 import inspect
@@ -21,24 +20,24 @@ _TRUSTED = ("keras", "packnet_tf")
 def config_of(
     layer: keras.layers.Layer, stock: type[keras.layers.Layer] | None = None
 ) -> dict[str, Any]:
-    """Returns a config from which a layer of the same class can be made.
+    """Returns a config from which a layer of the same class can be created.
 
-    It is the layer's own wherever that serves.
+    It is the layer's own config if that works.
 
     Args:
         layer: The layer.
-        stock: The class to make; by default the layer's.
+        stock: The class to create; by default the layer's.
 
     Raises:
-        ConversionError: If neither its config nor its attributes make the
-            layer again; it is named.
+        ConversionError: Naming the layer, if neither its config nor its
+            attributes can recreate it.
     """
     cls = stock or type(layer)
     if makes_itself(layer, cls):
         return cls.get_config(layer)
     config = _arguments(layer, cls)
     try:
-        # A copy: what it takes out of it is missing in the file otherwise.
+        # A copy, because from_config() may remove entries.
         cls.from_config(dict(config))
     except Exception as error:
         raise _cannot_be_copied(
@@ -50,7 +49,7 @@ def config_of(
 def makes_itself(
     layer: keras.layers.Layer, stock: type[keras.layers.Layer] | None = None
 ) -> bool:
-    """Whether a layer's own config is one that its class takes.
+    """Whether a layer's class accepts the layer's own config.
 
     Args:
         layer: The layer.
@@ -73,8 +72,8 @@ def makes_itself(
     if required <= set(config) <= {*taken, *base}:
         return True
     try:
-        # What is not in the signature may be taken from **kwargs, or by a
-        # from_config() of the class's own.
+        # **kwargs or a custom from_config() may take what the signature does
+        # not name.
         cls.from_config(config)
     except Exception:
         return False
@@ -82,7 +81,7 @@ def makes_itself(
 
 
 def _arguments(layer, cls) -> dict[str, Any]:
-    """Returns the arguments that a layer was made with."""
+    """Returns the arguments that a layer was created with."""
     try:
         own = cls.get_config(layer)
     except Exception:
@@ -103,7 +102,7 @@ def _arguments(layer, cls) -> dict[str, Any]:
 
 
 def _parameters(cls) -> dict[str, inspect.Parameter]:
-    """Returns what a class takes beside what every Keras layer does."""
+    """Returns a class's parameters beyond those of every Keras layer."""
     found: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if base is keras.layers.Layer:
@@ -119,7 +118,7 @@ def _parameters(cls) -> dict[str, inspect.Parameter]:
             ):
                 found.setdefault(parameter.name, parameter)
         if inspect.Parameter.VAR_KEYWORD not in kinds:
-            break  # What the classes above take is not asked of the user.
+            break  # The user cannot pass arguments to the base classes.
     return found
 
 
@@ -138,10 +137,10 @@ def _cannot_be_copied(layer, cls, why: str) -> ConversionError:
 
 
 def automatic_config(mixin: type) -> Any:
-    """Returns a mixin's `get_config` that Keras takes for its automatic one.
+    """Returns a mixin's `get_config`, marked as Keras's automatic one.
 
-    A layer without a `get_config` of its own keeps that: Keras records the
-    arguments of `__init__` for no other.
+    Keras records the arguments of `__init__` only for layers that have the
+    automatic `get_config`.
     """
 
     @mark_automatic

@@ -1,8 +1,7 @@
 """The masked twins of all convolutions.
 
-Depthwise kernels are few weights that each matter much: they are not pruned
-by default, and a `PackNet` keeps those of a plain model private to each task
-unless it is told otherwise.
+Depthwise kernels have few weights, each of which matters. By default they are
+not pruned, and a `PackNet` keeps those of a plain model private to each task.
 """
 
 import keras
@@ -114,7 +113,7 @@ class MaskedConv3DTranspose(Masked, keras.layers.Conv3DTranspose):
 
 
 class _Depthwise(Masked):
-    """What the twins share."""
+    """Base of the twins."""
 
     depthwise_kernels = ("kernel",)
     default_prunable = False
@@ -157,7 +156,7 @@ class MaskedDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
 
 
 class _Separable(Masked):
-    """What the twins share."""
+    """Base of the twins."""
 
     kernel_names = ("depthwise_kernel", "pointwise_kernel")
     depthwise_kernels = ("depthwise_kernel",)

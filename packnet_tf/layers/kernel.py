@@ -1,4 +1,4 @@
-"""A kernel under a mask: what its layer reads, its record, its channels."""
+"""A kernel under a mask: its view, its record and its channel axes."""
 
 import dataclasses
 from typing import Any
@@ -9,11 +9,11 @@ from packnet_tf.tf_internals.layers import hidden_name
 
 
 class View:
-    """A kernel's attribute: stores the variable, gives the view.
+    """A kernel's attribute, which stores the variable and returns the view.
 
     Stock layers either keep the variable as `_kernel` behind a property
-    `kernel`, or assign `self.kernel` itself. This data descriptor stands
-    before both, and the variable is in `_kernel` either way.
+    `kernel`, or assign `self.kernel` itself. This data descriptor overrides
+    both and keeps the variable in `_kernel`.
     """
 
     def __init__(self, name: str):
@@ -22,8 +22,8 @@ class View:
     def __get__(self, layer, owner=None):
         if layer is None:
             return self
-        # From `__dict__`: Keras asks for an attribute before its first
-        # assignment, and expects an AttributeError then.
+        # Keras reads an attribute before its first assignment, and expects an
+        # AttributeError then.
         variable = vars(layer).get(hidden_name(self._name), self)
         if variable is self:
             raise AttributeError(
@@ -33,11 +33,11 @@ class View:
         if layer.view_task is None or mask is None:
             return variable
         mask = mask.value
-        # `variable.value` follows the autocast scope, as the stock program
-        # does; a `where` on cast values has the bytes of a cast `where`.
+        # `variable.value` follows the autocast scope, as in the stock layer;
+        # casting before or after `where` gives the same bytes.
         value = variable.value
-        # Free is 0: in unsigned numbers 0 - 1 is the largest, so that one
-        # comparison tells owned by 1 to view_task from the rest.
+        # Unsigned 0 - 1 (free) is the largest number, so one comparison
+        # selects the owners 1 to view_task.
         visible = keras.ops.less(
             keras.ops.subtract(mask, keras.ops.ones((), mask.dtype)),
             keras.ops.convert_to_tensor(layer.view_task, mask.dtype),
@@ -74,7 +74,7 @@ class MaskedKernel:
 
     @property
     def path(self) -> str:
-        """Where the kernel is, as Keras writes it: `conv1/kernel`."""
+        """The kernel's Keras path, such as `conv1/kernel`."""
         return self.variable.path
 
     @property
@@ -94,16 +94,16 @@ _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 def channel_axes(layer: keras.layers.Layer, kernel: str) -> tuple[int, ...]:
     """Returns the axes of a kernel that number a layer's output channels.
 
-    An output channel is one feature of what the layer computes with the
-    kernel; its weights are those at one place of these axes:
+    An output channel is one feature that the layer computes with the kernel;
+    its weights have the same index on these axes:
 
     - Dense, convolutions, embeddings and the pointwise part of separable
       convolutions: the last axis.
     - Transposed convolutions: the last but one, (..., out, in).
     - Depthwise convolutions, and that part of separable ones: the last two,
-      as each pair of an input channel and a multiplier has an output.
-    - EinsumDense: what the equation does not sum over, e.g. heads and their
-      size in the projections of attention.
+      since each pair of input channel and multiplier has an output.
+    - EinsumDense: the axes that the equation does not sum over, e.g. heads
+      and their size in the projections of attention.
 
     Args:
         layer: The layer.

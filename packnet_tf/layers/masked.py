@@ -1,10 +1,9 @@
 """The mixin that puts a layer's kernels under masks.
 
-A masked layer is a true subclass of its stock twin. Two things differ: each
-kernel has a mask, and reading the kernel's attribute gives the view of the
-task that the layer shows, so that the stock `call` needs no change. With
-`view_task=None` the attribute is the variable itself, and the layer's program
-is that of the stock layer.
+A masked layer is a true subclass of its stock twin. Each kernel has a mask,
+and the kernel's attribute returns the view of the layer's current task, so
+that the stock `call` needs no change. With `view_task=None` the attribute is
+the variable itself, and the layer's program is that of the stock layer.
 """
 
 from collections.abc import Sequence
@@ -35,16 +34,16 @@ class Masked(MaskedState):
         prunable: Which kernels lose weights when a task is pruned: `True`
             for all, `False` for none, or a sequence of kernel names. By
             default the class's `default_prunable`.
-        private_kernels: Names of kernels that shall have no mask after all:
-            each task has a copy of its own, and may change it as it likes.
+        private_kernels: Names of kernels without a mask, of which each task
+            has its own copy.
         **kwargs: Those of the stock layer.
 
     Attributes:
-        kernel_names: The attributes that hold kernels. What is None after
-            `build` is not there.
+        kernel_names: The attributes that hold kernels. A kernel that is None
+            after `build` does not exist.
         default_prunable: See `prunable`.
-        depthwise_kernels: For twins of stock layers: those of the kernels
-            that `mask_model(depthwise="private")` leaves private.
+        depthwise_kernels: For twins of stock layers: the kernels that
+            `mask_model(depthwise="private")` leaves private.
 
     Example (docs/custom_layers.md has more):
 
@@ -74,7 +73,7 @@ class Masked(MaskedState):
             if any(
                 isinstance(vars(base).get(name), View) for base in cls.__mro__
             ):
-                # A subclass may build on the view by `super().kernel`.
+                # A subclass may extend the view through `super().kernel`.
                 continue
             if name in vars(cls):
                 raise TypeError(
@@ -103,8 +102,8 @@ class Masked(MaskedState):
     def view_task(self) -> int | None:
         """Number of the task whose view the layer computes with.
 
-        None: everything is visible, and there is no mask in the program. It
-        is read when the layer is traced, and is not saved.
+        With None everything is visible, and the program has no mask. It is
+        read when the layer is traced, and is not saved.
         """
         return self._view_task
 
@@ -131,7 +130,7 @@ class Masked(MaskedState):
     def mask(self) -> keras.Variable:
         """The mask of the layer's only kernel.
 
-        With several kernels each is at `<kernel>_mask`.
+        Layers with several kernels have a `<kernel>_mask` for each.
         """
         if len(self.kernel_names) != 1:
             masks = ", ".join(f"{name}_mask" for name in self.kernel_names)
@@ -172,8 +171,8 @@ class Masked(MaskedState):
     def kernel_channel_axes(self, name: str) -> tuple[int, ...]:
         """Returns the axes of a kernel that number its output channels.
 
-        Pruning by filter frees whole output channels. Override it in a layer
-        of your own whose kernel has them elsewhere than in its last axis.
+        Pruning by filter frees whole output channels. Override this in a
+        custom layer whose output channels are not on the last axis.
 
         Args:
             name: The kernel's attribute.
@@ -184,7 +183,7 @@ class Masked(MaskedState):
         return channel_axes(self, name)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the stock layer's config, and what was set beside it."""
+        """Returns the stock layer's config, with the mask's settings."""
         config = super().get_config()
         if self._prunable_names() != self._default_prunable_names():
             prunable = self.prunable
@@ -227,7 +226,7 @@ class Masked(MaskedState):
         prunable: bool | Sequence[str] | None = None,
         private_kernels: Sequence[str] = (),
     ) -> None:
-        """Takes a stock layer over whose class has been changed to this one.
+        """Sets up a stock layer whose class was changed to this one.
 
         Args:
             prunable: As for `__init__`, which calls this.
@@ -276,7 +275,7 @@ class Masked(MaskedState):
         self._add_masks()
 
     def _add_masks(self) -> None:
-        """Gives every kernel a mask, all free; no second one."""
+        """Adds a mask, all free, to every kernel that has none yet."""
         own = self.__dict__
         for name in self.kernel_names:
             kept, mask = hidden_name(name), f"{name}_mask"

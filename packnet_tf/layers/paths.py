@@ -1,7 +1,6 @@
-"""Where the layers inside a layer are, in words that hold for its copies.
+"""Paths of the layers inside a layer, which are the same in its copies.
 
-Names do not tell: Keras gives a layer without a name another one whenever it
-is made.
+Names are not: Keras gives an unnamed layer a new name each time it is created.
 """
 
 from typing import Any
@@ -10,14 +9,14 @@ import keras
 
 from packnet_tf.tf_internals.layers import has_graph
 
-# Release 0.1 looked into TensorFlow's own record of attributes first.
+# Paths of release 0.1 go through TensorFlow's own record of attributes.
 _OLD_START = "_self_unconditional_dependency_names."
 
 
 def attribute_paths(
     layer: keras.layers.Layer, by_name: bool = False
 ) -> dict[int, str]:
-    """Returns how the layers inside one are reached from it.
+    """Returns the paths of the layers inside a layer.
 
     Args:
         layer: The layer.
@@ -68,7 +67,7 @@ def held_by(layer: keras.layers.Layer) -> dict[str, Any]:
 
 
 def current_path(path: str) -> str:
-    """Returns a path of a file as `attribute_paths` writes it."""
+    """Returns a file's path in the form of `attribute_paths`."""
     return path.replace(_OLD_START, "")
 
 

@@ -1,8 +1,7 @@
 """The masked twins of recurrent layers and their cells.
 
-Where Keras takes a fused program on a GPU (cuDNN), it gets the views of the
-kernels as a plain layer would give it its kernels; which of its programs
-Keras takes does not depend on the task.
+Keras's fused GPU program (cuDNN) gets the views of the kernels; whether Keras
+uses it does not depend on the task.
 """
 
 import keras
@@ -13,7 +12,7 @@ from packnet_tf.layers.registry import twin_of
 
 
 class _Cell(Masked):
-    """What the cells share."""
+    """Base of the cells."""
 
     kernel_names = ("kernel", "recurrent_kernel")
 

@@ -1,7 +1,7 @@
-"""Which masked class stands for which stock class, and the change of class.
+"""Maps stock classes to their masked twins, and changes a layer's class.
 
-A twin is a subclass of its stock class that adds nothing to the program, so
-a layer becomes its twin in place, and its stock class again.
+A twin is a subclass of its stock class, so a layer can become its twin, and
+a stock layer again, in place.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ TWINS: dict[type[keras.layers.Layer], type[keras.layers.Layer]] = {}
 def twin_of(stock: type[keras.layers.Layer]) -> Callable[[_Class], _Class]:
     """Returns a decorator for the masked twin of a stock layer.
 
-    It enters the class into `TWINS`, and registers it with Keras, so that
-    files with it can be loaded.
+    It adds the class to `TWINS` and registers it with Keras, so that files
+    with it can be loaded.
 
     Args:
-        stock: The class that it stands in for.
+        stock: The stock class.
     """
 
     def enter(twin: _Class) -> _Class:
@@ -38,13 +38,13 @@ def become(
     twin: type[keras.layers.Layer],
     **settings: Any,
 ) -> None:
-    """Makes a stock layer its masked twin, in place.
+    """Turns a stock layer into its masked twin, in place.
 
     Args:
         layer: The layer, built or not.
         twin: Its twin's class.
-        **settings: What the twin's `__init__` takes beside the arguments of
-            the stock class.
+        **settings: Arguments that the twin's `__init__` adds to those of the
+            stock class.
     """
     stock: Any = layer
     stock.__class__ = twin
@@ -55,7 +55,7 @@ def become(
 
 
 def become_stock(layer: Any, stock: type[keras.layers.Layer]) -> None:
-    """Makes a masked twin a layer of its stock class, in place.
+    """Turns a masked twin into a layer of its stock class, in place.
 
     Args:
         layer: The twin, built or not. Kernels keep the weights of all tasks.

@@ -1,4 +1,4 @@
-"""What files hold of a masked layer: kernels whole, masks compressed."""
+"""Saves and loads masked layers, with whole kernels and compressed masks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from packnet_tf.tf_internals.layers import AfterBuild, hidden_variables
 
 
 class MaskedState(AfterBuild):
-    """Mixin for a layer: it is saved and loaded with its masks."""
+    """Mixin for a layer that is saved and loaded with its masks."""
 
     kernel_names: tuple[str, ...]
     _view_task: int | None = None
@@ -22,9 +22,9 @@ class MaskedState(AfterBuild):
         raise NotImplementedError
 
     def save_own_variables(self, store) -> None:
-        """Stores what the stock layer stores, and the masks, compressed.
+        """Stores the stock layer's variables and the compressed masks.
 
-        Kernels are stored whole, whatever `view_task` is.
+        Kernels are stored whole for any `view_task`.
         """
         if not self.built:
             return
@@ -38,15 +38,15 @@ class MaskedState(AfterBuild):
             store[f"{kernel.name}_mask"] = codec.compress(mask)
 
     def load_own_variables(self, store) -> None:
-        """Loads what `save_own_variables` stored, or a stock layer did.
+        """Loads what `save_own_variables` or a stock layer stored.
 
-        A file of the stock layer has no masks; they stay as they are.
+        A stock layer's file has no masks, which then stay as they are.
         """
         own = {key: store[key] for key in store.keys()}
         masks = []
         if self.built:
-            # All are decompressed before anything is assigned, so that a
-            # damaged file leaves the layer as it was.
+            # Decompressed before anything is assigned, so that a damaged file
+            # does not change the layer.
             masks = [
                 (
                     kernel.mask,
@@ -65,10 +65,10 @@ class MaskedState(AfterBuild):
 
     @contextlib.contextmanager
     def _as_stock(self) -> Iterator[None]:
-        """Shows the stock code the kernels whole, and no masks.
+        """Shows whole kernels and no masks to the stock code.
 
-        Stock saving writes the kernel's attribute, i.e. the view, and stock
-        loading counts the layer's variables.
+        Stock saving would write the view, and stock loading counts the
+        layer's variables.
         """
         masks = {
             id(self.__dict__.get(f"{name}_mask")) for name in self.kernel_names
