@@ -1,1 +1,1 @@
-"""What a run can be told: names, defaults, limits and help, written once."""
+"""The options of a run, with their names, defaults, limits and help."""

@@ -1,6 +1,6 @@
-"""Which stronger augmentation is chosen: RandAugment, MixUp and CutMix.
+"""The choice of RandAugment, MixUp and CutMix.
 
-What each does to the images is in `packnet_tf/data/images`.
+They are implemented in `packnet_tf/data/images`.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _EXPECTED = "randaugment[:0..10], mixup[:0..2] or cutmix[:0..2]"
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What training does to images beyond crops and flips.
+    """The augmentation of training images beyond crops and flips.
 
     Attributes:
         randaugment: Magnitude of RandAugment's two operations, up to 10; 0
@@ -63,7 +63,7 @@ class Augmentation:
                 for none.
 
         Raises:
-            DataError: Naming what is not understood.
+            DataError: Naming the part that is invalid.
         """
         found: dict[str, float] = {}
         for part in filter(None, (p.strip() for p in text.split(","))):

@@ -1,25 +1,25 @@
-"""Where a task's data is, and the name under which a network knows it."""
+"""The options of a task's data, and its name in a network."""
 
 import dataclasses
 
 from packnet_tf.options import fields
 from packnet_tf.options.fields import option
 
-# What a data set of TFDS begins with, where it is named in full.
+# The prefix of a TFDS dataset's name.
 TFDS = "tfds:"
 
-# Tasks that are parts of a data set, by the name before the slash, and how
-# many there are; and MNIST with its pixels in another order, for any seed.
+# Datasets split into numbered tasks, with the number of tasks; and MNIST with
+# its pixels permuted, for any seed.
 NUMBERED = {"split_mnist": 5, "cifar100_superclass": 20}
 PERMUTED = "permuted_mnist"
 
-# Cutting to bounding boxes is asked for, or refused.
+# Whether to crop images to bounding boxes.
 CROPS = ("bbox", "none")
 
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
-    """Where a task's images are, and how they are read."""
+    """The location of a task's images, and how to read them."""
 
     data: str | None = option(
         "The task's images: a folder (PATH/{train,test}/CLASS/*.jpg), a .npz "
@@ -51,15 +51,15 @@ class DataOptions:
 
 
 def task_name(name: str) -> str:
-    """Returns the name under which a network knows a task.
+    """Returns a task's name in a network.
 
     Args:
-        name: A task's name; that of a numbered task may have a slash, as in
+        name: A task's name; a numbered task may have a slash, as in
             `"split_mnist/0"`. Or `"tfds:NAME[/CONFIG][:VERSION]"`.
 
     Returns:
-        The same name, or that of a numbered task with a dot for the slash.
-        A data set of TFDS is known without `tfds:`, with dots.
+        The name; for numbered tasks and TFDS datasets with dots instead of
+        slashes and colons, and without `tfds:`.
     """
     if name.startswith(TFDS):
         return name.removeprefix(TFDS).replace("/", ".").replace(":", ".")

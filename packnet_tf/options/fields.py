@@ -1,7 +1,7 @@
-"""How an option is declared: a dataclass field that knows its own limits.
+"""Declares options as dataclass fields that have limits and help.
 
-From such a field follow the command-line flag, the check and its message, and
-the row in docs/flags.md.
+The command-line flag, the check, its message and the row in docs/flags.md all
+come from the field.
 """
 
 import dataclasses
@@ -17,18 +17,18 @@ _KEY = "option"
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What a field says of itself beyond its name, type and default.
+    """An option's properties beyond its name, type and default.
 
     Attributes:
-        help: What it is, for `--help` and docs/flags.md.
+        help: Its description, for `--help` and docs/flags.md.
         choices: The legal values, if they can be listed.
         at_least: The smallest legal number.
         at_most: The largest legal number.
-        above: A number that has to be exceeded.
-        below: A number that must not be reached.
-        check: Called with the value; raises what is wrong with it.
-        parse: Makes the value of the flag's text.
-        flag: Name of the flag, where it is not the field's name.
+        above: An exclusive lower limit.
+        below: An exclusive upper limit.
+        check: Called with the value; raises an error if it is illegal.
+        parse: Converts the flag's text to the value.
+        flag: Name of the flag, if it differs from the field's.
     """
 
     help: str
@@ -58,7 +58,7 @@ class Option:
         return self.at_least is not None or self.above is not None
 
     def _within(self, value: float) -> bool:
-        # NaN and infinity are never legal, and every comparison says so.
+        # Every comparison also excludes NaN and infinity.
         low = value > self.above if self.above is not None else True
         if self.at_least is not None:
             low = value >= self.at_least
@@ -86,10 +86,10 @@ class Declared:
     Attributes:
         name: The field's name.
         flag: The flag's name.
-        type: The type of its value, None aside: `str`, `int`, `float`,
+        type: The type of its value apart from None: `str`, `int`, `float`,
             `bool`, `tuple`, `dict`, or `object` for a value of several types.
-        default: Its default, or None if it has to be given.
-        option: What the field says of itself.
+        default: Its default, or None if the option is required.
+        option: The field's `Option`.
     """
 
     name: str
@@ -109,8 +109,8 @@ def option(
     """Declares an option: the value of a field in a dataclass.
 
     Args:
-        help: What it is, for `--help` and docs/flags.md.
-        default: Its default; without one it has to be given.
+        help: Its description, for `--help` and docs/flags.md.
+        default: Its default; without one the option is required.
         default_factory: As for `dataclasses.field`.
         **how: Its limits; see `Option`.
 
@@ -151,7 +151,7 @@ def declared(record: type) -> Iterator[Declared]:
 
 
 def check(record: Any) -> None:
-    """Refuses a record with an option that is out of its limits.
+    """Refuses a record with an option outside its limits.
 
     Args:
         record: An instance of a dataclass with fields made by `option`. None
@@ -159,7 +159,7 @@ def check(record: Any) -> None:
 
     Raises:
         FlagError: `--name=value: expected ...`.
-        PackNetError: What an option's own check raises.
+        PackNetError: From an option's own check.
     """
     for one in declared(type(record)):
         value = getattr(record, one.name)
@@ -168,7 +168,7 @@ def check(record: Any) -> None:
 
 
 def _plain(annotation: Any) -> type:
-    """Returns the type that an annotation such as `int | None` is about."""
+    """Returns an annotation's type, such as int for `int | None`."""
     if annotation is Any:
         return object
     for part in typing.get_args(annotation):

@@ -1,7 +1,7 @@
-"""The share of its weights that a task gives up: plans, schedules, forecasts.
+"""Computes pruning fractions: parsing, equal shares, schedules, forecasts.
 
-Fractions are numbers between 0 and 1, both excluded. They come as one for all
-tasks, as a list with one for each, or from a plan of equal shares.
+Fractions are numbers between 0 and 1, both excluded. There is one for all
+tasks, a list with one for each, or a plan of equal shares.
 """
 
 import numbers
@@ -14,14 +14,14 @@ EQUAL_SHARE = "equal_share"
 
 
 def validate_fraction(fraction: float, name: str = "fraction") -> float:
-    """Returns the fraction as a float, having checked it.
+    """Checks a fraction and returns it as a float.
 
     Args:
-        fraction: Share of weights, between 0 and 1, both excluded.
-        name: What the error calls it.
+        fraction: Fraction of weights, between 0 and 1, both excluded.
+        name: Its name in the error.
 
     Raises:
-        PackNetError: If it is none.
+        PackNetError: If it is not such a number.
     """
     if (
         not isinstance(fraction, numbers.Real)
@@ -39,15 +39,15 @@ def validate_fraction(fraction: float, name: str = "fraction") -> float:
 def equal_share(planned_tasks: int, nth: int) -> float:
     """Returns the fraction to prune so that planned tasks share equally.
 
-    With `left` tasks still to come after this one that is
-    `left / (left + 1)`, as in Continual World's PackNet.
+    With `left` tasks after this one, it is `left / (left + 1)`, as in
+    Continual World's PackNet.
 
     Args:
-        planned_tasks: How many tasks shall share the free weights.
-        nth: Which of them this is, from 1.
+        planned_tasks: How many tasks will share the free weights.
+        nth: Number of this task among them, from 1.
 
     Returns:
-        The share to free. 0.0 for the last one: it is not pruned.
+        The fraction to free; 0.0 for the last task, which is not pruned.
 
     Raises:
         CapacityError: If all planned tasks have been added already.
@@ -76,20 +76,20 @@ def parse_fraction(
     nth: int,
     planned_tasks: int | None = None,
 ) -> float:
-    """Returns the fraction that a setting gives for one task.
+    """Returns one task's fraction from a setting.
 
     Args:
-        value: A number, or text of one; a list, or text separated by commas,
-            of which the n-th task takes the n-th; or `"equal_share"`.
-        nth: Which of the added tasks this is, from 1.
-        planned_tasks: For `equal_share`: tasks to be added in all.
+        value: A number or its text; a list or comma-separated text with one
+            number for each task; or `"equal_share"`.
+        nth: Number of this added task, from 1.
+        planned_tasks: For `equal_share`: how many tasks will be added.
 
     Returns:
-        A number between 0 and 1, both excluded; from `equal_share` also 0.0,
+        A number between 0 and 1, both excluded; with `equal_share` also 0.0,
         for the last task, which is not pruned.
 
     Raises:
-        FlagError: If the value says none for this task.
+        FlagError: If the value is invalid or has no number for this task.
         CapacityError: As `equal_share`.
 
     Example:
@@ -125,12 +125,12 @@ def parse_fraction(
 def gradual_fractions(final: float, steps: int) -> list[float]:
     """Returns the fractions of gradual pruning, one for each step.
 
-    `final * (1 - (1 - t / steps) ** 3)` for t = 1 to `steps`: much at first,
-    little at last (Zhu and Gupta, 2017, "To prune, or not to prune").
+    They are `final * (1 - (1 - t / steps) ** 3)` for t = 1 to `steps`, which
+    prunes most at first (Zhu and Gupta, 2017, "To prune, or not to prune").
 
     Args:
-        final: The fraction after the last step, exactly.
-        steps: How many, 1 or more.
+        final: The exact fraction after the last step.
+        steps: Number of steps, 1 or more.
 
     Example:
         >>> gradual_fractions(0.8, 2)
@@ -146,13 +146,13 @@ def gradual_fractions(final: float, steps: int) -> list[float]:
 
 
 def forecast(free: float, fraction: float, granularity: str = "weight") -> str:
-    """Returns a line on what a task will take and leave, before it begins.
+    """Returns a line on the capacity that a new task will use and leave.
 
     Args:
         free: Share of the weights that is free now.
         fraction: Share of those that the task will free again.
-        granularity: `"weight"`, or `"filter"`, where the fraction is one of
-            output channels, so that the shares of weights are estimates.
+        granularity: `"weight"`, or `"filter"` if the fraction counts output
+            channels, so that the shares of weights are estimates.
     """
     left = free * fraction
     more = 0

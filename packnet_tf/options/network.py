@@ -10,7 +10,7 @@ from packnet_tf.options.fields import option
 from packnet_tf.options.fractions import validate_fraction
 from packnet_tf.task import check_task_name
 
-# Beyond it, a batch of images alone takes gigabytes.
+# With larger images a single batch takes gigabytes.
 MAX_IMAGE_SIZE = 4096
 
 
@@ -24,8 +24,8 @@ def parse_options(text: str) -> dict[str, Any]:
         text: Options such as `"alpha=0.75,depth_multiplier=1"`; may be empty.
 
     Raises:
-        NetworkError: If a part is not of the form NAME=VALUE, or a name is
-            there twice.
+        NetworkError: If a part is not of the form NAME=VALUE, or a name
+            occurs twice.
 
     Example:
 
@@ -58,7 +58,7 @@ def _value(text: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
-    """What a workdir's network is, and how its base task is made."""
+    """The options of a workdir's network and its base task."""
 
     network: str = option(
         "vgg16, resnet50, densenet121, mobilenet, another network of "
@@ -145,7 +145,7 @@ class NetworkOptions:
     @property
     def pretrained(self) -> bool:
         """Whether the network comes with weights, those of the base task."""
-        # A file, as a workdir knows it, or by its path.
+        # A file as recorded in a workdir, or its path.
         own = self.network.startswith("file:") or self.network.endswith(
             ".keras"
         )

@@ -13,10 +13,10 @@ _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def check_model_name(name: str) -> None:
-    """Refuses a name that a served model, and so its folder, cannot have.
+    """Refuses a served model's name that cannot be a folder's name.
 
     Raises:
-        StateError: If it cannot be a folder's name.
+        StateError: If the name is invalid.
     """
     if not _MODEL_NAME.fullmatch(name):
         raise StateError(

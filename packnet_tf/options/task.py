@@ -32,11 +32,11 @@ SCHEDULES = ("cosine", "constant", "step")
 
 
 def check_batch_size(batch_size: int, replicas: int = 1) -> None:
-    """Refuses a batch that does not give every replica an image.
+    """Refuses a batch with fewer images than replicas.
 
     Args:
-        batch_size: Images a step, over all replicas.
-        replicas: How many share them.
+        batch_size: Images per step, over all replicas.
+        replicas: Number of replicas.
 
     Raises:
         FlagError: If it is too small.
@@ -187,7 +187,7 @@ class TaskOptions:
             )
 
     def settings(self, phase: str) -> dict[str, Any]:
-        """Returns what an interrupted phase has to be resumed with.
+        """Returns the settings with which a phase must be resumed.
 
         Args:
             phase: `"train"` or `"retrain"`.
@@ -204,7 +204,7 @@ class TaskOptions:
 
     @property
     def epochs_to_retrain(self) -> int:
-        """Epochs of the retrain phase, 0 if pack comes without it."""
+        """Epochs of the retrain phase, or 0 if pack skips it."""
         return 0 if self._packs_as_trained else self.retrain_epochs
 
     @property
@@ -217,7 +217,7 @@ class TaskOptions:
 
     @property
     def gradual_steps(self) -> int:
-        """Epochs of the retrain phase that the pruning is spread over."""
+        """Epochs of the retrain phase over which pruning is spread."""
         if self.gradual_epochs is not None:
             return self.gradual_epochs
         return 0 if self._skips_retraining else self.retrain_epochs // 2

@@ -1,4 +1,4 @@
-"""Whether a folder can become a workdir, known before any work is done."""
+"""Checks that a workdir can be written, before any work is done."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ from packnet_tf.errors import FlagError
 
 
 def check_writable(path: pathlib.Path) -> None:
-    """Refuses a workdir that cannot be written, and makes nothing.
+    """Refuses a workdir that cannot be written, without creating it.
 
     Args:
         path: The workdir, which need not exist.
