@@ -1,1 +1,1 @@
-"""Plain Keras models into masked ones."""
+"""Converts plain Keras models to masked ones, and back."""

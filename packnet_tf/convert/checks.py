@@ -1,4 +1,4 @@
-"""What of a model cannot be masked, or is not: found, and named."""
+"""Refuses models with layers that are not masked or cannot be."""
 
 from collections.abc import Container, Sequence
 from typing import Any
@@ -64,7 +64,7 @@ def refuse_subclassed(
 
 
 def refuse_unmaskable(model: keras.Model, skipped: Container[int]) -> None:
-    """Raises a ConversionError for layers that no mask can serve."""
+    """Raises a ConversionError for layers that cannot work with masks."""
     owners: dict[int, Any] = {}
     users: dict[int, Any] = {}
     for place, part in places(model):

@@ -1,7 +1,7 @@
-"""Copies of Keras models: the same layers, with all that they have learned.
+"""Copies Keras models with all of their state.
 
 Names, shared layers, nested models, random seeds and adapted preprocessing
-are kept; Keras's own `clone_model` leaves the state behind.
+are kept; Keras's own `clone_model` copies no state.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ def copy_state(
     target: keras.layers.Layer,
     values: Mapping[int, np.ndarray] | None = None,
 ) -> None:
-    """Copies all that a layer has learned: weights, seeds, vocabularies.
+    """Copies a layer's state: weights, seeds, vocabularies.
 
     Args:
         source: A built layer.
@@ -89,7 +89,7 @@ def copy_state(
             variable's `id`. With values given, masks are not copied.
 
     Raises:
-        ConversionError: If a layer inside has no counterpart in the copy.
+        ConversionError: If an inner layer has no counterpart in the copy.
     """
     pairs = counterparts(source, target)
     for part, copy in pairs.values():
@@ -115,11 +115,11 @@ def counterparts(
 
     Args:
         source: A layer.
-        target: Its copy; its classes may be those of masked twins.
+        target: Its copy, possibly of masked twins.
 
     Returns:
-        By the `id` of the part: the part, a layer or a seed generator, and
-        its counterpart. Outer layers come first.
+        The part (a layer or seed generator) and its counterpart, by the `id`
+        of the part. Outer layers come first.
     """
     found: dict[int, tuple[Any, Any]] = {}
 
@@ -148,7 +148,7 @@ def _inside(ours, theirs) -> tuple[Any, Any]:
     by_name = [{p.name: p for p in model.layers} for model in (ours, theirs)]
     if by_name[0].keys() == by_name[1].keys():
         return by_name[0], by_name[1]
-    # A layer that makes models gives their layers other names each time.
+    # A layer that creates models gives their layers new names each time.
     return ours.layers, theirs.layers
 
 
@@ -174,7 +174,7 @@ def _copy_own(source, target, values) -> None:
 def new_inputs(model: keras.Model) -> Any:
     """Returns inputs like the model's; Keras would give them other names."""
     if isinstance(model, keras.Sequential):
-        return None  # There it does not.
+        return None  # Keras keeps the names here.
 
     def new_input(tensor):
         layer = operation_of(tensor)
@@ -192,8 +192,8 @@ def new_inputs(model: keras.Model) -> Any:
 
 def _clone_layer(layer: Any) -> Any:
     if not isinstance(layer, keras.layers.Layer):
-        # An operation on tensors. Used as it is, it would keep the whole
-        # model alive that it was taken from.
+        # An operation on tensors; sharing it would keep the original model
+        # alive.
         try:
             return type(layer).from_config(layer.get_config())
         except Exception:

@@ -15,7 +15,7 @@ from packnet_tf.tf_internals.layers import (
     own_variables,
 )
 
-# Their weights are private to each task, of whatever rank they are.
+# Their weights are always private to each task, whatever their rank.
 _SMALL = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -32,9 +32,9 @@ class Coverage:
     Attributes:
         layers_masked: Number of layers with masked kernels.
         weights_masked: Number of weights in those kernels.
-        weights_total: Number of weights of the model; masks do not count.
+        weights_total: Number of weights of the model, without masks.
         skipped: Names of layers with kernels that are not masked; for a
-            layer that is masked in part, `layer/kernel`.
+            partly masked layer, `layer/kernel`.
     """
 
     layers_masked: int
@@ -91,7 +91,7 @@ def _size(variable: keras.Variable) -> int:
 def places(
     layer: keras.layers.Layer, place: keras.layers.Layer | None = None
 ) -> Iterator[tuple[keras.layers.Layer, keras.layers.Layer]]:
-    """Yields each layer below `layer`, and the one in the graph it is in."""
+    """Yields each layer below `layer`, after the graph's layer around it."""
     for part in direct_layers(layer):
         outer = place or part
         yield outer, part
@@ -103,11 +103,11 @@ def unmasked_layers(
     skipped: Container[int] = (),
     will_mask: Container[type] = (),
 ) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
-    """Returns the layers whose kernels no mask covers, with their places.
+    """Returns the layers with unmasked kernels, and their places.
 
-    A kernel is a trainable weight of rank 2 or more of a layer that is not
-    masked: the smaller ones are private variables. Axes of size 1 in front do
-    not count: a class token of shape [1, 1, width] is a vector.
+    A kernel is a trainable weight of rank 2 or more; smaller weights are
+    private variables. Leading axes of size 1 do not count, so a class token
+    of shape [1, 1, width] is a vector.
 
     Args:
         model: The model.
@@ -115,8 +115,8 @@ def unmasked_layers(
         will_mask: Classes that count as masked.
 
     Returns:
-        Pairs of the layer that stands in the model's graph, and the layer
-        inside it (or itself) that has the kernels.
+        Pairs of a layer in the model's graph, and the layer inside it (or
+        itself) that has the kernels.
     """
     found = {}
     for place, part in places(model):

@@ -1,4 +1,4 @@
-"""Plain Keras models into masked ones, and a task's view back to plain."""
+"""Converts a plain Keras model to its masked twin."""
 
 from collections.abc import Sequence
 
@@ -34,29 +34,28 @@ def mask_model(
 ) -> keras.Model:
     """Returns the masked twin of a plain Keras model.
 
-    Every layer that has a masked twin (`packnet_tf.layers.TWINS`) becomes
-    one, inside nested models and wrappers such as `TimeDistributed` too; a
-    layer that is used twice stays one layer. Weights are copied, and the
-    twin's outputs have the same bytes as the model's. The twin is not
-    compiled; its variables are made in the current distribution strategy.
+    Every layer with a masked twin (`packnet_tf.layers.TWINS`) becomes one,
+    also inside nested models and wrappers such as `TimeDistributed`; a layer
+    that is used twice stays one layer. Weights are copied, and the twin's
+    outputs have the same bytes as the model's. The twin is not compiled; its
+    variables are made in the current distribution strategy.
 
-    A model that is masked already is returned itself, a subclassed model
-    built from masked layers included.
+    A model that is masked already, such as a subclassed model built from
+    masked layers, is returned itself.
 
     Args:
         model: A built functional or Sequential model, or a model whose
             kernels are masked already.
-        skip: Layers that stay as they are, their weights private to each
-            task: names, classes, or functions of a layer. The twin keeps
-            them so in a `PackNet` too.
-        depthwise: `"private"` leaves depthwise kernels, those of separable
-            convolutions included, private to each task; `"masked"` masks
-            them like others.
+        skip: Layers that stay as they are, with weights private to each task:
+            names, classes, or functions of a layer. They also stay so in a
+            `PackNet` of the twin.
+        depthwise: `"private"` leaves depthwise kernels (also of separable
+            convolutions) private to each task; `"masked"` masks them like
+            others.
 
     Raises:
-        ConversionError: If kernels would be left unmasked without being
-            skipped, or part of the model cannot be masked; the layers are
-            named.
+        ConversionError: Naming the layers, if kernels would stay unmasked
+            without being skipped, or cannot be masked.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Layers become their masked twins in place, and stock layers again."""
+"""Turns a model's layers into masked twins in place, and back."""
 
 import functools
 from collections.abc import Container
@@ -17,21 +17,21 @@ from packnet_tf.tf_internals.layers import direct_layers, is_graph, layers_of
 def promote(
     model: keras.Model, skipped: Container[int], depthwise: str
 ) -> None:
-    """Makes the layers of a model their masked twins, in place.
+    """Turns the layers of a model into their masked twins, in place.
 
-    A layer of somebody's own class that has layers with twins inside becomes
-    one of `masked_layers` of its class: read from a file, it makes stock
-    layers again. Keras's own, such as `TimeDistributed`, write theirs down.
+    A custom layer with maskable layers inside becomes an instance of
+    `masked_layers` of its class, because it would create stock layers when
+    loaded from a file. Keras's own, such as `TimeDistributed`, save theirs.
 
     Args:
-        model: The model, all of it for this use.
+        model: The model, which nothing else uses.
         skipped: The `id` of layers that stay as they are.
         depthwise: See `mask_model`.
     """
     done: set[int] = set()
 
     def settings_of(layer) -> dict[str, Any] | None:
-        """Returns the settings of a layer's twin; None: it stays plain."""
+        """Returns the settings of a layer's twin, or None to keep it plain."""
         if id(layer) in skipped:
             return None
         private = getattr(TWINS[type(layer)], "depthwise_kernels", ())
@@ -42,7 +42,7 @@ def promote(
     def visit(outer):
         for layer in direct_layers(outer):
             if id(layer) in done or isinstance(layer, InnerTwins):
-                continue  # One of the latter has masked what it shall.
+                continue  # An InnerTwins has masked its own layers.
             done.add(id(layer))
             twin = None if id(layer) in skipped else TWINS.get(type(layer))
             if twin is None and _makes_layers(layer, skipped):
@@ -64,7 +64,7 @@ def promote(
 
 
 def _makes_layers(layer: Any, skipped: Container[int]) -> bool:
-    """Whether files can make a layer by `masked_layers` of its class alone."""
+    """Whether loading a layer needs `masked_layers` of its class."""
     stock = type(layer).__module__.startswith("keras.")
     if stock or is_graph(layer):
         return False
@@ -75,9 +75,9 @@ def _makes_layers(layer: Any, skipped: Container[int]) -> bool:
 
 
 def demote(model: keras.Model) -> None:
-    """Makes the masked twins of a model stock layers again, in place.
+    """Turns the masked twins of a model into stock layers, in place.
 
-    A user's own masked layer stays what it is.
+    A user's own masked layers stay as they are.
     """
     stock_of = {twin: stock for stock, twin in TWINS.items()}
     for part in layers_of(model):
@@ -87,5 +87,5 @@ def demote(model: keras.Model) -> None:
         if stock is not None:
             become_stock(part, stock)
             if not makes_itself(part):
-                # So that a file of the model can be read.
+                # So that a file of the model can be loaded.
                 part.get_config = functools.partial(config_of, part)

@@ -1,4 +1,4 @@
-"""Layers that stay plain because the user says so: chosen, and remembered."""
+"""Selects the layers that the user keeps plain, and marks them."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
@@ -11,21 +11,21 @@ from packnet_tf.tf_internals.layers import layers_of
 
 Skip = str | type | Callable[[keras.layers.Layer], bool]
 
-# Set on a chosen layer, so that masking its model again leaves it plain too.
+# Set on a chosen layer, so that it stays plain if its model is masked again.
 _MARK = "_kept_plain"
 
 
 def chosen_layers(
     model: keras.Model, skip: Skip | Sequence[Skip]
 ) -> list[keras.layers.Layer]:
-    """Returns the layers that are to stay plain, those marked included.
+    """Returns the layers that stay plain, including those marked before.
 
     Args:
         model: The model.
         skip: As for `mask_model`.
 
     Raises:
-        ConversionError: If no layer has a name that is to be skipped.
+        ConversionError: If `skip` has a name that no layer has.
     """
     entries = as_list(skip)
     layers = layers_of(model, include_self=False)
@@ -61,7 +61,7 @@ def skipped_layers(
         skip: As for `mask_model`.
 
     Raises:
-        ConversionError: If no layer has a name that is to be skipped.
+        ConversionError: If `skip` has a name that no layer has.
     """
     return {
         id(part)
@@ -71,27 +71,27 @@ def skipped_layers(
 
 
 def as_list(skip: Skip | Sequence[Skip]) -> list[Skip]:
-    """Returns what `skip=` of `mask_model` lists; one entry may stand alone."""
+    """Returns the entries of `skip=`, which may be a single one."""
     if isinstance(skip, (str, type)) or callable(skip):
         return [skip]
     return list(skip)
 
 
 def mark_plain(layers: Iterable[keras.layers.Layer]) -> None:
-    """Marks layers as those that stay plain."""
+    """Marks layers to stay plain."""
     for layer in layers:
         setattr(layer, _MARK, True)
 
 
 def kept_paths(model: keras.Model) -> list[str]:
-    """Returns where marked layers are, in words that hold for its copies."""
+    """Returns the paths of marked layers, the same in the model's copies."""
     paths = attribute_paths(model)
     marked = chosen_layers(model, ())
     return sorted(paths[id(layer)] for layer in marked if id(layer) in paths)
 
 
 def keep_plain(model: keras.Model, paths: Iterable[str]) -> None:
-    """Marks layers of a model as those that stay plain.
+    """Marks layers of a model to stay plain.
 
     Args:
         model: The model.

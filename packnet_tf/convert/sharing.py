@@ -1,8 +1,7 @@
-"""Layers that several models inside a model share: not in files any more.
+"""Refuses to save layers shared by inner models, but loads old files of them.
 
-A Keras file names such a layer in each of the models and makes as many of it
-when it is read. Release 0.1 wrote stand-ins for all but the first; they are
-still read.
+Loading a Keras file would create such a layer once for each model. Release
+0.1 wrote stand-ins for all but the first, which can still be loaded.
 """
 
 from typing import Any
@@ -22,8 +21,7 @@ def refuse_shared(model: keras.Model) -> None:
         model: The model.
 
     Raises:
-        ConversionError: If they do; the layer and two of the models are
-            named.
+        ConversionError: Naming the layer and two of the models.
     """
     homes: dict[int, keras.Model] = {}
     for home in filter(is_graph, layers_of(model)):
@@ -40,28 +38,28 @@ def refuse_shared(model: keras.Model) -> None:
 
 @keras.saving.register_keras_serializable("packnet_tf")
 class SharedPlace(keras.layers.Layer):
-    """Stands where a layer is used that another model has too.
+    """Stands in for a layer that another model has too.
 
-    It exists while a file of release 0.1 is read.
+    It exists only while a file of release 0.1 is loaded.
 
     Args:
         number: The `shared_object_id` of the layer in the config.
-        **kwargs: Those of every Keras layer.
+        **kwargs: As for every Keras layer.
     """
 
     def __init__(self, number: int, **kwargs: Any):
         super().__init__(**kwargs)
-        # Not by `setattr`: Keras would track it as a part.
+        # `setattr` would make Keras track it as a part.
         self.__dict__["layer"] = shared_object(number)
         self.built = True
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Computes what the layer does."""
+        """Calls the layer."""
         return self.__dict__["layer"](*args, **kwargs)
 
 
 def read_shared(config: dict[str, Any], custom_objects: Any) -> keras.Model:
-    """Makes the backbone of a config, with or without stand-ins.
+    """Creates the backbone of a config, with or without stand-ins.
 
     Args:
         config: The config.
