@@ -52,7 +52,7 @@ def main() -> None:
     flag = flags.FLAGS
     workdir = Workdir(path)
     workdir.compare(facts_of(NETWORK))
-    # Before anything uses a device: a CPU is divided among replicas then.
+    # A CPU can be split among replicas only before it is used.
     strategy = make_strategy(flag.replicas)
     keep_freed_memory()
     data = [open_task(name, f"bundled:{name}") for name in TASKS]

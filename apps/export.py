@@ -39,7 +39,7 @@ flags.DEFINE_integer(
 run_flags.define(ServingConfig)
 
 
-# What each way of exporting has no use for.
+# The flags that each way of exporting does not use.
 _USELESS = {
     "stable": ("task", "state", "output", "format", "serving_layout"),
     "task": ("model_name", "serving_layout"),
@@ -61,7 +61,7 @@ def main() -> None:
     workdir = Workdir(path)
     state = flag.state
     output = None if flag.output is None else pathlib.Path(flag.output)
-    # Refused here, before the lock leaves its file in any folder.
+    # Refuses a missing state before the lock leaves its file in a folder.
     workdir.state(state)
     if flag.stable is not None:
         with workdir.lock():
@@ -74,7 +74,7 @@ def main() -> None:
             workdir, flag.task, output, form=flag.format, which=state
         )
     else:
-        # Only the workdir itself has to be kept from other writers.
+        # Only writing into the workdir itself needs its lock.
         with workdir.lock() if output is None else contextlib.nullcontext():
             done = export.export_state(
                 workdir, state, output=output, config=config

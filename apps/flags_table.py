@@ -69,7 +69,7 @@ def _flags_of(app: str) -> dict[str, tuple[str, str]]:
 def _table(rows: list[tuple[str, str, str]]) -> str:
     lines = ["| flag | default | what it is |", "| --- | --- | --- |"]
     for name, default, text in rows:
-        # Kept as text, whatever Markdown would make of it.
+        # Escapes what Markdown would interpret.
         text = re.sub(r"([*|<>\[\]])", r"\\\1", text)
         lines.append(f"| `{name}` | {default} | {text} |")
     return "\n".join(lines) + "\n"

@@ -1,8 +1,8 @@
-"""How an app starts and ends: quickly, quietly, and in one line if not well.
+"""Starts and ends an app: a fast start, and errors of one line.
 
-Importing TensorFlow takes seconds, which nobody should wait for who asks for
-help or mistypes a flag. So an app checks its flags with what of `packnet_tf`
-is light, and calls `load` before its work begins.
+Importing TensorFlow takes seconds, too long for --help or a mistyped flag. So
+an app checks its flags with the light parts of `packnet_tf`, and calls `load`
+before its work begins.
 """
 
 import contextlib
@@ -18,22 +18,22 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-# Ctrl-C during the imports ends them in silence: nothing has begun.
+# Ctrl-C during the imports ends them silently: nothing has begun.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-# TensorFlow's own remarks hide what the apps say; set it to 0 to see them.
+# TensorFlow's log would hide the app's output; set it to 0 to see it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _without_init() -> importlib.machinery.ModuleSpec | None:
     """Makes submodules of `packnet_tf` importable without its `__init__`.
 
-    That one imports TensorFlow and registers layers, as users of the library
-    expect; `packnet_tf.options` alone needs neither.
+    It imports TensorFlow and registers layers, which `packnet_tf.options`
+    does not need.
 
     Returns:
-        What `load` has to execute; None if the package is there already.
+        What `load` has to execute, or None if the package is imported already.
     """
     if "packnet_tf" in sys.modules:
         return None
@@ -51,7 +51,7 @@ from packnet_tf.errors import FlagError, PackNetError
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Drops what native code writes to stderr, whatever its log level."""
+    """Drops what native code writes to stderr at any log level."""
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
         yield
         return
@@ -66,7 +66,7 @@ def _quiet() -> Iterator[None]:
 
 
 def load() -> None:
-    """Imports `packnet_tf` whole, and TensorFlow: the work begins."""
+    """Imports TensorFlow and all of `packnet_tf`."""
     caught = [n for n in _SIGNALS if signal.getsignal(n) is _stop_now]
     for number in caught:
         signal.signal(number, signal.SIG_DFL)
@@ -78,21 +78,19 @@ def load() -> None:
             if spec.loader is not None:
                 spec.loader.exec_module(sys.modules["packnet_tf"])
     if not flags.FLAGS["verbosity"].present:
-        # Its warnings are about functions that are traced again, which
-        # replicas and tasks of their own need.
+        # It warns about retracing, which replicas and tasks need.
         tf.get_logger().setLevel("ERROR")
     for number in caught:
         signal.signal(number, _stop_now)
 
 
 def _stop_now(number: int, frame: object) -> NoReturn:
-    """Ends the process with a line, at a signal.
+    """Ends the process at a signal, with one line.
 
-    At once, as if it were killed, which harms no file: an exception would be
-    raised wherever the program happens to be, and native code and finalizers
-    swallow exceptions.
+    It exits at once, as if killed, which harms no file: native code and
+    finalizers would swallow an exception.
     """
-    # Not while the program is printing itself.
+    # Flushing fails while the program itself is printing.
     with contextlib.suppress(RuntimeError):
         sys.stdout.flush()
     # A terminal shows ^C where the progress bar was, which hid the cursor.
@@ -110,7 +108,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def _stop_at_signals() -> None:
     for number in _SIGNALS:
-        # A shell has its background jobs ignore Ctrl-C.
+        # Shells make background jobs ignore Ctrl-C.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop_now)
 
@@ -118,19 +116,19 @@ def _stop_at_signals() -> None:
 def run(
     main: Callable[[], None], *required: str, unless: str | None = None
 ) -> None:
-    """Runs an app: its errors are one line, and exit with code 1.
+    """Runs an app, turning its errors into one line and exit code 1.
 
-    Ctrl-C exits with code 130, and SIGTERM with 143, as shells have it.
+    As in shells, Ctrl-C exits with code 130 and SIGTERM with 143.
 
     Args:
         main: The app, without arguments.
-        *required: Flags that have to be given.
-        unless: A flag with which nothing else is needed.
+        *required: Required flags.
+        unless: A flag that makes the others unnecessary.
     """
-    # Names of files and classes need not be text that a terminal can show.
+    # The terminal may be unable to show names of files and classes.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    # Pillow's remarks on damaged files name none; what is bad is named later.
+    # Pillow's warnings do not name the damaged file; later errors do.
     warnings.filterwarnings("ignore", module="PIL")
     _stop_at_signals()
     for name in required:

@@ -1,4 +1,4 @@
-"""Flags that the apps share, made from the options, and made into them."""
+"""Defines the flags that the apps share, and reads them as options."""
 
 import pathlib
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def define(record: type, **defaults: Any) -> None:
             value = list(default) if one.type is tuple else default
             _DEFINE[one.type](one.flag, value, how.help)
         else:
-            # No text is no option of a network.
+            # An empty dict becomes an empty string.
             text = None if default is None else str(default or "")
             flags.DEFINE_string(one.flag, text, how.help)
 
@@ -54,7 +54,7 @@ def values(record: type, *, given: bool = False) -> dict[str, Any]:
 
     Args:
         record: A dataclass of options whose flags are defined.
-        given: Whether only flags that the command line sets are wanted.
+        given: Whether to return only flags that the command line sets.
     """
     found = {}
     for one in fields.declared(record):
@@ -81,7 +81,7 @@ def define_task_flags(**defaults: Any) -> None:
     """Flags of one task's data and training.
 
     Args:
-        **defaults: Defaults of the app's own, by name.
+        **defaults: The app's own defaults, by name.
     """
     define(TaskOptions, **defaults)
     define(DataOptions)
@@ -128,10 +128,10 @@ def pairs(flag: str) -> dict[str, str]:
 
 
 def workdir_path(*, writing: bool) -> pathlib.Path:
-    """Returns `--workdir`, checked as far as can be without work.
+    """Returns `--workdir` after quick checks.
 
     Args:
-        writing: Whether it may be made; otherwise it has to exist.
+        writing: Whether it may be created; otherwise it must exist.
     """
     path = pathlib.Path(flags.FLAGS.workdir)
     if not flags.FLAGS.workdir.strip():

@@ -1,4 +1,4 @@
-"""What add_task, prune and retrain share: one task, some of its phases."""
+"""The common part of add_task, prune and retrain: runs a task's phases."""
 
 from absl import flags
 
@@ -8,14 +8,13 @@ from packnet_tf.options.serving import ServingConfig
 
 
 def main(*, again: bool = False) -> None:
-    """Takes a task through the phases of `--phases`.
+    """Runs a task's phases given by `--phases`.
 
     Args:
         again: Whether phases that are done before are done once more, where
             later phases have been done since (prune and retrain may repeat).
     """
-    # What is quickly known to be wrong is said before what takes long: first
-    # the flags, then the network, then every image.
+    # Quick checks come first: the flags, then the network, then every image.
     options = run_flags.task_options()
     path = run_flags.workdir_path(writing=True)
     given = run_flags.values(NetworkOptions, given=True)
@@ -37,13 +36,13 @@ def main(*, again: bool = False) -> None:
     if flag.base_data is not None and workdir.run is None:
         given.setdefault("base_recovery", "data")
     network = network_options_of(workdir, given)
-    # Before anything uses a device: a CPU is divided among replicas then.
+    # A CPU can be split among replicas only before it is used.
     strategy = make_strategy(flag.replicas)
     keep_freed_memory()
     session = Session(workdir, network, serving, strategy)
     with console.bar(f"opening {options.task}") as progress:
         data = open_task(
-            # As it was given: `tfds:NAME` says where the data is.
+            # The name as given, since `tfds:NAME` says where the data is.
             flag.task,
             flag.data,
             data_dir=flag.data_dir,
