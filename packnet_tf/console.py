@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import rich.box
@@ -66,12 +66,17 @@ def bar(title: str, *, keep: bool = True) -> Iterator[Report]:
             )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Returns rows as text in columns: the first flush left, others right.
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    left: Collection[int] = (0,),
+) -> str:
+    """Returns rows as text in columns.
 
     Args:
         head: Names of the columns.
-        rows: What is in them; as `str` shows it.
+        rows: What is in them, as `str` shows it.
+        left: The columns that are flush left; the others are flush right.
 
     Example:
 
@@ -84,7 +89,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         box=_BOX, show_edge=False, pad_edge=False, collapse_padding=True
     )
     for i, name in enumerate(head):
-        justify: Any = "right" if i else "left"
+        justify: Any = "left" if i in left else "right"
         shown.add_column(rich.text.Text(name), justify=justify, no_wrap=True)
     for row in rows:
         # Names are text, whatever brackets and colons they have.

@@ -225,35 +225,31 @@ _PAIRS = (
 )
 
 
-def _numbered(name: str, number: int, mnist: TaskEntry, cifar: TaskEntry):
-    if name == "split_mnist":
-        return dataclasses.replace(
-            mnist,
-            name=f"{name}.{number}",
-            labels=(2 * number, 2 * number + 1),
-            classes=2,
-            counts=_PAIRS[number],
-        )
+def _part(
+    whole: str, name: str, labels: tuple[int, ...], counts: tuple[int, int]
+) -> TaskEntry:
+    """Returns the entry of a task that has some of another's classes."""
     return dataclasses.replace(
-        cifar,
-        name=f"{name}.{number}",
-        labels=_SUPERCLASSES[number],
-        classes=5,
-        counts=(2_500, 500),
+        BUILTIN[whole],
+        name=name,
+        labels=labels,
+        classes=len(labels),
+        counts=counts,
     )
 
 
-_BY_NAME = {entry.name: entry for entry in _ENTRIES}
-BUILTIN = {
-    **_BY_NAME,
-    **{
-        f"{name}.{number}": _numbered(
-            name, number, _BY_NAME["mnist"], _BY_NAME["cifar100"]
-        )
-        for name, count in NUMBERED.items()
-        for number in range(count)
-    },
-}
+BUILTIN = {entry.name: entry for entry in _ENTRIES}
+_PARTS = [
+    *(
+        _part("mnist", f"split_mnist.{i}", (2 * i, 2 * i + 1), counts)
+        for i, counts in enumerate(_PAIRS)
+    ),
+    *(
+        _part("cifar100", f"cifar100_superclass.{i}", labels, (2_500, 500))
+        for i, labels in enumerate(_SUPERCLASSES)
+    ),
+]
+BUILTIN.update({entry.name: entry for entry in _PARTS})
 
 
 def permuted(mnist: TaskEntry, name: str, seed: int) -> TaskEntry:

@@ -5,14 +5,19 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from packnet_tf.data import pipeline, scan_cache
 from packnet_tf.data.images.preprocessing import PERMUTED_SIDE
-from packnet_tf.data.sources.base import PARALLEL, Progress, Source
+from packnet_tf.data.images.transcode import CORRUPT
+from packnet_tf.data.sources.base import (
+    PARALLEL,
+    DecodedSource,
+    Progress,
+    Source,
+)
 from packnet_tf.data.sources.encoded import EncodedSource, Scanned
 from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import DataError
@@ -23,8 +28,6 @@ _CHUNK = 64
 
 # How many of the files that are left out are named.
 _SHOWN = 20
-
-_CORRUPT = "The image is corrupt or truncated."
 
 
 def check(
@@ -65,7 +68,7 @@ def check(
         )
     if batch_size is not None and data.train is not None:
         pipeline.check_batch(len(data.train), batch_size)
-    parts: dict[str, Any] = {"train": data.train, "test": data.test}
+    parts: dict[str, Source | None] = {"train": data.train, "test": data.test}
     total = sum(len(part) for part in parts.values() if part is not None)
     done = 0
     skipped: list[str] = []
@@ -87,7 +90,6 @@ def check(
         if bad:
             skipped += [part.describe(i) for i in bad]
             parts[name] = _without(part, bad)
-            _check_left(part, parts[name])
     checked = dataclasses.replace(
         data, train=parts["train"], test=parts["test"]
     )
@@ -103,20 +105,6 @@ def check(
     return checked
 
 
-def check_source(source: Source, progress: Progress | None = None) -> None:
-    """Decodes every image of a source.
-
-    Args:
-        source: The images.
-        progress: Called with the number of images done and of all.
-
-    Raises:
-        DataError: Naming the image that is corrupt or truncated.
-    """
-    for error in find_bad(source, progress).values():
-        raise error
-
-
 def find_bad(
     source: Source, progress: Progress | None = None
 ) -> dict[int, DataError]:
@@ -127,10 +115,12 @@ def find_bad(
         progress: Called with the number of images done and of all.
     """
     files, places = source.base()
-    if not isinstance(files, EncodedSource):
+    if isinstance(files, DecodedSource):
         if source.preprocessing.permutation is not None:
-            # Arrays hold images of one size.
-            _check_permuted(source, np.array([files.side_lengths()]))
+            shapes = [files.array(i).shape[:2] for i in places.tolist()]
+            _check_permuted(source, np.array(shapes))
+        return {}
+    if not isinstance(files, EncodedSource):
         return {}
     key = files.fingerprint()
     known = None if key is None else scan_cache.recall(key)
@@ -163,11 +153,7 @@ def without_bad(source: Source) -> Source:
         DataError: If none is left of a class.
     """
     bad = find_bad(source)
-    if not bad:
-        return source
-    left = _without(source, bad)
-    _check_left(source, left)
-    return left
+    return _without(source, bad) if bad else source
 
 
 def _decode(
@@ -198,7 +184,7 @@ def _decode(
                 progress(done, count)
     for index in places.tolist():
         if not sides[index].any():
-            scanned.bad[index] = _CORRUPT
+            scanned.bad[index] = CORRUPT
     if progress is not None and done < count:
         progress(count, count)
     scanned.sides = sides
@@ -224,34 +210,31 @@ def _no_errors_shown() -> Iterator[None]:
 
 
 def _without(source: Source, bad: dict[int, DataError]) -> Source:
-    """Returns the images of a source that are not bad."""
+    """Returns the images of a source that are not bad, some of each class."""
     files, _ = source.base()
     if isinstance(files, EncodedSource):
         files.leave_out_bad()
-    return source.subset(
+    left = source.subset(
         np.array([i for i in range(len(source)) if i not in bad], np.int64)
     )
+    for label in np.setdiff1d(source.labels, left.labels):
+        raise DataError(
+            f"Class {source.class_names[label]!r} of {source.origin} has no "
+            "image that can be read; fill or remove it."
+        )
+    return left
 
 
 def _check_permuted(source: Source, sides: np.ndarray) -> None:
-    side = PERMUTED_SIDE
     if source.preprocessing.permutation is None:
         return
+    side = PERMUTED_SIDE
     for height, width in np.unique(sides, axis=0).tolist():
         if (height, width) != (side, side):
             raise DataError(
                 f"The data {source.origin} has images of {height} x {width} "
                 f"pixels; the pixels of {side} x {side} images are permuted."
             )
-
-
-def _check_left(whole: Source, left: Source) -> None:
-    """Refuses to leave a class without images."""
-    for label in np.setdiff1d(whole.labels, left.labels):
-        raise DataError(
-            f"Class {whole.class_names[label]!r} of {whole.origin} has no "
-            "image that can be read; fill or remove it."
-        )
 
 
 def _say_skipped(skipped: list[str], say: Callable[[str], None]) -> None:

@@ -36,37 +36,21 @@ class Training:
 
     Attributes:
         source: The images.
-        image_size: Height and width of the batches' images, in pixels.
         batch_size: Images of a batch; the last of an epoch may have fewer.
+        cutter: How working images become the batches' images and labels.
         steps: Batches of an epoch.
-        preprocessing: How the images are resized, cropped and mirrored.
-        augmentation: What is done beyond that.
         loss: Name of the Keras loss that suits the labels.
     """
 
     def __init__(
-        self,
-        source: Source,
-        image_size: int,
-        batch_size: int,
-        seed: int,
-        preprocessing: Preprocessing,
-        augmentation: Augmentation,
-        cache_bytes: int,
+        self, source: Source, batch_size: int, cutter: Cutter, cache_bytes: int
     ):
         self.source = source
-        self.image_size = image_size
         self.batch_size = batch_size
+        self.cutter = cutter
         self.steps = -(-len(source) // batch_size)
-        self.preprocessing = preprocessing
-        self.augmentation = augmentation
-        soft = augmentation.soft
+        soft = cutter.augmentation.soft
         self.loss = ("" if soft else "sparse_") + "categorical_crossentropy"
-        self._seed = seed
-        self._classes = len(source.class_names)
-        self._cutter = Cutter(
-            image_size, preprocessing, augmentation, self._classes, seed
-        )
         self._store = Store(len(source), cache_bytes)
 
     def __len__(self) -> int:
@@ -85,12 +69,12 @@ class Training:
             or with MixUp or CutMix float32 of shape [batch, classes].
         """
         source, ids = self.source, self.source.ids
-        draws = random_draws.draw(self._seed, number, ids, source.labels)
+        draws = random_draws.draw(self.cutter.seed, number, ids, source.labels)
 
         def cut(step, working):
             start = int(step) * self.batch_size
             places = draws.order[start : start + self.batch_size]
-            return self._cutter.batch(
+            return self.cutter.batch(
                 working(places),
                 places,
                 source.labels[places],
@@ -157,15 +141,15 @@ class Training:
         """Returns numbered batches: (images) or (padded images, sides)."""
         resize = functools.partial(
             working_image,
-            image_size=self.image_size,
-            preprocessing=self.preprocessing,
+            image_size=self.cutter.image_size,
+            preprocessing=self.cutter.preprocessing,
         )
 
         def resize_all_sizes(image):
             image = resize(image)
             return image, tf.shape(image)[:2]
 
-        if self.preprocessing.resize == "squash":
+        if self.cutter.preprocessing.resize == "squash":
             batches = self.source.decoded(order, resize).batch(self.batch_size)
         else:
             # Images differ in shape. Handing them over one by one would cost
@@ -183,9 +167,9 @@ class Training:
 
     def _calling(self, function):
         """Returns a function of tensors that calls one of arrays."""
-        soft, size = self.augmentation.soft, self.image_size
+        size, soft = self.cutter.image_size, self.cutter.augmentation.soft
         kinds = (tf.float32, tf.float32) if soft else (tf.uint8, tf.int32)
-        shape = [None, self._classes] if soft else [None]
+        shape = [None, self.cutter.classes] if soft else [None]
 
         @_as_it_is
         def call(*arguments: Any):
@@ -249,15 +233,14 @@ def training(
     ...     net.fit(batches.epoch(number))
     """
     check_batch(len(source), batch_size)
-    return Training(
-        source,
+    cutter = Cutter(
         image_size,
-        batch_size,
-        seed,
         preprocessing or source.preprocessing,
         augmentation or Augmentation(),
-        cache_bytes,
+        len(source.class_names),
+        seed,
     )
+    return Training(source, batch_size, cutter, cache_bytes)
 
 
 def evaluation(

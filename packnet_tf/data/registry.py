@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
+from packnet_tf import console
 from packnet_tf.data.catalog import BUILTIN, TaskEntry, numbers, permuted
 from packnet_tf.errors import DataError
 from packnet_tf.options.data import NUMBERED, PERMUTED, task_name
@@ -68,32 +69,17 @@ def no_data(entry: TaskEntry) -> DataError:
 
 def table() -> str:
     """Returns all known tasks as a table of text, a line each."""
-    rows: list[tuple[str, ...]] = [
-        ("task", "classes", "train", "test", "data", "needs")
-    ]
-    known = registered()
-    shown: set[str] = set()
-    for entry in known.values():
+    shown: dict[str, TaskEntry] = {}
+    for entry in _REGISTRY.values():
         head = entry.name.partition(".")[0]
-        if head in shown:
-            continue
-        name = entry.name
-        if head in NUMBERED:
-            shown.add(head)
-            name = numbers(head)
-        rows.append(_row(name, entry))
-    rows.append(_row(f"{PERMUTED}/SEED", known["mnist"]))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    return "\n".join(
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(row[i].rjust(widths[i]) for i in (1, 2, 3)),
-                row[4].ljust(widths[4]),
-                row[5],
-            ]
-        ).rstrip()
-        for row in rows
+        # The first of the numbered tasks stands for all of them.
+        name = numbers(head) if head in NUMBERED else entry.name
+        shown.setdefault(name, entry)
+    shown[f"{PERMUTED}/SEED"] = _REGISTRY["mnist"]
+    return console.table(
+        ["task", "classes", "train", "test", "data", "needs"],
+        [_row(name, entry) for name, entry in shown.items()],
+        left=(0, 4, 5),
     )
 
 

@@ -1,5 +1,6 @@
 """The masked twins of all convolutions.
 
+They take the arguments of their stock layers and those of `Masked`.
 Depthwise kernels have few weights, each of which matters. By default they are
 not pruned, and a `PackNet` keeps those of a plain model private to each task.
 """
@@ -12,29 +13,12 @@ from packnet_tf.layers.registry import twin_of
 
 @twin_of(keras.layers.Conv1D)
 class MaskedConv1D(Masked, keras.layers.Conv1D):
-    """A `keras.layers.Conv1D` whose kernel is shared by a mask.
-
-    Args:
-        *args: As for `keras.layers.Conv1D`.
-        prunable: Whether pruning takes weights of the kernel.
-        **kwargs: As for `keras.layers.Conv1D`.
-
-    Example:
-
-    >>> layer = MaskedConv1D(16, 3, padding="causal")
-    >>> layer(keras.ops.ones((1, 8, 3))).shape
-    TensorShape([1, 8, 16])
-    """
+    """A `keras.layers.Conv1D` whose kernel is shared by a mask."""
 
 
 @twin_of(keras.layers.Conv2D)
 class MaskedConv2D(Masked, keras.layers.Conv2D):
     """A `keras.layers.Conv2D` whose kernel is shared by a mask.
-
-    Args:
-        *args: As for `keras.layers.Conv2D`.
-        prunable: Whether pruning takes weights of the kernel.
-        **kwargs: As for `keras.layers.Conv2D`.
 
     Example:
 
@@ -46,46 +30,17 @@ class MaskedConv2D(Masked, keras.layers.Conv2D):
 
 @twin_of(keras.layers.Conv3D)
 class MaskedConv3D(Masked, keras.layers.Conv3D):
-    """A `keras.layers.Conv3D` whose kernel is shared by a mask.
-
-    Args:
-        *args: As for `keras.layers.Conv3D`.
-        prunable: Whether pruning takes weights of the kernel.
-        **kwargs: As for `keras.layers.Conv3D`.
-
-    Example:
-
-    >>> layer = MaskedConv3D(16, 3)
-    >>> layer(keras.ops.ones((1, 8, 8, 8, 3))).shape
-    TensorShape([1, 6, 6, 6, 16])
-    """
+    """A `keras.layers.Conv3D` whose kernel is shared by a mask."""
 
 
 @twin_of(keras.layers.Conv1DTranspose)
 class MaskedConv1DTranspose(Masked, keras.layers.Conv1DTranspose):
-    """A `keras.layers.Conv1DTranspose` whose kernel is shared by a mask.
-
-    Args:
-        *args: As for `keras.layers.Conv1DTranspose`.
-        prunable: Whether pruning takes weights of the kernel.
-        **kwargs: As for `keras.layers.Conv1DTranspose`.
-
-    Example:
-
-    >>> layer = MaskedConv1DTranspose(4, 3, strides=2)
-    >>> layer(keras.ops.ones((1, 5, 3))).shape
-    TensorShape([1, 11, 4])
-    """
+    """A `keras.layers.Conv1DTranspose` whose kernel is shared by a mask."""
 
 
 @twin_of(keras.layers.Conv2DTranspose)
 class MaskedConv2DTranspose(Masked, keras.layers.Conv2DTranspose):
     """A `keras.layers.Conv2DTranspose` whose kernel is shared by a mask.
-
-    Args:
-        *args: As for `keras.layers.Conv2DTranspose`.
-        prunable: Whether pruning takes weights of the kernel.
-        **kwargs: As for `keras.layers.Conv2DTranspose`.
 
     Example:
 
@@ -97,19 +52,7 @@ class MaskedConv2DTranspose(Masked, keras.layers.Conv2DTranspose):
 
 @twin_of(keras.layers.Conv3DTranspose)
 class MaskedConv3DTranspose(Masked, keras.layers.Conv3DTranspose):
-    """A `keras.layers.Conv3DTranspose` whose kernel is shared by a mask.
-
-    Args:
-        *args: As for `keras.layers.Conv3DTranspose`.
-        prunable: Whether pruning takes weights of the kernel.
-        **kwargs: As for `keras.layers.Conv3DTranspose`.
-
-    Example:
-
-    >>> layer = MaskedConv3DTranspose(4, 3)
-    >>> layer(keras.ops.ones((1, 5, 5, 5, 3))).shape
-    TensorShape([1, 7, 7, 7, 4])
-    """
+    """A `keras.layers.Conv3DTranspose` whose kernel is shared by a mask."""
 
 
 class _Depthwise(Masked):
@@ -121,31 +64,12 @@ class _Depthwise(Masked):
 
 @twin_of(keras.layers.DepthwiseConv1D)
 class MaskedDepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):
-    """A `keras.layers.DepthwiseConv1D` whose kernel is shared by a mask.
-
-    Args:
-        *args: As for `keras.layers.DepthwiseConv1D`.
-        prunable: Whether pruning takes weights of the kernel; by default
-            not.
-        **kwargs: As for `keras.layers.DepthwiseConv1D`.
-
-    Example:
-
-    >>> layer = MaskedDepthwiseConv1D(3, prunable=True)
-    >>> layer(keras.ops.ones((1, 8, 4))).shape
-    TensorShape([1, 6, 4])
-    """
+    """A `keras.layers.DepthwiseConv1D` whose kernel is shared by a mask."""
 
 
 @twin_of(keras.layers.DepthwiseConv2D)
 class MaskedDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
     """A `keras.layers.DepthwiseConv2D` whose kernel is shared by a mask.
-
-    Args:
-        *args: As for `keras.layers.DepthwiseConv2D`.
-        prunable: Whether pruning takes weights of the kernel; by default
-            not.
-        **kwargs: As for `keras.layers.DepthwiseConv2D`.
 
     Example:
 
@@ -165,33 +89,12 @@ class _Separable(Masked):
 
 @twin_of(keras.layers.SeparableConv1D)
 class MaskedSeparableConv1D(_Separable, keras.layers.SeparableConv1D):
-    """A `keras.layers.SeparableConv1D` with both kernels under masks.
-
-    Args:
-        *args: As for `keras.layers.SeparableConv1D`.
-        prunable: Which kernels pruning takes weights of; by default the
-            pointwise one.
-        private_kernels: Kernels without a mask, private to each task.
-        **kwargs: As for `keras.layers.SeparableConv1D`.
-
-    Example:
-
-    >>> layer = MaskedSeparableConv1D(8, 3)
-    >>> layer(keras.ops.ones((1, 9, 4))).shape
-    TensorShape([1, 7, 8])
-    """
+    """A `keras.layers.SeparableConv1D` with both kernels under masks."""
 
 
 @twin_of(keras.layers.SeparableConv2D)
 class MaskedSeparableConv2D(_Separable, keras.layers.SeparableConv2D):
     """A `keras.layers.SeparableConv2D` with both kernels under masks.
-
-    Args:
-        *args: As for `keras.layers.SeparableConv2D`.
-        prunable: Which kernels pruning takes weights of; by default the
-            pointwise one.
-        private_kernels: Kernels without a mask, private to each task.
-        **kwargs: As for `keras.layers.SeparableConv2D`.
 
     Example:
 

@@ -1,7 +1,9 @@
 """The masked twins of recurrent layers and their cells.
 
-Keras's fused GPU program (cuDNN) gets the views of the kernels; whether Keras
-uses it does not depend on the task.
+They take the arguments of their stock layers; cells also take those of
+`Masked`, and layers also `inside`, as `MaskedLSTM` does. Keras's fused GPU
+program (cuDNN) gets the views of the kernels; whether Keras uses it does not
+depend on the task.
 """
 
 import keras
@@ -19,52 +21,17 @@ class _Cell(Masked):
 
 @twin_of(keras.layers.SimpleRNNCell)
 class MaskedSimpleRNNCell(_Cell, keras.layers.SimpleRNNCell):
-    """A `keras.layers.SimpleRNNCell` with both kernels under masks.
-
-    Args:
-        *args: As for `keras.layers.SimpleRNNCell`.
-        prunable: Which of `kernel` and `recurrent_kernel` pruning takes
-            weights of; by default both.
-        private_kernels: Kernels without a mask, private to each task.
-        **kwargs: As for `keras.layers.SimpleRNNCell`.
-
-    Example:
-
-    >>> layer = keras.layers.RNN(MaskedSimpleRNNCell(6))
-    >>> layer(keras.ops.ones((1, 5, 4))).shape
-    TensorShape([1, 6])
-    """
+    """A `keras.layers.SimpleRNNCell` with both kernels under masks."""
 
 
 @twin_of(keras.layers.GRUCell)
 class MaskedGRUCell(_Cell, keras.layers.GRUCell):
-    """A `keras.layers.GRUCell` with both kernels under masks.
-
-    Args:
-        *args: As for `keras.layers.GRUCell`.
-        prunable: Which of `kernel` and `recurrent_kernel` pruning takes
-            weights of; by default both.
-        private_kernels: Kernels without a mask, private to each task.
-        **kwargs: As for `keras.layers.GRUCell`.
-
-    Example:
-
-    >>> layer = keras.layers.RNN(MaskedGRUCell(6))
-    >>> layer(keras.ops.ones((1, 5, 4))).shape
-    TensorShape([1, 6])
-    """
+    """A `keras.layers.GRUCell` with both kernels under masks."""
 
 
 @twin_of(keras.layers.LSTMCell)
 class MaskedLSTMCell(_Cell, keras.layers.LSTMCell):
     """A `keras.layers.LSTMCell` with both kernels under masks.
-
-    Args:
-        *args: As for `keras.layers.LSTMCell`.
-        prunable: Which of `kernel` and `recurrent_kernel` pruning takes
-            weights of; by default both.
-        private_kernels: Kernels without a mask, private to each task.
-        **kwargs: As for `keras.layers.LSTMCell`.
 
     Example:
 
@@ -76,42 +43,12 @@ class MaskedLSTMCell(_Cell, keras.layers.LSTMCell):
 
 @twin_of(keras.layers.SimpleRNN)
 class MaskedSimpleRNN(MaskedInside, keras.layers.SimpleRNN):
-    """A `keras.layers.SimpleRNN` whose cell is a `MaskedSimpleRNNCell`.
-
-    Args:
-        *args: As for `keras.layers.SimpleRNN`.
-        inside: Settings of the cell, by its name, such as
-            `{"simple_rnn_cell": {"prunable": ["kernel"]}}`.
-        **kwargs: As for `keras.layers.SimpleRNN`.
-
-    Example:
-
-    >>> layer = MaskedSimpleRNN(6, return_sequences=True)
-    >>> layer(keras.ops.ones((1, 5, 4))).shape
-    TensorShape([1, 5, 6])
-    >>> [kernel.name for kernel in layer.cell.masked_kernels()]
-    ['kernel', 'recurrent_kernel']
-    """
+    """A `keras.layers.SimpleRNN` whose cell is a `MaskedSimpleRNNCell`."""
 
 
 @twin_of(keras.layers.GRU)
 class MaskedGRU(MaskedInside, keras.layers.GRU):
-    """A `keras.layers.GRU` whose cell is a `MaskedGRUCell`.
-
-    Args:
-        *args: As for `keras.layers.GRU`.
-        inside: Settings of the cell, by its name, such as
-            `{"gru_cell": {"prunable": ["kernel"]}}`.
-        **kwargs: As for `keras.layers.GRU`.
-
-    Example:
-
-    >>> layer = MaskedGRU(6, return_sequences=True)
-    >>> layer(keras.ops.ones((1, 5, 4))).shape
-    TensorShape([1, 5, 6])
-    >>> [kernel.name for kernel in layer.cell.masked_kernels()]
-    ['kernel', 'recurrent_kernel']
-    """
+    """A `keras.layers.GRU` whose cell is a `MaskedGRUCell`."""
 
 
 @twin_of(keras.layers.LSTM)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from packnet_tf import data
 from packnet_tf.data.images.pixel_path import read_for_evaluation
 from packnet_tf.data.images.preprocessing import Preprocessing
-from packnet_tf.data.integrity import check_source, without_bad
+from packnet_tf.data.integrity import find_bad, without_bad
 from packnet_tf.data.sources.folder import image_files
 from packnet_tf.errors import DataError, PackNetError, StateError, TaskError
 from packnet_tf.storage import states
@@ -204,7 +204,8 @@ def _answers(net, images, test) -> tuple[np.ndarray, np.ndarray]:
         return answers(net, images)
     except tf.errors.OpError:
         # Most likely an unreadable image, which this names.
-        check_source(test)
+        for unreadable in find_bad(test).values():
+            raise unreadable from None
         raise
 
 

@@ -5,6 +5,7 @@ augmentation are training's alone, done in NumPy a batch at a time; so is the
 store that keeps working images in memory between epochs.
 """
 
+import dataclasses
 import threading
 from collections.abc import Sequence
 
@@ -69,10 +70,11 @@ class Store:
         return image
 
 
+@dataclasses.dataclass(frozen=True)
 class Cutter:
     """Cuts and augments batches of working images.
 
-    Args:
+    Attributes:
         image_size: Height and width of the squares, in pixels.
         preprocessing: How the images are cropped and mirrored.
         augmentation: What is done beyond that.
@@ -80,19 +82,11 @@ class Cutter:
         seed: The run's seed.
     """
 
-    def __init__(
-        self,
-        image_size: int,
-        preprocessing: Preprocessing,
-        augmentation: Augmentation,
-        classes: int,
-        seed: int,
-    ):
-        self._size = image_size
-        self._preprocessing = preprocessing
-        self._augmentation = augmentation
-        self._classes = classes
-        self._seed = seed
+    image_size: int
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    classes: int
+    seed: int
 
     def batch(
         self,
@@ -117,10 +111,10 @@ class Cutter:
             Pixels of shape [batch, size, size, 3], uint8 or, where images
             are blended, float32; labels as in `mixing.apply`.
         """
-        size, crop = self._size, self._preprocessing.crop
+        size, crop = self.image_size, self.preprocessing.crop
         windows = self._windows(images, places, ids, draws, epoch)
         flips = [False] * len(places)
-        if self._preprocessing.flip:
+        if self.preprocessing.flip:
             flips = draws.flip[places].tolist()
         pixels = np.empty((len(places), size, size, 3), np.uint8)
         for out, image, (top, left, height, width), flip in zip(
@@ -140,26 +134,29 @@ class Cutter:
             else:
                 out[:] = square
         return mixing.apply(
-            self._augmentation,
+            self.augmentation,
             pixels,
             labels,
             ids,
-            self._classes,
-            self._seed,
+            self.classes,
+            self.seed,
             epoch,
         )
 
     def _windows(self, images, places, ids, draws, epoch) -> list[list[int]]:
         """Returns top, left, height and width of what is cut."""
         sides = np.array([image.shape[:2] for image in images], np.int64)
-        if self._preprocessing.crop == "resized":
+        if self.preprocessing.crop == "resized":
             return random_draws.resized_windows(
-                self._seed, epoch, ids, sides
+                self.seed, epoch, ids, sides
             ).tolist()
-        room = sides - self._size
-        if self._preprocessing.crop == "random":
+        room = sides - self.image_size
+        if self.preprocessing.crop == "random":
             share = np.stack([draws.top[places], draws.left[places]], axis=1)
             start = (share * (room + 1)).astype(np.int64)
         else:
             start = room // 2
-        return [[*corner, self._size, self._size] for corner in start.tolist()]
+        return [
+            [*corner, self.image_size, self.image_size]
+            for corner in start.tolist()
+        ]

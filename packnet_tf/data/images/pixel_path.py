@@ -18,7 +18,7 @@ from packnet_tf.data.images.preprocessing import (
     PIXEL_FACTS,
     Preprocessing,
 )
-from packnet_tf.data.images.transcode import as_readable
+from packnet_tf.data.images.transcode import CORRUPT, as_readable
 from packnet_tf.errors import DataError
 
 # TensorFlow 2.19 does not.
@@ -194,5 +194,5 @@ def read_for_evaluation(
     try:
         image = decode(as_readable(encoded))
     except tf.errors.OpError as error:
-        raise DataError("The image is corrupt or truncated.") from error
+        raise DataError(CORRUPT) from error
     return evaluation_resize(image, image_size, preprocessing)

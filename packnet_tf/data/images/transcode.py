@@ -21,7 +21,8 @@ EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "gif", "webp")
 MAX_PIXELS = 178_956_970
 
 _TOO_LARGE = f"The image has more than {MAX_PIXELS:,} pixels."
-_CORRUPT = "The image is corrupt or truncated."
+# What messages say of a damaged image.
+CORRUPT = "The image is corrupt or truncated."
 
 # What Pillow raises for damaged files.
 _DAMAGED = (OSError, SyntaxError, ValueError, struct.error)
@@ -90,7 +91,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_EXIF_ORIENTATION, 1)
     except _DAMAGED as error:
-        raise DataError(_CORRUPT) from error
+        raise DataError(CORRUPT) from error
 
 
 def _is_plain_jpeg(encoded: bytes) -> bool:
@@ -147,7 +148,7 @@ def as_readable(encoded: bytes) -> bytes:
                 image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
             image = image.convert("RGB")
         except _DAMAGED as error:
-            raise DataError(_CORRUPT) from error
+            raise DataError(CORRUPT) from error
         stream = io.BytesIO()
         image.save(stream, "PNG", compress_level=1)
         return stream.getvalue()

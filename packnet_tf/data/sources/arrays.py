@@ -5,10 +5,9 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from packnet_tf.data.images.preprocessing import Preprocessing
-from packnet_tf.data.sources.base import PARALLEL, Source, digest
+from packnet_tf.data.sources.base import DecodedSource, digest
 from packnet_tf.errors import DataError
 
 # The largest label; the number of classes has to fit int32 too.
@@ -20,7 +19,7 @@ _NAMES = 5
 _LAYOUT = "x_train, y_train, x_test, y_test"
 
 
-class ArraySource(Source):
+class ArraySource(DecodedSource):
     """Images of one size in an array.
 
     Args:
@@ -56,29 +55,9 @@ class ArraySource(Source):
             )
         return self._ids
 
-    def describe(self, index: int) -> str:
-        return f"{self.origin}[{index}]"
-
     def array(self, index: int) -> np.ndarray:
-        """Returns one image, uint8 of shape [height, width, channels]."""
-        return self._pixels[index]
-
-    def decoded(self, indices, then=None):
-        shape = self._pixels.shape[1:]
-
-        def pick(index):
-            image = tf.numpy_function(
-                self._pixels.__getitem__, [index], tf.uint8
-            )
-            image = tf.ensure_shape(image, shape)
-            if shape[2] == 1:
-                image = tf.repeat(image, 3, axis=2)
-            return image if then is None else then(image)
-
-        dataset = tf.data.Dataset.from_tensor_slices(
-            np.asarray(indices, np.int64)
-        )
-        return dataset.map(pick, num_parallel_calls=PARALLEL)
+        image = self._pixels[index]
+        return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
 def read_npz(

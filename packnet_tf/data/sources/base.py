@@ -90,11 +90,6 @@ class Source(abc.ABC):
         """Returns the source that this one is a part of, and its places."""
         return self, np.arange(len(self))
 
-    def side_lengths(self) -> tuple[int, int]:
-        """Returns height and width of the first image."""
-        image = next(iter(self.decoded(np.array([0]))))
-        return int(image.shape[0]), int(image.shape[1])
-
     def subset(self, indices: np.ndarray) -> "Source":
         """Returns the examples at some places as a source of their own.
 
@@ -102,6 +97,28 @@ class Source(abc.ABC):
             indices: Integer array of shape [any].
         """
         return Subset(self, indices)
+
+
+class DecodedSource(Source):
+    """Images that are kept as pixels; a subclass returns them by number."""
+
+    @abc.abstractmethod
+    def array(self, index: int) -> np.ndarray:
+        """Returns one image, uint8 of shape [height, width, 3]."""
+
+    def describe(self, index: int) -> str:
+        return f"{self.origin}[{index}]"
+
+    def decoded(self, indices, then=None):
+        def pick(index):
+            image = tf.numpy_function(self.array, [index], tf.uint8)
+            image = tf.ensure_shape(image, [None, None, 3])
+            return image if then is None else then(image)
+
+        dataset = tf.data.Dataset.from_tensor_slices(
+            np.asarray(indices, np.int64)
+        )
+        return dataset.map(pick, num_parallel_calls=PARALLEL)
 
 
 class Subset(Source):

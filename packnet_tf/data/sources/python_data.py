@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources import arrays
-from packnet_tf.data.sources.base import PARALLEL, Source, digest
+from packnet_tf.data.sources.base import DecodedSource, Source, digest
 from packnet_tf.errors import DataError
 
 _KINDS = (
@@ -27,7 +27,7 @@ _KINDS = (
 )
 
 
-class RawSource(Source):
+class RawSource(DecodedSource):
     """Images of any sizes, kept as bytes in a temporary file.
 
     Args:
@@ -64,24 +64,10 @@ class RawSource(Source):
     def ids(self) -> np.ndarray:
         return self._ids
 
-    def describe(self, index: int) -> str:
-        return f"{self.origin}[{index}]"
-
     def array(self, index: int) -> np.ndarray:
-        """Returns one image, uint8 of shape [height, width, 3]."""
         start, end = self._starts[index : index + 2]
         content = os.pread(self._file.fileno(), end - start, start)
         return np.frombuffer(content, np.uint8).reshape(self._shapes[index])
-
-    def decoded(self, indices, then=None):
-        def pick(index):
-            image = tf.numpy_function(self.array, [index], tf.uint8)
-            image = tf.ensure_shape(image, [None, None, 3])
-            return image if then is None else then(image)
-
-        return tf.data.Dataset.from_tensor_slices(
-            np.asarray(indices, np.int64)
-        ).map(pick, num_parallel_calls=PARALLEL)
 
 
 def read_python(
