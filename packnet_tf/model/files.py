@@ -11,9 +11,10 @@ import h5py
 import keras
 import numpy as np
 
-from packnet_tf.errors import PromiseError, TaskError
+from packnet_tf.errors import PromiseError, StateError, TaskError
 from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.task import Task
+from packnet_tf.tf_internals.files import writes_legacy_file
 
 
 def write_tasks(book: TaskBook, store: Any) -> None:
@@ -37,8 +38,43 @@ def read_tasks(book: TaskBook, store: Any) -> None:
     for task, record in zip(book.records, records, strict=True):
         take_over(task, record)
     book.bank.load(store, len(book.records))
+    book.weights_missing = False
     if book.active is not None:
         book.bank.restore(book.active.owner)
+
+
+def check_path(path: Any, **kwargs: Any) -> None:
+    """Refuses a form of file that cannot hold several tasks.
+
+    Args:
+        path: As in `keras.Model.save`.
+        **kwargs: As in `keras.Model.save`.
+
+    Raises:
+        StateError: If it is not a `.keras` file.
+    """
+    form = kwargs.get("save_format") or "keras"
+    if not str(path).endswith(".keras") or form != "keras":
+        given = "" if form == "keras" else f", save_format={form!r}"
+        raise StateError(
+            f"save({str(path)!r}{given}): a network is saved as one file that "
+            "ends in .keras, because HDF5 and folders do not hold the tasks; "
+            "use net.save('NAME.keras'), net.save_weights('NAME.weights.h5'), "
+            "or packnet_tf.export_saved_model(net, folder)."
+        )
+
+
+def refuse_legacy() -> None:
+    """Refuses `keras.saving.save_model` of a network to an HDF5 file.
+
+    Raises:
+        StateError: If Keras is writing such a file.
+    """
+    if writes_legacy_file():
+        raise StateError(
+            "An HDF5 file does not hold the tasks of a network; use "
+            "net.save('NAME.keras')."
+        )
 
 
 def check_file(book: TaskBook, file: Any) -> None:

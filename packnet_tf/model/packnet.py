@@ -17,7 +17,7 @@ from packnet_tf.model import (
     heads,
     phases,
 )
-from packnet_tf.model.readings import Readings
+from packnet_tf.model.copies import Copies
 from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.model.training import Trainer
 from packnet_tf.task import Task
@@ -25,7 +25,7 @@ from packnet_tf.tf_internals.training import hand_on_mask
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
-class PackNet(Readings, Trainer):
+class PackNet(Copies, Trainer):
     """Adds tasks to one network; packed tasks never change again.
 
     Each task is trained on the free weights (`add_task`, `fit`), gives most
@@ -90,6 +90,8 @@ class PackNet(Readings, Trainer):
         self.train_by(self.book)
         self._saving = False
         self.built = True
+        # Keras wraps this method in one that lets no head be added afterwards.
+        self.__dict__.pop("quantize", None)
 
     # The steps in the life of a task, each a function of a network.
     add_task = claim.add_task
@@ -166,6 +168,7 @@ class PackNet(Readings, Trainer):
 
     def features(self, inputs, training=None):
         """Returns the backbone's features, as its outputs are."""
+        self.book.check_loaded()
         return heads.only(self.backbone(inputs, training=training))
 
     def head_outputs(self, task: Task, features, training=None):
@@ -221,7 +224,12 @@ class PackNet(Readings, Trainer):
             )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration; it does not tell what is active."""
+        """Returns the configuration; it does not tell what is active.
+
+        Raises:
+            StateError: If Keras asks for it to write an HDF5 file.
+        """
+        files.refuse_legacy()
         refuse_shared(self.backbone)
         backbone = keras.saving.serialize_keras_object(self.backbone)
         config = {
@@ -236,7 +244,10 @@ class PackNet(Readings, Trainer):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """Makes the network of a configuration; its newest task is active."""
+        """Makes the network of a configuration; its newest task is active.
+
+        The tasks cannot be asked or trained before their weights are loaded.
+        """
         config = dict(config)
         records = config.pop("tasks", [])
         config["backbone"] = read_shared(config["backbone"], custom_objects)
@@ -248,6 +259,7 @@ class PackNet(Readings, Trainer):
                 net.book.add(task, net.make_head(task))
         if net.newest is not None:
             net.enter(net.newest)
+            net.book.weights_missing = True
         return net
 
     def get_build_config(self):
@@ -258,7 +270,7 @@ class PackNet(Readings, Trainer):
         """Nothing to do: the backbone comes built."""
 
     @contextlib.contextmanager
-    def _as_newest(self) -> Iterator[None]:
+    def as_newest(self) -> Iterator[None]:
         """Makes files independent of the active task."""
         active, newest = self.active_task, self.newest
         self.equalize_replicas()
@@ -278,14 +290,19 @@ class PackNet(Readings, Trainer):
 
         The content does not depend on which task is active, and packed tasks
         are compared with their digests first.
+
+        Raises:
+            StateError: If the path does not end in `.keras`.
         """
-        refuse_shared(self.backbone)  # Before Keras opens the file.
-        with self._as_newest():
+        # Before Keras opens the file.
+        files.check_path(filepath, **kwargs)
+        refuse_shared(self.backbone)
+        with self.as_newest():
             super().save(filepath, *args, **kwargs)
 
     def save_weights(self, filepath, *args, **kwargs):
         """Saves all weights, masks and private variables of all tasks."""
-        with self._as_newest():
+        with self.as_newest():
             super().save_weights(filepath, *args, **kwargs)
 
     def load_weights(self, filepath, *args, **kwargs):
@@ -321,10 +338,3 @@ class PackNet(Readings, Trainer):
         files.read_tasks(self.book, store)
         if self.active_task is not None:
             self.enter(self.active_task)
-
-    def quantize(self, *args, **kwargs):
-        """Refused: quantized kernels cannot be shared under masks."""
-        raise PhaseError(
-            "quantize() on a PackNet would change packed tasks; quantize "
-            "packnet_tf.extract(net, task) instead."
-        )

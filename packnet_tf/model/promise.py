@@ -17,7 +17,7 @@ def digests_of(book: TaskBook, tasks: Sequence[Task]) -> list[str]:
         book: The network's tasks.
         tasks: Those of them that are asked for.
     """
-    book.refuse_grown()
+    book.check_whole()
     if not tasks:
         return []
     owned = digests.kernel_digests(

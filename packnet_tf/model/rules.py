@@ -12,6 +12,9 @@ class Rules(Protocol):
     def function_key(self) -> Any:
         """All that a traced function depends on."""
 
+    def check_loaded(self) -> None:
+        """Refuses a network whose weights have not been loaded yet."""
+
     def protection(self, stale_slots: bool) -> Protection:
         """Returns what may change now; raises where nothing is trained."""
 

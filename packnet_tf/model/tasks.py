@@ -6,7 +6,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from packnet_tf.errors import ConversionError, PhaseError, TaskError
+from packnet_tf.errors import (
+    ConversionError,
+    PhaseError,
+    PromiseError,
+    TaskError,
+)
 from packnet_tf.layers import Masked, MaskedKernel
 from packnet_tf.masks import ownership
 from packnet_tf.model import heads, losses
@@ -33,6 +38,8 @@ class TaskBook:
         heads: The list of heads.
         kernels: The masked kernels, in a fixed order.
         bank: The private variables of all tasks.
+        weights_missing: Whether the tasks came from a configuration, and
+            their weights have not been loaded yet.
     """
 
     def __init__(
@@ -43,9 +50,10 @@ class TaskBook:
         self.heads = heads
         self.kernels = _kernels_of(backbone)
         self.bank = PrivateBank(backbone, self.kernels)
+        self.weights_missing = False
         self._backbone = backbone
         self._frozen = private == "frozen"
-        # They are those of now for ever; see `refuse_grown`.
+        # They are those of now for ever; see `check_whole`.
         self._known = frozenset(id(v) for v in backbone.weights)
 
     @property
@@ -74,6 +82,7 @@ class TaskBook:
         Raises:
             PhaseError: If no task is in training, or another one is active.
         """
+        self.check_loaded()
         task = self.newest
         if task is None:
             raise PhaseError(f"{step}() needs a task; call add_task() first.")
@@ -100,6 +109,7 @@ class TaskBook:
             head: The head.
             pretrained: As in `PrivateBank.begin`.
         """
+        self.check_loaded()
         self.heads.append(head)
         self.records.append(task)
         self.bank.begin(task.owner, pretrained=pretrained)
@@ -123,6 +133,7 @@ class TaskBook:
 
     def private_values(self, task: Task) -> list[np.ndarray]:
         """Returns a task's private variables, whichever task is active."""
+        self.check_loaded()
         if task is self.active:
             return self.bank.live()
         return self.bank.of(task.owner)
@@ -154,8 +165,29 @@ class TaskBook:
                 closed.add(id(kernel.variable))
         return [v for v in variables if id(v) not in closed]
 
-    def refuse_grown(self) -> None:
-        """Refuses weights that no mask and no copy covers."""
+    def check_loaded(self) -> None:
+        """Refuses tasks of which only the configuration is known.
+
+        Raises:
+            PromiseError: If their weights have not been loaded.
+        """
+        if self.weights_missing:
+            raise PromiseError(
+                "This network was made from a configuration (clone_model, "
+                "from_config, to_json), which has no weights, so its task(s) "
+                f"{', '.join(t.name for t in self.records)} cannot be used; "
+                "use copy.deepcopy(net) for a copy, or load_weights() with "
+                "the file of save_weights()."
+            )
+
+    def check_whole(self) -> None:
+        """Refuses weights that are missing, or that no mask or copy covers.
+
+        Raises:
+            PromiseError: As `check_loaded`.
+            ConversionError: If the backbone has new weights.
+        """
+        self.check_loaded()
         if {id(v) for v in self._backbone.weights} != self._known:
             raise ConversionError(
                 f"The backbone {self._backbone.name!r} has other weights than "
@@ -182,7 +214,7 @@ class TaskBook:
             PhaseError: If no task is in training.
         """
         task = self.in_training("fit")
-        self.refuse_grown()
+        self.check_whole()
         return Protection(self.kernels, task.owner, stale_slots)
 
     def trains_with(self, loss: Any) -> None:

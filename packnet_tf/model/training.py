@@ -1,6 +1,7 @@
 """Training under protection: compile, fit and the step, on any strategy."""
 
 import inspect
+import warnings
 from typing import Any
 
 import keras
@@ -108,10 +109,22 @@ class Trainer(TrainerHooks):
         return super().get_compile_config() or None
 
     def compile_from_config(self, config) -> None:
-        """Compiles as the network was compiled when it was saved."""
+        """Compiles as the network was compiled when it was saved.
+
+        Without an optimizer or a loss in the configuration, the network stays
+        as it is, with a warning.
+        """
+        known = keras.saving.deserialize_keras_object(config or {})
+        if not {"optimizer", "loss"} <= known.keys():
+            warnings.warn(
+                "The file does not say how the network was compiled; call "
+                "compile() before fit() or evaluate().",
+                stacklevel=2,
+            )
+            return
         # Perhaps for another task than the one that is active now; `fit` and
         # `evaluate` will say so.
-        self._configure(**keras.saving.deserialize_keras_object(config))
+        self._configure(**known)
         if self.optimizer is not None:
             # So that the slots in the file find their place.
             with self.distribute_strategy.scope():
@@ -321,6 +334,8 @@ class Trainer(TrainerHooks):
 
     def _named(self, method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Returns the arguments of a Keras method by their names."""
+        # Inside `call`, Keras would make many lines of it.
+        self._trainer.rules.check_loaded()
         stock = getattr(keras.Model, method)
         given = inspect.signature(stock).bind(self, *args, **kwargs).arguments
         del given["self"]

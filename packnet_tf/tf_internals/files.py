@@ -81,6 +81,11 @@ def sharing_scope() -> contextlib.AbstractContextManager:
     return serialization_lib.ObjectSharingScope()
 
 
+def writes_legacy_file() -> bool:
+    """Whether Keras is writing a model to an HDF5 file, or reading one."""
+    return bool(global_state.get_global_attribute("use_legacy_config"))
+
+
 def track(owner: Any, part: Any, name: str) -> None:
     """Saves a part with a resource, which does not track its attributes."""
     owner._track_trackable(part, name)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from packnet_tf.tf_internals import layers, optimizers, training
+from packnet_tf.tf_internals import files, layers, optimizers, training
 
 
 def dense():
@@ -150,6 +150,20 @@ def test_automatic_configs_are_marked_by_keras():
 
     assert getattr(Plain.get_config, "_is_default", False)
     assert not getattr(Own.get_config, "_is_default", False)
+
+
+def test_a_model_is_asked_while_keras_writes_a_legacy_file(tmp_path):
+    seen = []
+
+    class Asked(keras.Model):
+        def get_config(self):
+            seen.append(files.writes_legacy_file())
+            return {}
+
+    Asked().save(tmp_path / "a.keras")
+    Asked().save(tmp_path / "a.h5")
+    assert seen == [False, True]
+    assert not files.writes_legacy_file()
 
 
 def test_after_build_runs_once_and_before_the_state_is_locked():
