@@ -20,6 +20,7 @@ from packnet_tf.convert.selection import (
     mark_plain,
     skipped_layers,
 )
+from packnet_tf.convert.sharing import warn_of_shared
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers import TWINS, Masked
 from packnet_tf.tf_internals.layers import is_graph, layers_of
@@ -92,6 +93,7 @@ def mask_model(
     if not is_graph(model) or (masked and not plain):
         if _made_here(model):
             mark_plain(kept)
+            warn_of_shared(model)
             return model
         if not is_graph(model):
             raise ConversionError(
@@ -105,6 +107,7 @@ def mask_model(
     skipped = skipped_layers(twin, depthwise_plain)
     promote(twin, skipped, depthwise)
     refuse_unmasked(unmasked_layers(twin, skipped))
+    warn_of_shared(twin)
     return twin
 
 

@@ -1,9 +1,10 @@
-"""Refuses to save layers shared by inner models, but loads old files of them.
+"""Layers shared by inner models: read from old files, and never written.
 
 Loading a Keras file would create such a layer once for each model. Release
 0.1 wrote stand-ins for all but the first, which can still be loaded.
 """
 
+import warnings
 from typing import Any
 
 import keras
@@ -23,17 +24,40 @@ def refuse_shared(model: keras.Model) -> None:
     Raises:
         ConversionError: Naming the layer and two of the models.
     """
+    problem = _shared_layer(model)
+    if problem:
+        raise ConversionError(f"{problem}.")
+
+
+def warn_of_shared(model: keras.Model) -> None:
+    """Warns of what `refuse_shared` would refuse, before any work is lost.
+
+    Args:
+        model: The model, new or read from a file of release 0.1.
+    """
+    problem = _shared_layer(model)
+    if problem:
+        warnings.warn(
+            f"{problem}. Until then the network cannot be saved, only trained "
+            "and asked; if it comes from a file of release 0.1, keep the file.",
+            stacklevel=3,
+        )
+
+
+def _shared_layer(model: keras.Model) -> str:
+    """Returns which layer two inner models share, and what to do; or ''."""
     homes: dict[int, keras.Model] = {}
     for home in filter(is_graph, layers_of(model)):
         for layer in home.layers:
             other = homes.setdefault(id(layer), home)
             if other is not home and layer.weights:
-                raise ConversionError(
+                return (
                     f"Layer {layer.name!r} is in model {other.name!r} and in "
                     f"model {home.name!r}, and a file would make two of it; "
                     "make one model of the layers of both, or give each a "
-                    "layer of its own."
+                    "layer of its own"
                 )
+    return ""
 
 
 @keras.saving.register_keras_serializable("packnet_tf")

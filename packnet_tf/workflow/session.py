@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from packnet_tf import atomic_files
+from packnet_tf.convert.sharing import refuse_shared
 from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import NetworkError
 from packnet_tf.masks import ownership
@@ -246,12 +247,15 @@ class Session:
         keras.utils.set_random_seed(seed)
         with self.strategy.scope():
             if state is not None:
-                return states.load(self.workdir, state.number)[0]
-            return PackNet(
-                network.backbone,
-                private=self.network.private,
-                depthwise=self.network.depthwise,
-            )
+                net = states.load(self.workdir, state.number)[0]
+            else:
+                net = PackNet(
+                    network.backbone,
+                    private=self.network.private,
+                    depthwise=self.network.depthwise,
+                )
+        refuse_shared(net.backbone)  # Or only pack would, hours later.
+        return net
 
     def _prepare_base(self, network, base_data, options) -> Prepared | None:
         """Prepares the base task's own images if it recovers on them."""

@@ -49,7 +49,8 @@ def test_what_was_private_inside_a_block_still_is(tmp_path):
 
 
 def test_what_models_shared_is_one_layer():
-    net, _, _ = read("shared")
+    with pytest.warns(UserWarning, match="Layer 'both'.*keep the file"):
+        net, _, _ = read("shared")
     assert len(net.masked_kernels()) == 3
     new = pn.PackNet(old_nets.shared())
     assert len(net.backbone.weights) == len(new.backbone.weights)

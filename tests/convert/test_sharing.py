@@ -4,14 +4,19 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from support import old_nets, two_tasks
+from support import old_nets, sessions, two_tasks
+from support.tiny_runs import make_images
 
 import packnet_tf as pn
+from packnet_tf.data import open_task
+from packnet_tf.networks import Network
+from packnet_tf.workflow import session
 
 
 def test_they_stay_one_until_a_file_is_written(tmp_path):
     x = old_nets.ROWS
-    net = pn.PackNet(old_nets.shared())
+    with pytest.warns(UserWarning, match="'both' .* cannot be saved"):
+        net = pn.PackNet(old_nets.shared())
     assert len(net.masked_kernels()) == 3
     packed = {}
     for name in ("one", "two"):
@@ -38,3 +43,19 @@ def test_a_layer_without_weights_may_be_shared(tmp_path):
     x = layers.Add()([left(inputs), right(inputs), left(inputs)])
     net, packed = two_tasks.pack_two(keras.Model(inputs, x), old_nets.ROWS)
     two_tasks.check_files(net, packed, old_nets.ROWS, tmp_path)
+
+
+def test_a_run_is_refused_before_it_trains(tmp_path, monkeypatch):
+    images = keras.Input((sessions.SIZE, sessions.SIZE, 3))
+    pooled = layers.GlobalAveragePooling2D()(images)
+    features = old_nets.shared()(layers.Dense(5)(pooled))
+    backbone = keras.Model(images, features)
+    network = Network(backbone, None, 0, None, "inside", None)
+    monkeypatch.setattr(session, "build", lambda *args, **how: network)
+    data = {"first": open_task("first", make_images(tmp_path / "images"))}
+    with (
+        pytest.warns(UserWarning, match="'both'"),
+        pytest.raises(pn.ConversionError, match="Layer 'both' is in model"),
+    ):
+        sessions.run(tmp_path / "w", data)
+    assert not list((tmp_path / "w").rglob("*.h5"))
