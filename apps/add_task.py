@@ -1,4 +1,4 @@
-"""Adds a task to a network: train, prune, retrain, pack, SavedModel.
+r"""Adds a task to a network: train, prune, retrain, pack, SavedModel.
 
   python apps/add_task.py --workdir=runs/m --network=mobilenet \
       --task=birds --data=PATH
@@ -6,7 +6,8 @@
 loads the newest packed state in --workdir, or begins with the base task of
 the pretrained network, and ends with a new packed state and its SavedModel
 for TensorFlow Serving. Interrupted, the same command goes on where it was;
-what is done is not done again. --phases=train,pack adds a last task that
+what is done is not done again. The workdir keeps the network's flags, which
+later commands need not repeat. --phases=train,pack adds a last task that
 keeps all weights that are left. --list_tasks shows the tasks that need no
 --data.
 """
@@ -20,11 +21,19 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags, task_app
+from packnet_tf.options.fields import DATA, Option
 
 run_flags.define_network_flags()
 run_flags.define_task_flags()
-flags.DEFINE_bool(
-    "list_tasks", False, "Print the tasks that are known by name, and stop."
+run_flags.add(
+    "list_tasks",
+    bool,
+    False,
+    Option(
+        "Print the tasks that are known by name, and stop.",
+        group=DATA,
+        basic=True,
+    ),
 )
 
 

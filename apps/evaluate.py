@@ -17,23 +17,37 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
+from packnet_tf.options.fields import DATA, TRAINING, Option
 from packnet_tf.options.task import check_batch_size
 
-run_flags.define_run_flags()
-flags.DEFINE_multi_string(
+run_flags.define_run_flags(basic=False)
+run_flags.add(
     "data",
+    list,
     [],
-    "NAME=PLACE: where a task's test data is, for data that has moved or was "
-    "never given; places as in apps/add_task.py. Repeatable.",
+    Option(
+        "NAME=PLACE: where a task's test data is, for data that has moved or "
+        "was never given; places as in apps/add_task.py. Repeatable.",
+        basic=True,
+    ),
 )
-flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS data sets.")
-flags.DEFINE_multi_string(
+run_flags.add(
+    "data_dir",
+    str,
+    None,
+    Option("Folder of prepared TFDS data sets.", group=DATA),
+)
+run_flags.add(
     "by_class",
+    list,
     [],
-    "Task whose classes have a line each too: accuracy, and what they are "
-    "most often taken for. Repeatable.",
+    Option(
+        "Task whose classes have a line each too: accuracy, and what they are "
+        "most often taken for. Repeatable.",
+        basic=True,
+    ),
 )
-flags.DEFINE_integer("batch_size", 32, "Images a step.")
+run_flags.add("batch_size", int, 32, Option("Images a step.", group=TRAINING))
 run_flags.define_state_flag()
 
 

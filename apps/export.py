@@ -22,19 +22,38 @@ from absl import flags
 
 from apps import process, run_flags
 from packnet_tf.errors import FlagError
+from packnet_tf.options.fields import SERVING, Option
 from packnet_tf.options.serving import ServingConfig
 
 run_flags.define_state_flag()
-flags.DEFINE_string("task", None, "One task alone, as a plain model.")
-flags.DEFINE_string("output", None, "The file or folder to write.")
-flags.DEFINE_string(
-    "format",
-    "saved_model",
-    "Of one task: saved_model, keras, litert or onnx; the last two need the "
-    "extras of their names.",
+run_flags.add(
+    "task",
+    str,
+    None,
+    Option("One task alone, as a plain model.", basic=True),
 )
-flags.DEFINE_integer(
-    "stable", None, "Version to which the served model's label stable moves."
+run_flags.add(
+    "output", str, None, Option("The file or folder to write.", basic=True)
+)
+run_flags.add(
+    "format",
+    str,
+    "saved_model",
+    Option(
+        "Of one task: saved_model, keras, litert or onnx; the last two need "
+        "the extras of their names.",
+        basic=True,
+    ),
+)
+run_flags.add(
+    "stable",
+    int,
+    None,
+    Option(
+        "Version to which the served model's label stable moves.",
+        group=SERVING,
+        basic=True,
+    ),
 )
 run_flags.define(ServingConfig)
 

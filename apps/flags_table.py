@@ -9,12 +9,8 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
-from apps import process  # noqa: F401
+from apps import add_task, run_flags  # noqa: F401
 from packnet_tf.options import fields
-from packnet_tf.options.data import DataOptions
-from packnet_tf.options.network import NetworkOptions
-from packnet_tf.options.serving import ServingConfig
-from packnet_tf.options.task import TaskOptions
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _MAIN = "add_task"
@@ -23,25 +19,11 @@ _HEAD = """# Flags
 
 `python -m apps.flags_table` writes this page from the options that the code
 declares, and `python apps/add_task.py --helpfull` shows the same on a
-terminal. The flags of the network are fixed by the first command on a workdir
-and need not be given again. `prune.py` and `retrain.py` have the flags of
-`add_task.py`; those that other apps share with it are listed once.
+terminal; `--help` shows those in bold alone. `--flagfile=FILE` reads flags from
+a file, one a line. The flags of the network are fixed by the first command on a
+workdir and need not be given again. `prune.py` and `retrain.py` have the flags
+of `add_task.py`; those that other apps share with it are listed once.
 """
-
-
-def _sections() -> dict[str, list[str]]:
-    """Returns the flags of each part of the page."""
-
-    def of(record: type) -> list[str]:
-        return [one.flag for one in fields.declared(record)]
-
-    return {
-        "The network": [*of(NetworkOptions), "base_data"],
-        "A task": of(TaskOptions),
-        "Its data": [*of(DataOptions), "list_tasks"],
-        "Workdir, machine and serving": ["workdir", "replicas"]
-        + of(ServingConfig),
-    }
 
 
 def _flags_of(app: str) -> dict[str, tuple[str, str]]:
@@ -71,7 +53,7 @@ def _table(rows: list[tuple[str, str, str]]) -> str:
     for name, default, text in rows:
         # Escapes what Markdown would interpret.
         text = re.sub(r"([*|<>\[\]])", r"\\\1", text)
-        lines.append(f"| `{name}` | {default} | {text} |")
+        lines.append(f"| {name} | {default} | {text} |")
     return "\n".join(lines) + "\n"
 
 
@@ -80,9 +62,11 @@ def document() -> str:
     main = _flags_of(_MAIN)
     others = {app: _flags_of(app) for app in _OTHERS.split()}
     parts = [_HEAD]
-    for title, names in _sections().items():
+    for group in fields.GROUPS:
         rows = []
-        for name in names:
+        for name, option in run_flags.OPTIONS.items():
+            if option.group != group:
+                continue
             default, text = main[name]
             shown = [f"`{default}`"] if default else []
             shown += [
@@ -91,15 +75,26 @@ def document() -> str:
                 if name in flags and flags[name][1] == text
                 if flags[name][0] != default
             ]
-            rows.append((f"--{name}", "; ".join(shown), text))
-        parts += [f"## {title}\n", _table(rows)]
+            flag = f"`--{name}`"
+            rows.append(
+                (
+                    f"**{flag}**" if option.basic else flag,
+                    "; ".join(shown),
+                    text,
+                )
+            )
+        parts += [f"## {group}\n", _table(rows)]
     own: dict[tuple[str, str, str], list[str]] = {}
     for app, flags in others.items():
         for name, (default, text) in flags.items():
             if name not in main or main[name][1] != text:
                 own.setdefault((name, default, text), []).append(app)
     rows = [
-        (f"--{name}", f"`{default}`" if default else "", f"{_of(apps)}: {text}")
+        (
+            f"`--{name}`",
+            f"`{default}`" if default else "",
+            f"{_of(apps)}: {text}",
+        )
         for (name, default, text), apps in own.items()
     ]
     return "\n".join([*parts, "## Of the other apps\n", _table(rows)])

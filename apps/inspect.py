@@ -1,6 +1,8 @@
 """Shows who owns what, layer by layer, and how many more tasks fit.
 
-python apps/inspect.py --workdir=runs/m --prune_fraction=0.75
+  python apps/inspect.py --workdir=runs/m --prune_fraction=0.75
+
+forecasts tasks that are pruned by that fraction.
 """
 
 import os
@@ -13,10 +15,14 @@ from absl import flags
 
 from apps import process, run_flags
 from packnet_tf.options import fractions
+from packnet_tf.options.fields import Option
 
 run_flags.define_state_flag()
-flags.DEFINE_float(
-    "prune_fraction", 0.75, "Fraction for the forecast of further tasks."
+run_flags.add(
+    "prune_fraction",
+    float,
+    0.75,
+    Option("Fraction for the forecast of further tasks.", basic=True),
 )
 
 

@@ -1,6 +1,8 @@
 """Classifies an image, or every image of a folder, with one task.
 
-python apps/predict.py --workdir=runs/m --task=birds --images=bird.jpg
+  python apps/predict.py --workdir=runs/m --task=birds --images=bird.jpg
+
+shows the best classes of each image with their scores.
 """
 
 import os
@@ -13,10 +15,21 @@ from absl import flags
 
 from apps import process, run_flags
 from packnet_tf.errors import FlagError
+from packnet_tf.options.fields import Option
 
-flags.DEFINE_string("task", None, "The task to ask.")
-flags.DEFINE_string("images", None, "An image file, or a folder of images.")
-flags.DEFINE_integer("top", 3, "How many classes to show for each image.")
+run_flags.add("task", str, None, Option("The task to ask.", basic=True))
+run_flags.add(
+    "images",
+    str,
+    None,
+    Option("An image file, or a folder of images.", basic=True),
+)
+run_flags.add(
+    "top",
+    int,
+    3,
+    Option("How many classes to show for each image.", basic=True),
+)
 run_flags.define_state_flag()
 
 

@@ -46,6 +46,7 @@ def _without_init() -> importlib.machinery.ModuleSpec | None:
 
 _PENDING = [spec for spec in [_without_init()] if spec is not None]
 
+from apps import usage
 from packnet_tf.errors import FlagError, PackNetError
 
 
@@ -131,24 +132,17 @@ def run(
     # Pillow's warnings do not name the damaged file; later errors do.
     warnings.filterwarnings("ignore", module="PIL")
     _stop_at_signals()
-    for name in required:
-        flags.register_multi_flags_validator(
-            [name, unless] if unless else [name],
-            lambda values, name=name: (
-                values[name] is not None or bool(values.get(unless))
-            ),
-            message=f"Flag --{name} must have a value other than None.",
-        )
+
+    def parsed(argv):
+        try:
+            return usage.parse(argv, required, unless)
+        except FlagError as error:
+            sys.exit(f"error: {error}")
 
     def guarded(argv):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         try:
-            if len(argv) > 1:
-                raise FlagError(
-                    f"Unexpected argument {argv[1]!r}; every option is a flag "
-                    "of the form --name=value."
-                )
             main()
         except PackNetError as error:
             sys.exit(f"error: {error}")
@@ -163,7 +157,7 @@ def run(
                 "--batch_size."
             )
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=parsed)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

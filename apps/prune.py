@@ -1,4 +1,4 @@
-"""Prunes the task in training: the prune phase by itself.
+r"""Prunes the task in training: the prune phase by itself.
 
   python apps/add_task.py --workdir=runs/m --task=birds --data=PATH \
       --phases=train
@@ -20,7 +20,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from apps import process, run_flags, task_app
 
-run_flags.define_network_flags()
+run_flags.define_network_flags(basic=False)
 run_flags.define_task_flags(phases=("prune",), gradual_epochs=0)
 
 if __name__ == "__main__":

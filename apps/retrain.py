@@ -1,4 +1,4 @@
-"""Retrains a pruned task: the retrain phase by itself; see apps/prune.py.
+r"""Retrains a pruned task: the retrain phase by itself; see apps/prune.py.
 
   python apps/retrain.py --workdir=runs/m --task=birds --data=PATH \
       --retrain_epochs=20
@@ -12,7 +12,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from apps import process, run_flags, task_app
 
-run_flags.define_network_flags()
+run_flags.define_network_flags(basic=False)
 run_flags.define_task_flags(phases=("retrain",))
 
 if __name__ == "__main__":

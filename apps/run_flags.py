@@ -1,5 +1,6 @@
 """Defines the flags that the apps share, and reads them as options."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from absl import flags
 from packnet_tf.errors import FlagError
 from packnet_tf.options import fields
 from packnet_tf.options.data import DataOptions, task_name
+from packnet_tf.options.fields import NETWORK, TRAINING, Option
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions, check_batch_size
@@ -19,34 +21,60 @@ _DEFINE: dict[type, Callable[..., Any]] = {
     bool: flags.DEFINE_bool,
     float: flags.DEFINE_float,
     int: flags.DEFINE_integer,
+    list: flags.DEFINE_multi_string,
     tuple: flags.DEFINE_list,
 }
 
-flags.DEFINE_string(
+# The app's flags as options, in the order in which they were defined.
+OPTIONS: dict[str, Option] = {}
+
+
+def add(name: str, kind: type, default: Any, how: Option) -> None:
+    """Defines one flag.
+
+    Args:
+        name: Its name.
+        kind: The type of its value; `list` for a flag that may be repeated.
+        default: Its default, or None.
+        how: Its description, choices and group.
+    """
+    if how.choices:
+        flags.DEFINE_enum(name, default, [*how.choices], how.help)
+    elif kind in _DEFINE:
+        value = list(default) if kind is tuple else default
+        _DEFINE[kind](name, value, how.help)
+    else:
+        # An empty dict becomes an empty string.
+        text = None if default is None else str(default or "")
+        flags.DEFINE_string(name, text, how.help)
+    OPTIONS[name] = how
+
+
+add(
     "workdir",
+    str,
     None,
-    "Folder of the network: its packed states, SavedModels and logs.",
+    Option(
+        "Folder of the network: its packed states, SavedModels and logs.",
+        basic=True,
+    ),
 )
 
 
-def define(record: type, **defaults: Any) -> None:
+def define(record: type, *, basic: bool | None = None, **defaults: Any) -> None:
     """Defines a flag for every option of a record.
 
     Args:
         record: A dataclass of options.
+        basic: Whether `--help` shows them; by default as they are declared.
         **defaults: Defaults other than the record's, by name.
     """
     for one in fields.declared(record):
-        default, how = defaults.get(one.name, one.default), one.option
-        if how.choices:
-            flags.DEFINE_enum(one.flag, default, [*how.choices], how.help)
-        elif one.type in _DEFINE:
-            value = list(default) if one.type is tuple else default
-            _DEFINE[one.type](one.flag, value, how.help)
-        else:
-            # An empty dict becomes an empty string.
-            text = None if default is None else str(default or "")
-            flags.DEFINE_string(one.flag, text, how.help)
+        how = one.option
+        if basic is not None:
+            how = dataclasses.replace(how, basic=basic)
+        default = defaults.get(one.name, one.default)
+        add(one.flag, one.type, default, how)
 
 
 def values(record: type, *, given: bool = False) -> dict[str, Any]:
@@ -66,14 +94,22 @@ def values(record: type, *, given: bool = False) -> dict[str, Any]:
     return found
 
 
-def define_network_flags() -> None:
-    """Flags of the network; fixed by the first command on a workdir."""
-    define(NetworkOptions)
-    flags.DEFINE_string(
+def define_network_flags(*, basic: bool | None = None) -> None:
+    """Flags of the network; fixed by the first command on a workdir.
+
+    Args:
+        basic: As for `define`.
+    """
+    define(NetworkOptions, basic=basic)
+    add(
         "base_data",
+        str,
         None,
-        "Labelled images of the base task, which recovers on them unless "
-        "--base_recovery says otherwise; places as in --data.",
+        Option(
+            "Labelled images of the base task, which recovers on them unless "
+            "--base_recovery says otherwise; places as in --data.",
+            group=NETWORK,
+        ),
     )
 
 
@@ -88,21 +124,35 @@ def define_task_flags(**defaults: Any) -> None:
     define_run_flags()
 
 
-def define_run_flags() -> None:
-    """Flags of the machine and of the served model."""
-    flags.DEFINE_integer(
+def define_run_flags(*, basic: bool | None = None) -> None:
+    """Flags of the machine and of the served model.
+
+    Args:
+        basic: As for `define`.
+    """
+    add(
         "replicas",
+        int,
         None,
-        "Devices to train on: by default all GPUs, or one CPU; on a CPU a "
-        "number makes as many logical devices.",
+        Option(
+            "Devices to train on: by default all GPUs, or one CPU; on a CPU a "
+            "number makes as many logical devices.",
+            group=TRAINING,
+        ),
     )
-    define(ServingConfig)
+    define(ServingConfig, basic=basic)
 
 
 def define_state_flag() -> None:
     """The flag of the packed state that an app reads."""
-    flags.DEFINE_string(
-        "state", None, "Packed state, by number or name; by default the newest."
+    add(
+        "state",
+        str,
+        None,
+        Option(
+            "Packed state, by number or name; by default the newest.",
+            basic=True,
+        ),
     )
 
 

@@ -20,14 +20,14 @@ from absl import flags
 
 from apps import process, run_flags
 from packnet_tf.errors import FlagError
+from packnet_tf.options.fields import Option
 
-flags.DEFINE_string(
-    "remove", None, "The newest task, which is removed, packed or in training."
-)
-flags.DEFINE_string("rename", None, "OLD=NEW: another name for a packed task.")
-flags.DEFINE_string(
-    "back_to", None, "Packed state, by number or name, to go back to."
-)
+for name, text in {
+    "remove": "The newest task, which is removed, packed or in training.",
+    "rename": "OLD=NEW: another name for a packed task.",
+    "back_to": "Packed state, by number or name, to go back to.",
+}.items():
+    run_flags.add(name, str, None, Option(text, basic=True))
 
 
 def main() -> None:

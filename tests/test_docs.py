@@ -31,6 +31,7 @@ FOREIGN_FLAGS = {
     "allow_version_labels_for_unavailable_models",
     "dir",
     "fix",
+    "flagfile",
     "help",
     "helpfull",
     "logdir",
@@ -54,6 +55,8 @@ found = {}
 def look_at(folder, keep=()):
     for file in sorted(pathlib.Path(folder).glob("*.py")):
         if file.stem in ("__init__", "process", "run_flags", "task_app"):
+            continue
+        if file.stem in ("usage", "flags_table"):
             continue
         path = list(sys.path)
         runpy.run_path(str(file))

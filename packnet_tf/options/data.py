@@ -3,7 +3,9 @@
 import dataclasses
 
 from packnet_tf.options import fields
-from packnet_tf.options.fields import option
+from packnet_tf.options.fields import DATA, options_of
+
+option = options_of(DATA)
 
 # The prefix of a TFDS dataset's name.
 TFDS = "tfds:"
@@ -27,6 +29,7 @@ class DataOptions:
         "bundled:NAME. By default the data set that is registered under the "
         "task's name; --list_tasks shows them.",
         None,
+        basic=True,
     )
     data_dir: str | None = option("Folder of prepared TFDS data sets.", None)
     crop: str | None = option(
@@ -44,6 +47,7 @@ class DataOptions:
     skip_corrupt: bool = option(
         "Leave out and list images that cannot be read, instead of stopping.",
         False,
+        basic=True,
     )
 
     def __post_init__(self) -> None:

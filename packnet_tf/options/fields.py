@@ -5,6 +5,7 @@ come from the field.
 """
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Callable, Iterator
@@ -13,6 +14,15 @@ from typing import Any
 from packnet_tf.errors import FlagError
 
 _KEY = "option"
+
+# The groups of options, in the order in which they are shown.
+GENERAL = "General"
+NETWORK = "Network"
+DATA = "Data"
+TRAINING = "Training"
+PRUNING = "Pruning"
+SERVING = "Serving"
+GROUPS = (GENERAL, NETWORK, DATA, TRAINING, PRUNING, SERVING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +39,8 @@ class Option:
         check: Called with the value; raises an error if it is illegal.
         parse: Converts the flag's text to the value.
         flag: Name of the flag, if it differs from the field's.
+        group: The one of `GROUPS` under which it is shown.
+        basic: Whether `--help` shows it, and not `--helpfull` alone.
     """
 
     help: str
@@ -40,6 +52,8 @@ class Option:
     check: Callable[[Any], Any] | None = None
     parse: Callable[[Any], Any] | None = None
     flag: str = ""
+    group: str = GENERAL
+    basic: bool = False
 
     def refuse(self, flag: str, value: Any) -> None:
         """Raises a `FlagError` that names the flag if the value is illegal."""
@@ -127,6 +141,15 @@ def option(
         **{k: v for k, v in given.items() if v is not dataclasses.MISSING},
         metadata={_KEY: Option(help, **how)},
     )
+
+
+def options_of(group: str) -> Callable[..., Any]:
+    """Returns `option` for the options of one group.
+
+    Args:
+        group: One of `GROUPS`.
+    """
+    return functools.partial(option, group=group)
 
 
 def declared(record: type) -> Iterator[Declared]:

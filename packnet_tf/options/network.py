@@ -6,9 +6,11 @@ from typing import Any
 
 from packnet_tf.errors import FlagError, NetworkError
 from packnet_tf.options import fields
-from packnet_tf.options.fields import option
+from packnet_tf.options.fields import NETWORK, options_of
 from packnet_tf.options.fractions import validate_fraction
 from packnet_tf.task import check_task_name
+
+option = options_of(NETWORK)
 
 # With larger images a single batch takes gigabytes.
 MAX_IMAGE_SIZE = 4096
@@ -66,22 +68,26 @@ class NetworkOptions:
         "This and the other options of the network are kept in the workdir by "
         "its first command, and need not be given again.",
         "mobilenet",
+        basic=True,
     )
     network_options: dict[str, Any] = option(
         "Options of the network, e.g. alpha=0.75.",
         default_factory=dict,
         parse=parse_options,
+        basic=True,
     )
     weights: str = option(
         "imagenet (downloaded), none (the first task trains from scratch), or "
         "the path of a weights file.",
         "imagenet",
+        basic=True,
     )
     image_size: int = option(
         "Height and width of the images in pixels.",
         224,
         at_least=1,
         at_most=MAX_IMAGE_SIZE,
+        basic=True,
     )
     head_layer: str | None = option(
         "Layer of the network that is the base task's head; none for a base "
@@ -116,6 +122,7 @@ class NetworkOptions:
         "them, less serves the base task.",
         0.75,
         check=functools.partial(validate_fraction, name="base_prune_fraction"),
+        basic=True,
     )
     base_recovery: str = option(
         "How the base task recovers from pruning: none (if nobody will ask it "

@@ -5,7 +5,9 @@ import re
 
 from packnet_tf.errors import StateError
 from packnet_tf.options import fields
-from packnet_tf.options.fields import option
+from packnet_tf.options.fields import SERVING, options_of
+
+option = options_of(SERVING)
 
 # The first is the default.
 LAYOUTS = ("folded", "on_the_fly")
@@ -33,6 +35,7 @@ class ServingConfig:
         "Name of the model in TensorFlow Serving.",
         "packnet",
         check=check_model_name,
+        basic=True,
     )
     layout: str = option(
         "The served model: folded keeps each task's view in memory, for the "

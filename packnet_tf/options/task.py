@@ -6,8 +6,11 @@ from typing import Any
 from packnet_tf.errors import FlagError
 from packnet_tf.options import fields
 from packnet_tf.options.augmentation import Augmentation
-from packnet_tf.options.fields import option
+from packnet_tf.options.fields import PRUNING, TRAINING, option, options_of
 from packnet_tf.options.fractions import EQUAL_SHARE, parse_fraction
+
+training = options_of(TRAINING)
+pruning = options_of(PRUNING)
 
 PHASES = ("train", "prune", "retrain", "pack")
 SCOPES = ("layer", "global")
@@ -56,31 +59,33 @@ class TaskOptions:
 
     task: str = option(
         "Name of the task: letters, digits, '_', '.' and '-'; or a registered "
-        "one, such as split_mnist/0 or tfds:NAME."
+        "one, such as split_mnist/0 or tfds:NAME.",
+        basic=True,
     )
-    phases: tuple[str, ...] = option(
+    phases: tuple[str, ...] = training(
         "Which phases to run, in order; train,pack keeps all weights, for a "
         "last task.",
         PHASES,
         parse=tuple,
     )
-    prune_fraction: Any = option(
+    prune_fraction: Any = pruning(
         "Share of the task's weights freed for later tasks: a number, a comma-"
         "separated list (the n-th added task takes the n-th), or equal_share.",
         0.75,
+        basic=True,
     )
-    planned_tasks: int | None = option(
+    planned_tasks: int | None = pruning(
         "For equal_share: how many tasks will be added in all.",
         None,
         at_least=1,
     )
-    scope: str = option(
+    scope: str = pruning(
         "Rank weights within each layer (the paper), or global: over all "
         "layers.",
         SCOPES[0],
         choices=SCOPES,
     )
-    granularity: str = option(
+    granularity: str = pruning(
         "Free single weights, or with filter whole output channels, ranked by "
         "the mean magnitude of the task's weights in them; the fraction is "
         "then one of channels. The base task is always pruned by single "
@@ -88,63 +93,78 @@ class TaskOptions:
         GRANULARITIES[0],
         choices=GRANULARITIES,
     )
-    gradual_epochs: int | None = option(
+    gradual_epochs: int | None = pruning(
         "Epochs of the retrain phase over which the pruning is spread; 0 "
         "prunes at once; by default half of them.",
         None,
         at_least=0,
     )
-    origin: str = option(
+    origin: str = training(
         "Where claimed weights start: pretrained (the values that they had "
         "before the base task was pruned), zero (the paper's code), random, "
         "or auto: pretrained if there are such values, else zero.",
         ORIGINS[0],
         choices=ORIGINS,
     )
-    train_epochs: int = option("Epochs of the train phase.", 12, at_least=1)
-    retrain_epochs: int = option("Epochs of the retrain phase.", 18, at_least=1)
-    batch_size: int = option(
-        "Images a step, over all replicas.", 32, at_least=1
+    train_epochs: int = training(
+        "Epochs of the train phase.", 12, at_least=1, basic=True
     )
-    optimizer: str = option(
+    retrain_epochs: int = training(
+        "Epochs of the retrain phase.", 18, at_least=1, basic=True
+    )
+    batch_size: int = training(
+        "Images a step, over all replicas.",
+        32,
+        at_least=1,
+        basic=True,
+    )
+    optimizer: str = training(
         "Name of a Keras optimizer.", "adam", choices=OPTIMIZERS
     )
-    learning_rate: float = option(
-        "Peak learning rate of the train phase.", 4e-3, above=0
+    learning_rate: float = training(
+        "Peak learning rate of the train phase.",
+        4e-3,
+        above=0,
+        basic=True,
     )
-    retrain_learning_rate: float = option(
-        "Peak learning rate of the retrain phase.", 4e-3, above=0
+    retrain_learning_rate: float = training(
+        "Peak learning rate of the retrain phase.",
+        4e-3,
+        above=0,
+        basic=True,
     )
-    schedule: str = option(
+    schedule: str = training(
         "Learning rate: cosine (one decay to 0 over both phases), constant, or "
         "step (a tenth after half of each phase, as in the paper's train "
         "phase).",
         SCHEDULES[0],
         choices=SCHEDULES,
     )
-    warmup_share: float = option(
+    warmup_share: float = training(
         "Share of both phases' steps, at the start, in which the rate of "
         "cosine rises from 0 to its peak.",
         0.07,
         at_least=0,
         below=1,
     )
-    weight_decay: float | None = option(
+    weight_decay: float | None = training(
         "Decoupled weight decay; by default Keras's own.", None, at_least=0
     )
-    validation_share: float = option(
+    validation_share: float = training(
         "Share of the training images kept for validation.",
         0.1,
         at_least=0,
         below=1,
+        basic=True,
     )
-    augment: str = option(
+    augment: str = training(
         "Augmentation beyond crops and flips: randaugment[:MAGNITUDE], "
         "mixup[:ALPHA], cutmix[:ALPHA], separated by commas.",
         "",
         check=Augmentation.parse,
+        basic=True,
     )
-    seed: int = option(
+    seed: int = training(
         "Seed of everything random.", 0, at_least=0, at_most=2**32 - 1
     )
 

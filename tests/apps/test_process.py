@@ -19,7 +19,7 @@ finally:
     print("imported:", *sorted(heavy & sys.modules.keys()))
 """
 SHARED = ("__init__.py", "process.py", "run_flags.py", "task_app.py")
-SHARED += ("flags_table.py",)
+SHARED += ("usage.py", "flags_table.py")
 FLAGS = [
     (["--help"], "--[no]list_tasks"),
     (["--workdir=w", "--task=a", "--train_epochs=0"], "--train_epochs=0"),
@@ -57,7 +57,7 @@ def test_flags_are_answered_before_tensorflow_is_imported(flags, words):
     ended = run("-c", RUN, "apps/add_task.py", *flags)
     assert ended.stdout.splitlines()[-1] == "imported:"
     assert words in ended.stdout + ended.stderr
-    assert ended.returncode == 1
+    assert ended.returncode == (0 if flags == ["--help"] else 1)
     if flags[-1] != "--help" and "--workdir" in flags[0]:
         assert len(ended.stderr.splitlines()) == 1
 

@@ -32,7 +32,7 @@ def test_tasks_are_listed_without_other_flags(run_app):
     assert "tfds:caltech_birds2011" in ended.stdout
     ended = run_app("add_task")
     assert ended.code not in (0, None)
-    assert "--workdir must have a value" in ended.stderr
+    assert "--workdir and --task are missing" in ended.stderr
 
 
 def test_soft_labels_train_and_evaluate(run_app, colours, tmp_path):

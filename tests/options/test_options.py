@@ -3,6 +3,8 @@ import dataclasses
 import pytest
 
 from packnet_tf.errors import FlagError, PackNetError, TaskError
+from packnet_tf.options import fields
+from packnet_tf.options.data import DataOptions
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions, check_batch_size
 from packnet_tf.options.workdir import check_writable
@@ -16,6 +18,13 @@ def test_the_defaults_are_legal():
         "retrain",
         "pack",
     )
+
+
+@pytest.mark.parametrize("record", [NetworkOptions, TaskOptions, DataOptions])
+def test_every_option_has_a_group_and_some_are_basic(record):
+    found = [one.option for one in fields.declared(record)]
+    assert {option.group for option in found} <= set(fields.GROUPS)
+    assert {option.basic for option in found} == {True, False}
 
 
 @pytest.mark.parametrize(

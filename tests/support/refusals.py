@@ -20,14 +20,9 @@ def check_refused(ended, *words):
     assert ended.code not in (0, None), ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr + ended.stdout
     lines = [line for line in ended.stderr.splitlines() if line.strip()]
-    if lines[0].startswith("FATAL Flags parsing error:"):
-        # absl's own: the error, and a line on --help.
-        assert len(lines) <= 3
-        message = " ".join(lines)
-    else:
-        assert len(lines) == 1, ended.stderr
-        message = lines[0]
-        assert message.startswith("error: ")
+    assert len(lines) == 1, ended.stderr
+    message = lines[0]
+    assert message.startswith("error: ")
     for word in words:
         assert str(word) in message, message
     assert ended.seconds < SECONDS
