@@ -55,12 +55,15 @@ def claim(mask: np.ndarray, owner: int) -> np.ndarray:
     return mask + (mask == FREE) * np.uint8(owner)
 
 
-def release(mask: np.ndarray, owner: int) -> np.ndarray:
-    """Returns the mask with every weight of `owner` free.
+def release(
+    mask: np.ndarray, owner: int, where: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns the mask with the weights of `owner` free.
 
     Args:
         mask: uint8 array of any shape.
         owner: The task's number, 1 to 255.
+        where: Boolean array of the same shape: which of them; by default all.
 
     Example:
         >>> release(np.array([2, 1, 0], np.uint8), 2)
@@ -68,7 +71,10 @@ def release(mask: np.ndarray, owner: int) -> np.ndarray:
     """
     check_mask(mask)
     _check_owner(owner)
-    return mask * (mask != owner)
+    stays = mask != owner
+    if where is not None:
+        stays |= ~where
+    return mask * stays
 
 
 def view(kernel: np.ndarray, mask: np.ndarray, task: int) -> np.ndarray:

@@ -15,6 +15,8 @@ from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import Task, check_task_name
 
 ORIGINS = ("auto", "zero", "pretrained", "random")
+# Labels above it are not exact in float32, as which they often come.
+MOST_CLASSES = 2**24
 
 
 def add_task(
@@ -81,7 +83,7 @@ def add_task(
     task = Task(
         name=name,
         owner=owner,
-        classes=heads.OPEN if classes is None else int(classes),
+        classes=_checked_classes(name, classes),
         class_names=None if class_names is None else tuple(class_names),
         activation=check_activation(activation, name),
         trained=(owner == 1 and classes == 0) or heads.has_weights(head),
@@ -154,6 +156,26 @@ def check_new_name(tasks: Sequence[Task], name: str) -> None:
             f"Task {name!r} exists already; choose another name, or "
             "activate() it."
         )
+
+
+def _checked_classes(name: str, classes: Any) -> int:
+    """Returns the number of classes, `OPEN` for None.
+
+    Raises:
+        TaskError: If it is not a whole number from 0 to `MOST_CLASSES`.
+    """
+    if classes is None:
+        return heads.OPEN
+    if (
+        isinstance(classes, (int, np.integer))
+        and not isinstance(classes, bool)
+        and 0 <= classes <= MOST_CLASSES
+    ):
+        return int(classes)
+    raise TaskError(
+        f"Task {name!r} has classes={classes!r}; expected 1 or more, a whole "
+        f"number up to {MOST_CLASSES:,} (0 for a base task without a head)."
+    )
 
 
 def _check_room(book: TaskBook, name: str) -> None:

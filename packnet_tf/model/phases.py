@@ -6,7 +6,11 @@ import numpy as np
 
 from packnet_tf.errors import PhaseError, PromiseError
 from packnet_tf.masks import ownership, pruning
-from packnet_tf.model.promise import digests_of, verify_digests
+from packnet_tf.model.promise import (
+    digests_of,
+    refuse_not_finite,
+    verify_digests,
+)
 from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import PACKED, RETRAIN, Task
 
@@ -22,7 +26,9 @@ def prune(
     Args:
         fraction: Share of the weights that the task owns now, between 0
             and 1; per kernel, exactly `round(fraction * owned)` go, and
-            at least one stays (the paper, section 3).
+            at least one stays (the paper, section 3). Kernels of frozen
+            layers (`trainable=False`) keep all but zeros: retraining
+            could not make up for what they lose.
         scope: `"layer"` ranks within each kernel, `"global"` over all.
         granularity: `"weight"` ranks single weights by magnitude,
             `"filter"` whole output channels by the mean magnitude of the
@@ -35,7 +41,8 @@ def prune(
         The task's record.
 
     Raises:
-        PhaseError: If no task is in training, or it never trained.
+        PhaseError: If no task is in training, if it never trained, or if
+            all that it could give back is frozen.
         PackNetError: If an argument is not what is expected, or a weight
             is NaN; nothing is pruned then.
 
@@ -50,7 +57,7 @@ def prune(
             f"Task {task.name!r} has not been trained; call fit() before "
             "prune(), or its weights are ranked by chance."
         )
-    _free_smallest(book, task, fraction, scope, granularity)
+    _free_smallest(net, task, fraction, scope, granularity)
     task.phase = RETRAIN
     net.enter(task, new_phase=True)
     return task
@@ -75,7 +82,7 @@ def prune_to(
     """
     book: TaskBook = net.book
     task = book.in_training("prune_to")
-    _free_smallest(book, task, fraction, scope, granularity, of_claimed=True)
+    _free_smallest(net, task, fraction, scope, granularity, of_claimed=True)
     if task.phase != RETRAIN:
         task.phase = RETRAIN
         net.enter(task)
@@ -98,6 +105,7 @@ def pack(net: Any) -> Task:
         PhaseError: If no task is in training, or it never trained.
         PromiseError: If an older task has changed, or a free weight is
             not exactly 0.
+        TaskError: If a weight of the task is NaN or infinite.
     """
     book: TaskBook = net.book
     task = book.in_training("pack")
@@ -108,6 +116,12 @@ def pack(net: Any) -> Task:
         )
     net.equalize_replicas()
     verify_digests(book)
+    refuse_not_finite(
+        book,
+        task,
+        "its training diverged. Load the last packed state, or remove the "
+        "task and add it again, and train with a lower learning rate.",
+    )
     _settle(book)
     task.phase = PACKED
     book.bank.keep(task.owner)
@@ -118,7 +132,7 @@ def pack(net: Any) -> Task:
 
 
 def _free_smallest(
-    book: TaskBook,
+    net: Any,
     task: Task,
     fraction: float,
     scope: str,
@@ -126,7 +140,20 @@ def _free_smallest(
     of_claimed: bool = False,
 ) -> None:
     """Frees a task's smallest weights; the arguments are `prune_masks`'s."""
-    kernels = [k for k in book.kernels if k.prunable]
+    book: TaskBook = net.book
+    trained = {id(variable) for variable in net.trainable_variables}
+    kernels, frozen = [], []
+    for kernel, claimed in zip(book.kernels, task.claimed, strict=True):
+        if kernel.prunable and claimed:
+            still = id(kernel.variable) not in trained
+            (frozen if still else kernels).append(kernel)
+    if frozen and not kernels:
+        raise PhaseError(
+            f"All layers of which task {task.name!r} owns weights are frozen "
+            "(trainable=False), and frozen layers are not pruned; set "
+            "trainable = True and train them, or pack() the task with all it "
+            "owns."
+        )
     # All masks are known before anything changes. Variables are read one at a
     # time: a copy of every kernel would take as much memory as the network.
     masks = pruning.prune_masks(
@@ -140,6 +167,11 @@ def _free_smallest(
         channel_axes=[k.channel_axes for k in kernels],
         names=[k.path for k in kernels],
     )
+    for kernel in frozen:
+        # Zeros say nothing to this task, and leave room for later ones.
+        value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
+        masks.append(ownership.release(mask, task.owner, value == 0))
+    kernels += frozen
     bank = book.bank
     if bank.pretrained is None and task.owner == 1:
         bank.pretrained = [np.asarray(k.variable) for k in book.kernels]

@@ -1,11 +1,11 @@
 """Digests compared: the proof that packed tasks are what they were."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from packnet_tf.errors import PromiseError
-from packnet_tf.masks import digests
+from packnet_tf.errors import PromiseError, TaskError
+from packnet_tf.masks import digests, ownership
 from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import Task
 
@@ -57,3 +57,39 @@ def verify_digests(book: TaskBook) -> None:
             "were packed (by set_weights, a callback or a training loop "
             "of your own?); load the last packed state."
         )
+
+
+def refuse_not_finite(book: TaskBook, task: Task, remedy: str) -> None:
+    """Refuses a task with weights that are NaN or infinite.
+
+    Args:
+        book: The network's tasks.
+        task: The task: its view, private variables and head are looked at.
+        remedy: What to do instead, for the message.
+
+    Raises:
+        TaskError: Naming the first such variable.
+    """
+    for name, value in _values_of(book, task):
+        if value.dtype.kind not in "biu" and not np.isfinite(value).all():
+            count = np.count_nonzero(~np.isfinite(value))
+            raise TaskError(
+                f"Task {task.name!r}: {count} of the {value.size} numbers of "
+                f"{name} are NaN or infinite; {remedy}"
+            )
+
+
+def _values_of(book: TaskBook, task: Task) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields path and value of all that a task is made of."""
+    for kernel in book.kernels:
+        value = np.asarray(kernel.variable)
+        yield (
+            kernel.path,
+            ownership.view(value, np.asarray(kernel.mask), task.owner),
+        )
+    for variable, value in zip(
+        book.bank.variables, book.private_values(task), strict=True
+    ):
+        yield variable.path, value
+    for variable in book.heads[task.owner - 1].weights:
+        yield variable.path, np.asarray(variable)

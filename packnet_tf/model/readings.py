@@ -111,6 +111,19 @@ class Readings:
         """
         promise.verify_digests(self.book)
 
+    def refuse_not_finite(self, name: str) -> None:
+        """Refuses to hand on a task with weights that are NaN or infinite.
+
+        Raises:
+            TaskError: Naming the first such variable.
+        """
+        promise.refuse_not_finite(
+            self.book,
+            self.task(name),
+            "it was trained to that and cannot answer. Go back to the packed "
+            "state before it, and train it again with a lower learning rate.",
+        )
+
     def ownership(self) -> list[tuple[str, tuple[int, ...], dict[int, int]]]:
         """Returns for each kernel its path, shape and weights by owner."""
         return [

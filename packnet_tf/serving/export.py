@@ -113,7 +113,8 @@ def export_task(
 
     Raises:
         StateError: If `output` exists, or there is no such state.
-        TaskError: If the state has no such task.
+        TaskError: If the state has no such task, or a weight of it is NaN or
+            infinite.
         NetworkError: If the form is unknown, its packages are missing, the
             network cannot be written in it, or the file's scores differ.
     """
@@ -122,6 +123,7 @@ def export_task(
     state = workdir.state(which)
     state.task(task)
     net = states.load_outside(workdir, state.number)
+    net.refuse_not_finite(task)
     model = outside_strategy(lambda: extract(net, task))
     images = _images(state, model)
     write = (

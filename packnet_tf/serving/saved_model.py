@@ -95,6 +95,7 @@ def export_saved_model(
     Raises:
         PhaseError: If a task is still in training, or there is none.
         PromiseError: If a packed task has changed.
+        TaskError: If a weight is NaN or infinite.
         StateError: If the folder exists or cannot be written.
         NetworkError: If the layout is unknown, the input sizes are open, or
             the network holds state that cannot be exported.
@@ -124,6 +125,8 @@ def export_saved_model(
             f"The packed network has been changed: {problems[0]}; load the "
             "last packed state."
         )
+    for task in net.tasks:
+        net.refuse_not_finite(task.name)
     # Inside a strategy's scope, variables would be mirrored.
     outside_strategy(
         lambda: _write(net, path, image_size, preprocessing, layout)

@@ -184,7 +184,7 @@ def _put(rows: tf.Tensor, new: _Outputs, old: _Outputs) -> _Outputs:
 def _check_names(
     task: tf.Tensor, images: tf.Tensor, answers: Mapping[str, _Function]
 ) -> tf.Operation:
-    """Refuses unknown tasks, and a wrong number of names."""
+    """Refuses unknown tasks, a wrong number of names, and no images."""
     known = tf.reduce_any(
         tf.equal(task[:, None], tf.constant(list(answers))[None]), 1
     )
@@ -201,15 +201,14 @@ def _check_names(
         separator=", ",
     )
     tasks = ", ".join(answers)
-    as_many = tf.equal(tf.size(task), tf.shape(images)[0])
-    with tf.control_dependencies(
-        [
-            tf.debugging.Assert(
-                as_many,
-                ["task: expected one name for each of the images."],
-            )
-        ]
-    ):
+    rows = tf.shape(images)[0]
+    # No task's own function, which refuses it too, is called for no rows.
+    some = tf.debugging.Assert(rows > 0, ["images: a batch without rows."])
+    as_many = tf.debugging.Assert(
+        tf.equal(tf.size(task), rows),
+        ["task: expected one name for each of the images."],
+    )
+    with tf.control_dependencies([some, as_many]):
         return tf.debugging.Assert(
             tf.reduce_all(known),
             [

@@ -216,6 +216,16 @@ def test_heads_that_do_not_fit_are_refused(head, classes, message):
     assert net.tasks == () and net.capacity == 1.0
 
 
+@pytest.mark.parametrize("classes", [1.5, 3.0, "3", True, -1, 10**9, [3]])
+def test_classes_are_a_whole_number(classes):
+    net = pn.PackNet(backbone())
+    with pytest.raises(TaskError, match="expected 1 or more") as raised:
+        net.add_task("a", classes)
+    assert f"classes={classes!r}" in str(raised.value)
+    assert net.tasks == () and net.capacity == 1.0
+    assert net.add_task("a", np.int64(3)).classes == 3
+
+
 @pytest.mark.parametrize("activation", ["softplux", None, 3, abs])
 def test_activations_are_keras_names(activation):
     net = pn.PackNet(backbone())

@@ -152,6 +152,14 @@ def test_files_of_no_image_are_refused(served):
         served.signatures["a_bytes"](image_bytes=nothing)
 
 
+def test_no_rows_for_no_task_are_refused(served):
+    nothing = {"images": np.zeros([0, SIZE, SIZE, 3], np.float32)}
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="images: a batch without rows"
+    ):
+        ask(served, "by_task", task=np.array([], bytes), **nothing)
+
+
 @pytest.mark.parametrize("signature", ["a", "all_tasks", "auto", "by_task"])
 @pytest.mark.parametrize("side", [SIZE - 1, 2 * SIZE])
 def test_images_of_another_size_are_refused(served, signature, side):

@@ -1,0 +1,108 @@
+"""Frozen layers are not pruned; who owns their weights, and what is left."""
+
+import keras
+import numpy as np
+import pytest
+from support.phase_nets import IMAGES, LABELS, net_with, train
+
+from packnet_tf.errors import PhaseError
+from packnet_tf.model.packnet import PackNet
+
+layers = keras.layers
+
+
+def owners(kernel):
+    return set(np.unique(np.asarray(kernel.mask)))
+
+
+def kernel_of(net, name):
+    return next(k for k in net.masked_kernels() if k.layer.name == name)
+
+
+def test_a_layer_frozen_from_the_start_keeps_all_its_weights():
+    net = net_with()
+    conv = kernel_of(net, "conv")
+    conv.layer.trainable = False
+    before = np.array(conv.variable)
+    net.add_task("one", 3)
+    train(net)
+    net.prune(0.75)
+    train(net)
+    net.pack()
+    assert np.asarray(conv.variable).tobytes() == before.tobytes()
+    assert owners(conv) == {1}
+    dense = kernel_of(net, "dense")
+    free = int((np.asarray(dense.mask) == 0).sum())
+    assert free == round(0.75 * dense.mask.numpy().size)
+    # It counts what no later task can have.
+    assert net.capacity == free / (before.size + dense.mask.numpy().size)
+    net.add_task("two", 3)
+    assert owners(conv) == {1} and owners(dense) == {1, 2}
+
+
+def test_a_layer_frozen_for_a_later_task_keeps_what_that_task_claimed():
+    net = net_with("one")
+    conv = kernel_of(net, "conv")
+    outputs = net.predict(IMAGES, verbose=0).tobytes()
+    net.add_task("two", 3, origin="random")
+    conv.layer.trainable = False
+    before = np.array(conv.variable)
+    train(net)
+    net.prune_to(0.2)
+    net.prune(0.5, scope="global")
+    assert np.asarray(conv.variable).tobytes() == before.tobytes()
+    assert owners(conv) == {1, 2}
+    conv.layer.trainable = True
+    train(net)
+    assert np.asarray(conv.variable).tobytes() != before.tobytes()
+    net.pack()
+    net.activate("one")
+    assert net.predict(IMAGES, verbose=0).tobytes() == outputs
+
+
+def test_zeros_in_a_frozen_layer_go_to_later_tasks():
+    net = net_with("one")
+    conv = kernel_of(net, "conv")
+    conv.layer.trainable = False
+    net.add_task("two", 3, origin="zero")
+    free = int((np.asarray(conv.mask) == 2).sum())
+    train(net)
+    net.prune(0.5)
+    net.pack()
+    assert owners(conv) == {0, 1}
+    assert int((np.asarray(conv.mask) == 0).sum()) == free
+
+
+def test_a_frozen_model_inside_the_backbone_is_not_pruned():
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="inner")]
+    )
+    inner.trainable = False
+    net = PackNet(
+        keras.Sequential(
+            [
+                keras.Input((8, 8, 3)),
+                inner,
+                layers.Flatten(),
+                layers.Dense(8, name="dense"),
+            ]
+        )
+    )
+    net.add_task("one", 3)
+    train(net)
+    net.prune(0.5, granularity="filter")
+    assert owners(kernel_of(net, "inner")) == {1}
+    assert owners(kernel_of(net, "dense")) == {0, 1}
+
+
+def test_a_network_that_is_frozen_whole_is_not_pruned():
+    net = net_with()
+    net.backbone.trainable = False
+    net.add_task("one", 3)
+    train(net)
+    with pytest.raises(PhaseError, match="'one' owns weights are frozen"):
+        net.prune(0.5)
+    assert net.phase == "train"
+    net.pack()
+    assert net.capacity == 0.0
+    assert np.isfinite(net.evaluate(IMAGES, LABELS, verbose=0)).all()
