@@ -112,7 +112,6 @@ def test_networks_that_do_it_themselves_are_asked_to(name):
         ("tf", keras.applications.mobilenet),
         ("caffe", keras.applications.vgg16),
         ("torch", keras.applications.densenet),
-        ("inside", keras.applications.efficientnet),
     ],
 )
 def test_preprocessing_is_that_of_keras(mode, module):
@@ -121,6 +120,13 @@ def test_preprocessing_is_that_of_keras(mode, module):
     found = np.asarray(model(pixels()))
     expected = np.asarray(module.preprocess_input(pixels()))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_network_does_inside_is_not_done_outside():
+    images = keras.Input((8, 8, 3))
+    assert apply("inside", images) is images
+    stock = keras.applications.efficientnet.preprocess_input(pixels())
+    assert np.asarray(stock).tobytes() == pixels().tobytes()
 
 
 @pytest.mark.parametrize("mode", ["tf", "caffe", "torch", "efficientnet"])
