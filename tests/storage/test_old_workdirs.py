@@ -13,6 +13,7 @@ from support.tiny_runs import make_images
 
 from packnet_tf.data import open_task
 from packnet_tf.model.replicas import make_strategy
+from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints, checksums, golden, states
@@ -137,6 +138,37 @@ def test_a_task_in_training_is_finished_and_the_next_added(tmp_path):
     report = verify(workdir)
     assert report.ok, str(report)
     assert files.items() <= written(workdir).items()
+
+
+def test_a_recovery_of_the_base_task_is_gone_on_with(tmp_path):
+    """Release 0.1 was stopped after the first of two epochs."""
+    with tarfile.open(FIXTURES / "recovery_v0_1.tar.xz") as archive:
+        archive.extractall(tmp_path)
+    needs_keras("3.15")
+    folder = make_images(
+        tmp_path / "images", ("one", "two", "three"), train=8, test=3, seed=2
+    )
+    options = NetworkOptions(
+        network=str(tmp_path / "own.keras"),
+        image_size=16,
+        base_task="letters",
+        base_recovery_epochs=2,
+        base_prune_fraction=0.5,
+    )
+    task = TaskOptions(
+        task="more", batch_size=8, train_epochs=1, retrain_epochs=1
+    )
+    said = []
+    workdir = Workdir(tmp_path / "w")
+    session = Session(
+        workdir, options, ServingConfig(), make_strategy(1), said.append
+    )
+    session.run(open_task("more", folder), task)
+    assert "  going on after epoch 1" in said
+    net, state = states.load(workdir)
+    assert [task.name for task in net.tasks] == ["letters", "more"]
+    report = verify(workdir)
+    assert report.ok, str(report)
 
 
 def test_there_is_one_of_each_kind():
