@@ -104,18 +104,21 @@ def _recover(
                 "adam",
                 "cosine",
                 options.base_learning_rate,
-                options.base_recovery_epochs * data.steps,
+                options.base_recovery_epochs * data.train.steps,
             ),
             data.train.loss if teacher is None else relative_error,
         )
-        _resume(training, {"seed": seed, "steps": data.steps})
+        _resume(training, {"seed": seed, "steps": data.train.steps})
 
         def batches(epoch):
             images = data.train.epoch(epoch)
             return images if teacher is None else teacher.label(images)
 
         run_epochs(
-            training, options.base_recovery_epochs, batches, steps=data.steps
+            training,
+            options.base_recovery_epochs,
+            batches,
+            steps=data.train.steps,
         )
 
 

@@ -3,14 +3,48 @@
 import dataclasses
 from typing import Any
 
+import tensorflow as tf
+
 from packnet_tf.data import pipeline, splits
+from packnet_tf.data.facts import DataFacts
+from packnet_tf.data.sources.base import Source
 from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import DataError
 from packnet_tf.options.augmentation import Augmentation
 from packnet_tf.options.task import TaskOptions
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class ImageFacts:
+    """What the manifest records of a task's images.
+
+    Attributes:
+        classes: Number of classes.
+        train: Number of training images, without those for validation.
+        validation: Number of validation images.
+        test: Number of test images.
+        data: Where they came from, and how they became the network's.
+        augmentation: What training does to them beyond crops and flips.
+    """
+
+    classes: int
+    train: int
+    validation: int
+    test: int
+    data: DataFacts
+    augmentation: Augmentation
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the facts in one flat object."""
+        counts = ("classes", "train", "validation", "test")
+        return {
+            **{name: getattr(self, name) for name in counts},
+            **self.data.to_json(),
+            **self.augmentation.to_facts(),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
 class Prepared:
     """A task's data, split and ready to train on.
 
@@ -18,17 +52,15 @@ class Prepared:
         name: The task's name.
         class_names: Names in the order of the labels.
         train: The training pipeline: `train.epoch(n)` is a dataset.
-        steps: Steps per epoch.
         validation: Evaluation dataset, or None.
-        facts: The facts about the data for the manifest.
+        facts: What the manifest records of the images.
     """
 
     name: str
     class_names: tuple[str, ...]
-    train: Any
-    steps: int
-    validation: Any
-    facts: dict[str, Any]
+    train: pipeline.Training
+    validation: tf.data.Dataset | None
+    facts: ImageFacts
 
 
 def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
@@ -72,24 +104,25 @@ def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
         name=data.name,
         class_names=tuple(data.class_names),
         train=training,
-        steps=training.steps,
         validation=(
             _evaluation(validation, data, image_size, options)
             if len(validation)
             else None
         ),
-        facts={
-            "classes": data.classes,
-            "train": len(train),
-            "validation": len(validation),
-            "test": 0 if data.test is None else len(data.test),
-            **data.facts.to_json(),
-            **augmentation.to_facts(),
-        },
+        facts=ImageFacts(
+            classes=data.classes,
+            train=len(train),
+            validation=len(validation),
+            test=0 if data.test is None else len(data.test),
+            data=data.facts,
+            augmentation=augmentation,
+        ),
     )
 
 
-def prepare_test(data: TaskData, image_size: int, options: TaskOptions) -> Any:
+def prepare_test(
+    data: TaskData, image_size: int, options: TaskOptions
+) -> tf.data.Dataset | None:
     """Returns the evaluation dataset of the test split, or None.
 
     Args:
@@ -102,7 +135,9 @@ def prepare_test(data: TaskData, image_size: int, options: TaskOptions) -> Any:
     return _evaluation(data.test, data, image_size, options)
 
 
-def _evaluation(source, data, image_size, options):
+def _evaluation(
+    source: Source, data: TaskData, image_size: int, options: TaskOptions
+) -> tf.data.Dataset:
     return pipeline.evaluation(
         source, image_size, options.batch_size, data.preprocessing
     )

@@ -5,15 +5,15 @@ A run takes minutes to hours, so mistakes are reported at its start.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 from packnet_tf.errors import FlagError, PhaseError, StateError
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
-from packnet_tf.storage.checkpoints import TrainingRecord
+from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
 from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.workflow.datasets import ImageFacts
 
 _RATES = ("learning_rate", "retrain_learning_rate")
 
@@ -138,26 +138,24 @@ def check_pruning(
     """
     if "prune" not in record.done or not record.pruning:
         return
-    before = vars(record.pruning[-1])
-    now: dict[str, Any] = {
-        "fraction": fraction,
-        "scope": options.scope,
-        "granularity": options.granularity,
-    }
-    if options.gradual_epochs is not None:
-        now["gradual_epochs"] = options.gradual_steps
-    for name, value in now.items():
-        if before[name] != value:
+    before = record.pruning[-1]
+    gradual = options.gradual_steps
+    if options.gradual_epochs is None:
+        gradual = before.gradual_epochs
+    now = Pruning(fraction, options.scope, options.granularity, gradual)
+    for name, value in vars(now).items():
+        was = getattr(before, name)
+        if was != value:
             flag = "prune_fraction" if name == "fraction" else name
             raise PhaseError(
-                f"Task {options.task!r} was pruned with "
-                f"--{flag}={before[name]}, not {value}; go on with the same, "
-                "or leave prune out of --phases; apps/prune.py prunes once "
-                "more after the retrain phase."
+                f"Task {options.task!r} was pruned with --{flag}={was}, not "
+                f"{value}; go on with the same, or leave prune out of "
+                "--phases; apps/prune.py prunes once more after the retrain "
+                "phase."
             )
 
 
-# The `Prepared.facts` that all phases of a task must share.
+# What all phases of a task must share.
 _IMAGES = (
     "train",
     "validation",
@@ -169,23 +167,20 @@ _IMAGES = (
 )
 
 
-def facts_of_images(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the facts about a task's images that a record keeps.
-
-    Args:
-        facts: `Prepared.facts`.
-    """
-    return {name: facts.get(name) for name in _IMAGES}
+def facts_of_images(facts: ImageFacts) -> dict[str, Any]:
+    """Returns the facts about a task's images that a record keeps."""
+    every = facts.to_json()
+    return {name: every[name] for name in _IMAGES}
 
 
-def check_images(record: TrainingRecord, facts: Mapping[str, Any]) -> None:
+def check_images(record: TrainingRecord, facts: ImageFacts) -> None:
     """Refuses to continue a task on other images.
 
     Images that were held out of one phase would be trained on in the next.
 
     Args:
         record: The record of the workdir's checkpoint.
-        facts: `Prepared.facts` of the images given now.
+        facts: Those of the images given now.
 
     Raises:
         PhaseError: Naming the first fact that differs, and its value.

@@ -314,7 +314,7 @@ class Session:
         facts = {
             "options": dataclasses.asdict(run.options),
             "pruning": record.pruning,
-            "data": run.data.facts,
+            "data": run.data.facts.to_json(),
             "seconds": record.seconds,
             "history": record.history,
         }

@@ -117,8 +117,8 @@ def _begin(run: TaskRun) -> None:
 
 def _compile(run: TaskRun, phase: str) -> None:
     options = run.options
-    first = options.train_epochs * run.data.steps
-    second = options.epochs_to_retrain * run.data.steps
+    first = options.train_epochs * run.data.train.steps
+    second = options.epochs_to_retrain * run.data.train.steps
     if phase == "train":
         before, steps, after = 0, first, second
     else:
@@ -228,7 +228,7 @@ def _epochs(run: TaskRun, phase: str, epochs: int) -> None:
         run,
         epochs,
         lambda epoch: run.data.train.epoch(shift + epoch),
-        steps=run.data.steps,
+        steps=run.data.train.steps,
         gradual=gradual,
         how=record.pruning[-1] if record.pruning else None,
         score=lambda: _validate(run),
