@@ -1,0 +1,82 @@
+"""The README is short, and its commands and programs do what it says."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from support import ROOT, tiny_nets
+from support.documents import README, blocks
+
+import packnet_tf
+
+
+def test_first_command_installs_and_runs_the_demo():
+    (command,) = blocks(README, "sh")[0].splitlines()
+    assert 'pip install -e ".[demo]"' in command
+    assert command.endswith("&& python apps/demo.py")
+
+
+def test_second_command_installs_and_runs_the_tests():
+    (command,) = blocks(README, "sh")[1].splitlines()
+    assert 'pip install -e ".[all]"' in command
+    assert "&& python -m pytest tests" in command
+
+
+def test_continuous_integration_takes_the_second_command(tmp_path):
+    # Commands that only say what they would do.
+    for name in ("python3", "pip", "ruff", "mypy"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 0\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "python").write_text("#!/bin/sh\necho 3 passed in 1.00s\n")
+    (tmp_path / "python").chmod(0o755)
+    clone = tmp_path / "clone"
+    (clone / ".ci").mkdir(parents=True)
+    (clone / ".ci/run").write_bytes((ROOT / ".ci/run").read_bytes())
+    (clone / "README.md").write_text(
+        README.read_text().replace(". .venv/bin/activate", "true")
+    )
+    answer = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=clone,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    lines = answer.stdout.splitlines()
+    assert "python3 -m venv build/ci-venv" in lines[0]
+    assert lines[-1] == "3 passed in 1.00s"
+    (tmp_path / "python").write_text("#!/bin/sh\necho 1 failed in 1s\nexit 1\n")
+    answer = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=clone,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 1
+    assert answer.stdout.splitlines()[-1] == "1 failed in 1s"
+
+
+def test_python_blocks_of_the_readme_run(tmp_path):
+    pytest.importorskip("sklearn")
+    net = tiny_nets.PackNet(tiny_nets.backbone(size=28))
+    for name in ("mnist", "fashion", "digits"):
+        tiny_nets.add_packed(net, name)
+    packnet_tf.export_saved_model(net, tmp_path / "runs/demo/serving/packnet/3")
+    program = "\n".join(blocks(README, "python"))
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "low" in answer.stdout and "(free)" in answer.stdout
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 200
