@@ -17,7 +17,7 @@ from packnet_tf import atomic_files
 from packnet_tf.errors import StateError
 
 # Changes when the meaning of the cached arrays changes.
-_VERSION = "2"
+_VERSION = "3"
 
 
 def fingerprint(paths: Iterable[str | pathlib.Path], *more: str) -> str:

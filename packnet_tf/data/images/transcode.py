@@ -14,7 +14,7 @@ from PIL import Image
 from packnet_tf.errors import DataError
 
 # File name extensions of an image folder, in any case.
-EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "gif", "webp")
+EXTENSIONS = tuple("jpg jpeg jfif png bmp gif webp tif tiff".split())
 
 # Pixels of the largest image, the same limit as Pillow's: a file that claims
 # more is usually an attempt to exhaust memory.
@@ -25,10 +25,16 @@ _TOO_LARGE = f"The image has more than {MAX_PIXELS:,} pixels."
 CORRUPT = "The image is corrupt or truncated."
 
 # What Pillow raises for damaged files.
-_DAMAGED = (OSError, SyntaxError, ValueError, struct.error)
+_DAMAGED = (
+    *(OSError, SyntaxError, ValueError, struct.error),
+    *(ArithmeticError, AttributeError, EOFError, LookupError, TypeError),
+)
 
 # Formats that Pillow may try, whatever the file's extension.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+
+# TIFF files also hold measurements, of no known range, and other colours.
+_NO_LEVELS = ("F", "I", "LAB")
 
 # Not ImageOps.exif_transpose: it also rewrites the rest of EXIF, and fails on
 # damage there that does not concern us (TypeError, AttributeError; Pillow 13).
@@ -71,6 +77,11 @@ def needs_conversion(encoded: bytes) -> bool:
         return False
     with _open(encoded) as image:
         # Cameras write JPEG files of several pictures (MPO).
+        if image.format == "TIFF" and image.mode in _NO_LEVELS:
+            raise DataError(
+                f"The TIFF file has pixels of Pillow's mode {image.mode}, not "
+                "grey or RGB of 8 or 16 bits; convert it."
+            )
         if image.format not in ("JPEG", "MPO", "PNG"):
             return True
         if image.mode not in ("RGB", "L", "RGBA", "LA"):
@@ -139,6 +150,7 @@ def as_readable(encoded: bytes) -> bytes:
         return encoded
     with _open(encoded) as image:
         try:
+            # Pillow turns TIFF as it loads; then its orientation is 1.
             image.load()
             turn = _TURNS.get(_orientation(image))
             if turn is not None:
