@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from packnet_tf.errors import NetworkError
-from packnet_tf.networks.options import check_options, check_share, defaults_of
+from packnet_tf.networks.options import check_options, check_shares, defaults_of
 from packnet_tf.networks.preprocessing import mode_of
 from packnet_tf.networks.vgg import vgg16_bn
 from packnet_tf.networks.weights import (
@@ -67,7 +67,7 @@ def application(
     mode = mode_of(constructor.__name__)
     check_weights(source)
     if _is_vgg(name):
-        check_share(name, "dropout", options.get("dropout", _VGG_DROPOUT))
+        check_shares(name, dropout=options.get("dropout", _VGG_DROPOUT))
         options = {k: v for k, v in options.items() if k != "dropout"}
     construct = functools.partial(constructor, **options)
     with _refusing(constructor.__name__, image_size):

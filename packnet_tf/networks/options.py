@@ -42,27 +42,39 @@ def check_options(
         number = expected == "a number" and _kind(value) == "a whole number"
         if expected and _kind(value) != expected and not number:
             raise NetworkError(
-                f"--network_options: {option}={value!r} of {network} has to "
-                f"be {expected}."
+                f"--network_options: {option}={value!r} of {network} must be "
+                f"{expected}."
             )
 
 
-def check_share(network: str, option: str, value: Any) -> None:
-    """Refuses an option's value unless it is from 0 to below 1.
+def check_counts(network: str, **counts: int) -> None:
+    """Refuses options of a network that are less than 1.
 
     Args:
         network: Name of the network, for the message.
-        option: Name of the option.
-        value: Its value, a number.
-
-    Raises:
-        NetworkError: If it is not.
+        **counts: The options.
     """
-    if not 0 <= value < 1:
-        raise NetworkError(
-            f"--network_options: {option}={value!r} of {network} has to be "
-            "from 0 to below 1."
-        )
+    for option, value in counts.items():
+        if value < 1:
+            raise NetworkError(
+                f"--network_options: {option}={value!r} of {network} must be "
+                "1 or more."
+            )
+
+
+def check_shares(network: str, **shares: float) -> None:
+    """Refuses options of a network that are not from 0 to below 1.
+
+    Args:
+        network: Name of the network, for the message.
+        **shares: The options.
+    """
+    for option, value in shares.items():
+        if not 0 <= value < 1:
+            raise NetworkError(
+                f"--network_options: {option}={value!r} of {network} must be "
+                "at least 0 and less than 1."
+            )
 
 
 def check_image_size(network: str, image_size: int, least: int) -> None:
@@ -72,33 +84,11 @@ def check_image_size(network: str, image_size: int, least: int) -> None:
         network: Name of the network, for the message.
         image_size: Height and width, in pixels.
         least: The smallest that can be used.
-
-    Raises:
-        NetworkError: If it is less.
     """
     if image_size < least:
         raise NetworkError(
             f"--image_size={image_size}: {network} takes {least} pixels or "
             "more."
-        )
-
-
-def check_at_least(network: str, option: str, value: Any, least: int) -> None:
-    """Refuses an option's value if it is too small.
-
-    Args:
-        network: Name of the network, for the message.
-        option: Name of the option.
-        value: Its value, a number.
-        least: The smallest that can be used.
-
-    Raises:
-        NetworkError: If it is less.
-    """
-    if value < least:
-        raise NetworkError(
-            f"--network_options: {option}={value!r} of {network} has to be "
-            f"{least} or more."
         )
 
 

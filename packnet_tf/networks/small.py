@@ -4,9 +4,9 @@ import keras
 
 from packnet_tf.networks import preprocessing
 from packnet_tf.networks.options import (
-    check_at_least,
+    check_counts,
     check_image_size,
-    check_share,
+    check_shares,
 )
 
 MIN_IMAGE_SIZE = 8
@@ -30,8 +30,8 @@ def cnn(image_size: int, width: int = 48, dropout: float = 0.0) -> keras.Model:
         NetworkError: If an argument is out of its range.
     """
     check_image_size("cnn", image_size, MIN_IMAGE_SIZE)
-    check_at_least("cnn", "width", width, 1)
-    check_share("cnn", "dropout", dropout)
+    check_counts("cnn", width=width)
+    check_shares("cnn", dropout=dropout)
     images = keras.Input((image_size, image_size, 3), name="images")
     x = preprocessing.apply("tf", images)
     for block in (1, 2, 3):
@@ -78,9 +78,8 @@ def mlp(
     >>> mlp(28, depth=3).output_shape
     (None, 256)
     """
-    check_at_least("mlp", "width", width, 1)
-    check_at_least("mlp", "depth", depth, 1)
-    check_share("mlp", "dropout", dropout)
+    check_counts("mlp", width=width, depth=depth)
+    check_shares("mlp", dropout=dropout)
     images = keras.Input((image_size, image_size, 3), name="images")
     x = preprocessing.apply("tf", images)
     x = keras.layers.Flatten(name="flatten")(x)

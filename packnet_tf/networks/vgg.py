@@ -3,7 +3,7 @@
 import keras
 
 from packnet_tf.errors import NetworkError
-from packnet_tf.networks.options import check_at_least, check_image_size
+from packnet_tf.networks.options import check_counts, check_image_size
 
 MIN_IMAGE_SIZE = 32
 # Filters of the convolutions between two poolings: VGG's configuration D.
@@ -48,7 +48,7 @@ def vgg16_bn(
             f"{name}; use --weights=none, or the path of a weights file."
         )
     check_image_size(name, min(input_shape[:2]), MIN_IMAGE_SIZE)
-    check_at_least(name, "classes", classes, 1)
+    check_counts(name, classes=classes)
     layers = keras.layers
     x = images = keras.Input(input_shape)
     for block, filters in enumerate(_BLOCKS, 1):

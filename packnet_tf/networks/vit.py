@@ -4,7 +4,7 @@ import keras
 
 from packnet_tf.errors import NetworkError
 from packnet_tf.networks import preprocessing
-from packnet_tf.networks.options import check_at_least, check_share
+from packnet_tf.networks.options import check_counts, check_shares
 
 
 def vit(
@@ -47,16 +47,10 @@ def vit(
     >>> vit(64, patch_size=8, width=64, depth=2, heads=2).output_shape
     (None, 64)
     """
-    sizes = {
-        "patch_size": patch_size,
-        "width": width,
-        "depth": depth,
-        "heads": heads,
-    }
-    for option, value in sizes.items():
-        check_at_least("vit", option, value, 1)
-    check_share("vit", "dropout", dropout)
-    check_share("vit", "stochastic_depth", stochastic_depth)
+    check_counts(
+        "vit", patch_size=patch_size, width=width, depth=depth, heads=heads
+    )
+    check_shares("vit", dropout=dropout, stochastic_depth=stochastic_depth)
     if image_size % patch_size:
         raise NetworkError(
             f"--image_size={image_size}: vit takes a multiple of its "
@@ -64,7 +58,7 @@ def vit(
         )
     if width % heads:
         raise NetworkError(
-            f"--network_options: width={width} of vit has to be a multiple of "
+            f"--network_options: width={width} of vit must be a multiple of "
             f"its heads, {heads}."
         )
     images = keras.Input((image_size, image_size, 3), name="images")

@@ -99,8 +99,8 @@ def test_vgg16_bn_by_name(tmp_path):
     "name, changes, message",
     [
         ("mlp", {"weights": "imagenet"}, "there are none for mlp; use"),
-        ("mlp", {"options": {"width": 0}}, "width=0 of mlp has to be 1 or"),
-        ("mlp", {"options": {"depth": 0}}, "depth=0 of mlp has to be 1 or"),
+        ("mlp", {"options": {"width": 0}}, "width=0 of mlp must be 1 or"),
+        ("mlp", {"options": {"depth": 0}}, "depth=0 of mlp must be 1 or"),
         ("mlp", {"options": {"dropout": 1.0}}, "dropout=1.0 of mlp"),
         ("vgg16_bn", {"weights": "imagenet"}, "none for vgg16_bn; use --we"),
         ("vgg16_bn", {"image_size": 31}, "--image_size=31: vgg16_bn takes 32"),
@@ -108,8 +108,12 @@ def test_vgg16_bn_by_name(tmp_path):
         ("vgg16_bn", {"options": {"dropout": -1}}, "dropout=-1 of vgg16_bn"),
         ("vit", {"weights": "imagenet"}, "there are none for vit; use"),
         ("vit", {"image_size": 33}, "--image_size=33: vit takes a multiple"),
-        ("vit", {"options": {"heads": 5}}, "width=192 of vit has to be a mul"),
-        ("vit", {"options": {"depth": 0}}, "depth=0 of vit has to be 1 or"),
+        (
+            "vit",
+            {"options": {"heads": 5}},
+            "width=192 of vit must be a multiple",
+        ),
+        ("vit", {"options": {"depth": 0}}, "depth=0 of vit must be 1 or"),
         ("vit", {"options": {"stochastic_depth": 1}}, "stochastic_depth=1 of"),
     ],
 )

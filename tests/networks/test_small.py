@@ -30,10 +30,10 @@ def test_cnn():
     [
         ({"weights": "imagenet"}, "there are none for cnn; use --weights=none"),
         ({"image_size": 7}, "--image_size=7: cnn takes 8 pixels"),
-        ({"options": {"width": 0}}, "width=0 of cnn has to be 1 or more"),
-        ({"options": {"width": "w"}}, "width='w' of cnn has to be a whole"),
-        ({"options": {"width": True}}, "width=True of cnn has to be a whole"),
-        ({"options": {"dropout": 1}}, "dropout=1 of cnn has to be from 0"),
+        ({"options": {"width": 0}}, "width=0 of cnn must be 1 or more"),
+        ({"options": {"width": "w"}}, "width='w' of cnn must be a whole"),
+        ({"options": {"width": True}}, "width=True of cnn must be a whole"),
+        ({"options": {"dropout": 1}}, "dropout=1 of cnn must be at least 0"),
         ({"options": {"widht": 8}}, "mean width.*it has dropout, width"),
     ],
 )
