@@ -1,4 +1,4 @@
-"""Data of tasks: sources, the registry, and the pipeline to batches."""
+"""The data of tasks: sources, the registry, and pipelines to batches."""
 
 from packnet_tf.data.catalog import TaskEntry
 from packnet_tf.data.images.preprocessing import Preprocessing

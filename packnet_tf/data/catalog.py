@@ -1,9 +1,9 @@
-"""The tasks that the package knows by name: one small entry each.
+"""The tasks that the package knows by name, with a small entry for each.
 
-The paper's experiments and those that followed it. An entry says where the
-data is, which splits are used, and how the images become the network's; what
-follows from the data itself (classes, their names) is not repeated here. The
-numbers of classes and images are for `--list_tasks` alone.
+They are those of the paper and of later work. An entry says where the data
+is, which splits to use, and how to preprocess the images; what the data itself
+tells (classes, their names) is not repeated here. The numbers of classes and
+images are only for `--list_tasks`.
 """
 
 import dataclasses
@@ -14,22 +14,22 @@ from packnet_tf.options.data import NUMBERED
 
 @dataclasses.dataclass(frozen=True)
 class TaskEntry:
-    """A task that is known by name.
+    """A task known by name.
 
     Attributes:
         name: The task's name.
-        data: Where its data is, in the words of `open_task`; empty if it has
-            to be given as an image folder.
+        data: Its data, as `open_task` takes it; empty if the user must give
+            an image folder.
         train: TFDS split to train on, e.g. `"train+validation"`.
         test: TFDS split to evaluate on; empty if there is none.
         preprocessing: How its images become the network's.
         image_key: TFDS feature of the image, where it is not `"image"`.
         label_key: TFDS feature of the label, where it is not `"label"`.
-        labels: The labels of the data that make up the task, in order; all
-            if empty.
+        labels: The labels of the data that belong to the task, in order;
+            empty for all.
         classes: Number of classes, if known.
         counts: Numbers of training and test images, if known.
-        needs: What has to be done before it can be used.
+        needs: What the user must get or do first.
 
     Example:
 
@@ -51,10 +51,10 @@ class TaskEntry:
 
 
 # Section 4 of the paper: images of CUBS and Cars cut to the bounding box and
-# squashed; of the others a random resized crop. Both are mirrored.
+# squashed, a random resized crop of the others; both are mirrored.
 _BOX = Preprocessing(resize="squash", crop="none", box=True)
 _CROP = Preprocessing(crop="resized")
-# Photographs of a few pixels: small shifts, as is usual for them.
+# Tiny photographs: small shifts, as usual.
 _SMALL = Preprocessing(crop="random")
 # Digits must not be mirrored.
 _DIGITS = Preprocessing(crop="random", flip=False)
@@ -69,7 +69,7 @@ _ENTRIES = (
         preprocessing=_CROP,
         classes=1000,
         counts=(1_281_167, 50_000),
-        needs="asked for at image-net.org, 144 GB; prepared with TFDS",
+        needs="request it at image-net.org (144 GB), prepare it with TFDS",
     ),
     TaskEntry(
         "places365",
@@ -95,7 +95,7 @@ _ENTRIES = (
         preprocessing=_BOX,
         classes=196,
         counts=(8_144, 8_041),
-        needs=f"its download is gone: prepared TFDS files, or {_FOLDER}",
+        needs=f"no longer online: prepared TFDS files, or {_FOLDER}",
     ),
     TaskEntry(
         "flowers",
@@ -264,5 +264,5 @@ def permuted(mnist: TaskEntry, name: str, seed: int) -> TaskEntry:
 
 
 def numbers(head: str) -> str:
-    """Returns how the numbered tasks of a name are written."""
+    """Returns the notation for a group of numbered tasks."""
     return f"{head}/0..{NUMBERED[head] - 1}"

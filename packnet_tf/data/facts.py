@@ -1,11 +1,11 @@
-"""What a manifest records of a task's data, to open it again as it was."""
+"""What a manifest records of a task's data, so that it can be reopened."""
 
 import dataclasses
 from typing import Any
 
 from packnet_tf.data.images.preprocessing import PIXEL_FACTS, Preprocessing
 
-# Left out of the JSON where there is nothing to say.
+# Left out of the JSON if empty.
 _OPTIONAL = ("train_from", "test_from", "image_key", "label_key")
 
 
@@ -14,15 +14,15 @@ class DataFacts:
     """Where a task's images came from, and how they became the network's.
 
     Attributes:
-        data: What `open_task` was given, paths in full; None for data of a
-            Python program.
+        data: What `open_task` was given, with absolute paths; None for data
+            of a Python program.
         kind: `"folder"`, `"npz"`, `"tfds"`, `"bundled"` or `"python"`.
         preprocessing: How its images become the network's.
         train_from: Where the training images are, in one line.
         test_from: Where the test images are.
-        image_key: TFDS feature of the image, if the user chose it.
-        label_key: TFDS feature of the label, if the user chose it.
-        skipped: Images that were left out because they cannot be read.
+        image_key: TFDS feature of the image, if the user chose one.
+        label_key: TFDS feature of the label, if the user chose one.
+        skipped: Images left out because they cannot be read.
     """
 
     data: str | None
@@ -35,7 +35,7 @@ class DataFacts:
     skipped: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the facts as a manifest holds them, in one flat object."""
+        """Returns the facts as one flat object, for a manifest."""
         given = {name: getattr(self, name) for name in _OPTIONAL}
         return {
             "data": self.data,

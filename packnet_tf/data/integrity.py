@@ -1,4 +1,4 @@
-"""The check of all images of a task, before training."""
+"""Checks all images of a task before training."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ from packnet_tf.tf_internals.datasets import without_autotune
 # Images between two reports of progress.
 _CHUNK = 64
 
-# How many of the files that are left out are named.
+# How many skipped files are named.
 _SHOWN = 20
 
 
@@ -39,32 +39,32 @@ def check(
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> TaskData:
-    """Decodes every image of a task once, and stops at a bad one.
+    """Decodes every image of a task once, and refuses bad ones.
 
-    The result is cached: files that have not changed are not read again.
+    The result is cached: unchanged files are not read again.
 
     Args:
         data: The opened task.
-        batch_size: Images of a training batch; there must be as many.
-        train: Whether training images are needed; without, only what is
-            there is gets checked.
-        skip_corrupt: Whether bad images are left out instead.
-        say: Where lines go about what is left out, and about images that are
-            in both parts.
-        progress: Called with the number of images done and of all, e.g.
+        batch_size: Images per training batch; there must be at least as
+            many.
+        train: Whether training images are required.
+        skip_corrupt: Whether to leave bad images out instead.
+        say: Prints a line about images that are left out, or that are in
+            both parts.
+        progress: Called with the number of images done and the total, e.g.
             by `console.bar`.
 
     Returns:
         The task, without the images that were left out.
 
     Raises:
-        DataError: Naming the image that is corrupt, or what is missing.
+        DataError: Naming a corrupt image, or what is missing.
     """
     say = say or (lambda line: None)
     if train and data.train is None:
         raise DataError(
             f"The data of task {data.name!r} has no training images: "
-            f"{data.facts.data} holds a test part alone."
+            f"{data.facts.data} holds only a test part."
         )
     if batch_size is not None and data.train is not None:
         pipeline.check_batch(len(data.train), batch_size)
@@ -84,7 +84,7 @@ def check(
         if bad and not skip_corrupt:
             first = next(iter(bad.values()))
             raise DataError(
-                f"{first} Or leave such images out with --skip_corrupt."
+                f"{first} Or leave out such images with --skip_corrupt."
             ) from first
         done += len(part)
         if bad:
@@ -108,11 +108,11 @@ def check(
 def find_bad(
     source: Source, progress: Progress | None = None
 ) -> dict[int, DataError]:
-    """Returns the errors of all images that cannot be used, by place.
+    """Returns an error for each unusable image, by place.
 
     Args:
         source: The images.
-        progress: Called with the number of images done and of all.
+        progress: Called with the number of images done and the total.
     """
     files, places = source.base()
     if isinstance(files, DecodedSource):
@@ -144,13 +144,13 @@ def find_bad(
 
 
 def without_bad(source: Source) -> Source:
-    """Returns the images of a source that can be used.
+    """Returns the usable images of a source.
 
     Args:
         source: Images, some of which may be corrupt.
 
     Raises:
-        DataError: If none is left of a class.
+        DataError: If a class has none left.
     """
     bad = find_bad(source)
     return _without(source, bad) if bad else source
@@ -159,7 +159,7 @@ def without_bad(source: Source) -> Source:
 def _decode(
     files: EncodedSource, scanned: Scanned, progress: Progress | None
 ) -> None:
-    """Decodes all files, and notes their sides and which are bad."""
+    """Decodes all files, recording their sides and which are bad."""
     count = len(files)
     places = np.array([i for i in range(count) if i not in scanned.bad])
     sides = np.zeros((count, 2), np.int32)
@@ -192,10 +192,10 @@ def _decode(
 
 @contextlib.contextmanager
 def _no_errors_shown() -> Iterator[None]:
-    """Keeps the JPEG library's own complaints off the terminal.
+    """Hides the JPEG library's own messages.
 
-    It writes straight to the process's stderr and names no file; the error
-    that is raised does.
+    It writes directly to the process's stderr and names no file, as the
+    raised error does.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -220,7 +220,7 @@ def _without(source: Source, bad: dict[int, DataError]) -> Source:
     for label in np.setdiff1d(source.labels, left.labels):
         raise DataError(
             f"Class {source.class_names[label]!r} of {source.origin} has no "
-            "image that can be read; fill or remove it."
+            "readable image; add some, or remove the class."
         )
     return left
 
@@ -233,7 +233,7 @@ def _check_permuted(source: Source, sides: np.ndarray) -> None:
         if (height, width) != (side, side):
             raise DataError(
                 f"The data {source.origin} has images of {height} x {width} "
-                f"pixels; the pixels of {side} x {side} images are permuted."
+                f"pixels; expected {side} x {side}, since pixels are permuted."
             )
 
 
@@ -246,7 +246,7 @@ def _say_skipped(skipped: list[str], say: Callable[[str], None]) -> None:
 
 
 def _say_duplicates(data: TaskData, say: Callable[[str], None]) -> None:
-    """Warns of images that are in both training and test."""
+    """Warns of images that are in both train and test."""
     if data.train is None or data.test is None:
         return
     both, in_train, in_test = np.intersect1d(
@@ -257,5 +257,5 @@ def _say_duplicates(data: TaskData, say: Callable[[str], None]) -> None:
         b = data.test.describe(int(in_test[0]))
         say(
             f"warning: {len(both)} image(s) are in both train and test, e.g. "
-            f"{a} and {b}; the test accuracy will be too good."
+            f"{a} and {b}; the test accuracy will be too high."
         )

@@ -1,9 +1,9 @@
-"""From a source to batches, for training and for evaluation.
+"""Turns a source into batches, for training and for evaluation.
 
-Training images are decoded and resized once, to where the network's square
-is cut from; if they fit a budget they are kept as bytes in memory, and every
-epoch after the first is only crops and flips. Larger sets are read again every
-epoch, and give the same batches, byte for byte.
+Training images are decoded and resized once, to the size that squares are cut
+from. If they fit a memory budget they are kept as bytes, and later epochs only
+crop and flip them. Larger sets are read again every epoch, and give the same
+batches, byte for byte.
 """
 
 import functools
@@ -21,13 +21,13 @@ from packnet_tf.errors import DataError
 from packnet_tf.options.augmentation import Augmentation
 from packnet_tf.tf_internals.datasets import without_autotune
 
-# Memory that the images of one data set may take, in bytes.
+# Memory for the images of one data set, in bytes.
 CACHE_BYTES = 2 << 30
 
-# Converting functions to graph code costs more than tracing them.
+# Converting functions by AutoGraph takes longer than tracing them.
 _as_it_is = tf.autograph.experimental.do_not_convert
 
-# Batches cut at the same time.
+# Batches cut in parallel.
 _CUTTING = 2
 
 
@@ -36,10 +36,10 @@ class Training:
 
     Attributes:
         source: The images.
-        batch_size: Images of a batch; the last of an epoch may have fewer.
+        batch_size: Images per batch; the last of an epoch may have fewer.
         cutter: How working images become the batches' images and labels.
-        steps: Batches of an epoch.
-        loss: Name of the Keras loss that suits the labels.
+        steps: Batches per epoch.
+        loss: Name of the Keras loss for the labels.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class Training:
         """Returns the batches of one epoch.
 
         Args:
-            number: From 0 on. The same number gives the same batches in any
-                process, whatever was read before.
+            number: Number of the epoch, from 0. It alone determines the
+                batches, in any process.
 
         Returns:
             Batches of (images, labels): float32 of shape [batch, image_size,
             image_size, 3] with values from 0 to 255; int32 of shape [batch],
-            or with MixUp or CutMix float32 of shape [batch, classes].
+            or, with MixUp or CutMix, float32 of shape [batch, classes].
         """
         source, ids = self.source, self.source.ids
         draws = random_draws.draw(self.cutter.seed, number, ids, source.labels)
@@ -112,17 +112,17 @@ class Training:
         )
 
     def load(self, progress: Progress | None = None) -> bool:
-        """Decodes all images into memory, where they fit.
+        """Decodes all images into memory if they fit.
 
-        The first epoch does so anyway; call this to have it done before.
+        The first epoch does so anyway.
 
         Args:
-            progress: Called with the number of images done and of all.
+            progress: Called with the number of images done and the total.
 
         Returns:
             Whether the images are in memory.
         """
-        # In the order of their digests: any first part is a fair sample.
+        # In the order of their digests, so that the first are a fair sample.
         order = np.argsort(self.source.ids, kind="stable")
         done = 0
         if not (self._store.complete or self._store.refused):
@@ -152,21 +152,21 @@ class Training:
         if self.cutter.preprocessing.resize == "squash":
             batches = self.source.decoded(order, resize).batch(self.batch_size)
         else:
-            # Images differ in shape. Handing them over one by one would cost
-            # as much as decoding them, so they are padded to form batches.
+            # Images differ in shape. Passing them one by one would take as
+            # long as decoding them, so they are padded to form batches.
             batches = self.source.decoded(order, resize_all_sizes)
             batches = batches.padded_batch(self.batch_size)
         # What enumerate() does, in half the time.
         steps = tf.data.Dataset.range(-(-len(order) // self.batch_size))
         options = tf.data.Options()
-        # While a batch waits for Python's lock, every core can decode.
+        # While a batch waits for the GIL, every core can decode.
         options.threading.private_threadpool_size = CORES + 1
         return without_autotune(
             tf.data.Dataset.zip(steps, batches).with_options(options)
         )
 
     def _calling(self, function):
-        """Returns a function of tensors that calls one of arrays."""
+        """Returns a function of tensors that calls a function of arrays."""
         size, soft = self.cutter.image_size, self.cutter.augmentation.soft
         kinds = (tf.float32, tf.float32) if soft else (tf.uint8, tf.int32)
         shape = [None, self.cutter.classes] if soft else [None]
@@ -186,7 +186,7 @@ class Training:
 def _unpadded(
     padded: np.ndarray, sides: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Returns the images of a batch, of their own heights and widths."""
+    """Returns the images of a batch with their own heights and widths."""
     if sides is None:
         return list(padded)
     return [
@@ -204,24 +204,24 @@ def training(
     cache_bytes: int = CACHE_BYTES,
     augmentation: Augmentation | None = None,
 ) -> Training:
-    """Returns the batches to train on, an epoch at a time.
+    """Returns the batches to train on, one epoch at a time.
 
-    An epoch shows every image once, in an order over the whole set. Order,
-    crops and flips are functions of the seed, the epoch's number and the
-    image's bytes: the same for any number of replicas, any kind of source,
-    and after an interruption.
+    An epoch shows every image once, shuffled over the whole set. Order, crops
+    and flips are functions of the seed, the epoch's number and the image's
+    bytes: the same for any number of replicas, any kind of source, and after
+    an interruption.
 
     Args:
         source: The training images.
         image_size: Height and width of the network's images, in pixels.
-        batch_size: Images of a batch, over all replicas.
+        batch_size: Images per batch, over all replicas.
         seed: Seed of order and augmentation.
-        preprocessing: In place of the source's own. Its `box` is ignored:
-            the source cuts boxes, if it was opened so.
-        cache_bytes: Memory that the decoded images may take; sets that need
-            more are decoded again every epoch.
-        augmentation: What is done beyond crops and flips; by default
-            nothing.
+        preprocessing: Replaces the source's own. Its `box` is ignored: the
+            source cuts boxes if it was opened that way.
+        cache_bytes: Memory for the decoded images; larger sets are decoded
+            again every epoch.
+        augmentation: What is done beyond crops and flips; nothing by
+            default.
 
     Raises:
         DataError: If there are fewer images than a batch.
@@ -250,22 +250,21 @@ def evaluation(
     preprocessing: Preprocessing | None = None,
     cache_bytes: int = CACHE_BYTES,
 ) -> tf.data.Dataset:
-    """Returns all images as `evaluation_resize` makes them.
+    """Returns batches of all images, preprocessed by `evaluation_resize`.
 
-    They come in the order of `evaluation_order`: the same for a folder and a
-    TFDS data set of the same images, which has an order of its own.
+    They come in the order of `evaluation_order`, which is the same for a
+    folder and a TFDS data set of the same images.
 
     Args:
         source: The images.
         image_size: Height and width of the network's images, in pixels.
-        batch_size: Images of a batch; the last may have fewer.
-        preprocessing: In place of the source's own. Its `box` is ignored:
-            the source cuts boxes, if it was opened so.
-        cache_bytes: Memory that the images may take; those of a set that
-            fits are kept from the first pass on.
+        batch_size: Images per batch; the last may have fewer.
+        preprocessing: See `training`.
+        cache_bytes: Memory for the images; if they fit, they are kept after
+            the first pass.
 
     Returns:
-        Batches of (images, labels) as those of `Training.epoch`.
+        Batches of (images, labels), as from `Training.epoch`.
     """
     resize = functools.partial(
         evaluation_resize,
@@ -294,10 +293,7 @@ def check_batch(count: int, batch_size: int) -> None:
 
     Args:
         count: Number of training images.
-        batch_size: Images of a batch.
-
-    Raises:
-        DataError: If there are fewer images than a batch.
+        batch_size: Images per batch.
     """
     if count < batch_size:
         raise DataError(

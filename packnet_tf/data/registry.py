@@ -1,4 +1,4 @@
-"""Tasks by name: registered, found, listed."""
+"""Registers, finds and lists tasks by name."""
 
 import difflib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _REGISTRY: dict[str, TaskEntry] = dict(BUILTIN)
 
 
 def register(entry: TaskEntry) -> None:
-    """Makes a task known by name; a known one of that name is replaced.
+    """Makes a task known by name, replacing any other of that name.
 
     Args:
         entry: The task.
@@ -21,7 +21,7 @@ def register(entry: TaskEntry) -> None:
 
 
 def registered() -> Mapping[str, TaskEntry]:
-    """Returns the known tasks by name; `permuted_mnist/SEED` is not listed."""
+    """Returns the known tasks by name, without `permuted_mnist/SEED`."""
     return dict(_REGISTRY)
 
 
@@ -29,7 +29,7 @@ def find(name: str) -> TaskEntry | None:
     """Returns the entry of a task, or None if it is not registered.
 
     Args:
-        name: Its name, in either way of writing; see `task_name`.
+        name: Its name; see `task_name`.
     """
     name = task_name(name)
     if name in _REGISTRY:
@@ -41,26 +41,26 @@ def find(name: str) -> TaskEntry | None:
 
 
 def unknown(name: str) -> str:
-    """Returns what to say of a name that is not registered."""
+    """Returns an error message for a name that is not registered."""
     name = task_name(name)
     head = name.partition(".")[0]
     if head in NUMBERED:
         return f"Unknown task {name!r}: expected {numbers(head)}."
     if head == PERMUTED:
         return (
-            f"Unknown task {name!r}: expected {PERMUTED}/SEED, a seed from 0 "
-            "to 2**32 - 1."
+            f"Unknown task {name!r}: expected {PERMUTED}/SEED with a seed from "
+            "0 to 2**32 - 1."
         )
     known = [n for n in sorted(_REGISTRY) if "." not in n]
     known += [*map(numbers, NUMBERED), f"{PERMUTED}/SEED"]
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"Unknown task {name!r}: did you mean {' or '.join(close)}?"
-    return f"Unknown task {name!r}: known are {', '.join(known)}."
+    return f"Unknown task {name!r}: expected one of {', '.join(known)}."
 
 
 def no_data(entry: TaskEntry) -> DataError:
-    """Returns the error of a task whose data has to be given."""
+    """Returns the error of a task whose data the user must give."""
     return DataError(
         f"The data of task {entry.name!r} is not in TFDS. It needs "
         f"{entry.needs}."

@@ -1,8 +1,8 @@
-"""A cache of what a pass over all images found.
+"""Caches the result of a pass over all images.
 
 Reading every image of a large set takes long, and its files seldom change. The
-result is kept in the user's cache folder, under a digest of the names, sizes
-and times of the files; it may be deleted at any time.
+result is kept in the user's cache folder, keyed by a digest of the names, sizes
+and times of the files. It may be deleted at any time.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ def fingerprint(paths: Iterable[str | pathlib.Path], *more: str) -> str:
 
     Args:
         paths: The files.
-        *more: Whatever else tells one entry from another.
+        *more: Whatever else distinguishes entries.
     """
     found = hashlib.sha256(_VERSION.encode())
     for text in more:

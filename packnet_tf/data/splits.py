@@ -1,4 +1,4 @@
-"""The validation split, carved out of the training images."""
+"""Splits validation images off the training images."""
 
 import numpy as np
 
@@ -12,28 +12,27 @@ def split(
 ) -> tuple[Source, Source]:
     """Splits training images into those to train on and to validate with.
 
-    An image's side follows from its bytes and the seed alone: it is the same
-    after another download, under another name, or with images added, and
-    copies of one image stay together. Its size is therefore the share only
-    on average.
+    Only an image's bytes and the seed decide its side, so it stays the same
+    after another download, under another name, or when images are added, and
+    copies of one image stay together. The share is therefore approximate.
 
     Args:
         source: The training images.
-        validation_share: About the share to validate with, at least 0 and
-            less than 1. With 0 the second part is empty; otherwise it holds
-            one image or more.
+        validation_share: Approximate share of the validation images, at
+            least 0 and less than 1. With 0 there are none; otherwise at
+            least one.
         seed: Seed of the split.
 
     Returns:
-        The training and the validation images. Every class of the source
-        stays in training.
+        The training and the validation images. Every class keeps training
+        images.
 
     Raises:
         DataError: If the share is out of range.
     """
     if not 0 <= validation_share < 1:
         raise DataError(
-            f"A validation share of {validation_share}: expected at least 0 "
+            f"The validation share is {validation_share}; expected at least 0 "
             "and less than 1."
         )
     if not validation_share:
@@ -46,7 +45,7 @@ def split(
     for label in np.unique(source.labels):
         of_class = source.labels == label
         if held[of_class].all():
-            # Return the image nearest to the threshold, with its copies.
+            # Return the image closest to the threshold, with its copies.
             held &= ~(of_class & (place == place[of_class].max()))
     return (
         source.subset(np.flatnonzero(~held)),
@@ -57,7 +56,7 @@ def split(
 def stratified_parts(
     ids: np.ndarray, labels: np.ndarray, test_share: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splits a set that comes without a test part, the same in each class.
+    """Splits off a test part, with the same share of each class.
 
     Args:
         ids: Identities of the examples, uint64 of shape [examples].
@@ -65,7 +64,7 @@ def stratified_parts(
         test_share: Share of each class that becomes the test part.
 
     Returns:
-        The places of the training and of the test examples, in order.
+        The places of the training and the test examples, in order.
     """
     place = random_draws.uniform(0, random_draws.TEST, ids)
     test = np.zeros(len(ids), bool)

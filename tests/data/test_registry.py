@@ -215,12 +215,12 @@ def test_tasks_that_are_not_in_tfds_say_where_they_are(name, image_folder):
     [
         ("split_mnist/5", "expected split_mnist/0..4"),
         ("split_mnist", "expected split_mnist/0..4"),
-        ("permuted_mnist/x", "expected permuted_mnist/SEED, a seed"),
-        ("permuted_mnist", "expected permuted_mnist/SEED, a seed"),
+        ("permuted_mnist/x", "expected permuted_mnist/SEED with a seed"),
+        ("permuted_mnist", "expected permuted_mnist/SEED with a seed"),
         ("cifar100_superclass/20", "expected cifar100_superclass/0..19"),
         ("superclass", "did you mean cifar100_superclass/0..19"),
         ("flower", "did you mean flowers"),
-        ("zzz", "known are cars, cifar10"),
+        ("zzz", "expected one of cars, cifar10"),
     ],
 )
 def test_unknown_names(name, message):

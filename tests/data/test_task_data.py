@@ -73,7 +73,8 @@ def test_users_register_their_own(image_folder, own_registry):
 
 
 @pytest.mark.parametrize(
-    "name, hint", [("flower", "did you mean flowers"), ("zzz", "known are")]
+    "name, hint",
+    [("flower", "did you mean flowers"), ("zzz", "expected one of")],
 )
 def test_unknown_task(name, hint):
     with pytest.raises(DataError, match=hint) as caught:

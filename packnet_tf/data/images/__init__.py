@@ -1,1 +1,1 @@
-"""From an encoded image to the pixels that a network takes."""
+"""Turns encoded images into the pixels that a network takes."""

@@ -1,8 +1,7 @@
-"""Training's own part of the pixel path: squares cut out of working images.
+"""Cuts training squares out of working images, and keeps those in memory.
 
-Decoding and resizing are shared with evaluation. Crops, flips and stronger
-augmentation are training's alone, done in NumPy a batch at a time; so is the
-store that keeps working images in memory between epochs.
+Training and evaluation share decoding and resizing. Only training crops, flips
+and augments, in NumPy, one batch at a time.
 """
 
 import dataclasses
@@ -16,16 +15,16 @@ from packnet_tf.data.images import mixing, random_draws
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.options.augmentation import Augmentation
 
-# Images needed before the memory that all of them take is estimated.
+# Images needed to estimate the memory for all of them.
 _SAMPLE = 64
 
 
 class Store:
-    """Working images in memory, as long as they fit a budget.
+    """Keeps working images in memory if they fit a budget.
 
     Args:
         count: How many there will be.
-        budget: Bytes that they may take.
+        budget: Memory for them, in bytes.
     """
 
     def __init__(self, count: int, budget: int):
@@ -41,7 +40,7 @@ class Store:
         return self._found == len(self._images)
 
     def put(self, place: int, image: np.ndarray) -> None:
-        """Keeps an image, or drops all of them once they turn out not to fit.
+        """Keeps an image, or drops all once they turn out not to fit.
 
         The total is estimated from the first images, so their order must not
         depend on their size.
@@ -104,12 +103,12 @@ class Cutter:
             places: Their places in `draws`, int64 of shape [batch].
             labels: Their labels, int32 of shape [batch].
             ids: Their identities, uint64 of shape [batch].
-            draws: What the epoch does with every example.
+            draws: What the epoch does to every example.
             epoch: Number of the epoch.
 
         Returns:
-            Pixels of shape [batch, size, size, 3], uint8 or, where images
-            are blended, float32; labels as in `mixing.apply`.
+            Pixels of shape [batch, size, size, 3], uint8, or float32 where
+            images are blended; labels as in `mixing.apply`.
         """
         size, crop = self.image_size, self.preprocessing.crop
         windows = self._windows(images, places, ids, draws, epoch)
@@ -128,7 +127,7 @@ class Cutter:
                     )
                 )
             if flip:
-                # By channel: three times as fast as pixels of three bytes.
+                # Channel by channel, which is three times as fast.
                 for channel in range(3):
                     out[:, :, channel] = square[:, ::-1, channel]
             else:
@@ -144,7 +143,7 @@ class Cutter:
         )
 
     def _windows(self, images, places, ids, draws, epoch) -> list[list[int]]:
-        """Returns top, left, height and width of what is cut."""
+        """Returns top, left, height and width of each window."""
         sides = np.array([image.shape[:2] for image in images], np.int64)
         if self.preprocessing.crop == "resized":
             return random_draws.resized_windows(

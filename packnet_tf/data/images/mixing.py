@@ -1,8 +1,8 @@
-"""What RandAugment, MixUp and CutMix do to a batch of images.
+"""Applies RandAugment, MixUp and CutMix to a batch of images.
 
-All of it is a pure function of seed, epoch and the identities of the images
-in a batch, like order, crops and flips. MixUp and CutMix blend an image with
-the one after it in its batch; their labels are shares of the classes.
+Like order, crops and flips, this is a pure function of seed, epoch and the
+identities of the images in a batch. MixUp and CutMix blend an image with the
+next one in its batch; their labels are shares of the classes.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def apply(
     """Augments one batch.
 
     Args:
-        choice: What is to be done.
+        choice: What to do.
         pixels: uint8 array of shape [batch, size, size, 3].
         labels: int32 array of shape [batch].
         ids: Identities of the images, uint64 of shape [batch].
@@ -33,9 +33,9 @@ def apply(
         epoch: Number of the epoch.
 
     Returns:
-        The pixels, and the labels: as they came, or with MixUp or CutMix
-        both float32, the labels of shape [batch, classes] with rows that
-        sum to 1.
+        The pixels and the labels: as they came, or, with MixUp or CutMix,
+        both float32, with labels of shape [batch, classes] whose rows sum
+        to 1.
     """
     if choice.randaugment:
         pixels = rand_augment(pixels, ids, seed, epoch, choice.randaugment)
@@ -54,7 +54,7 @@ def apply(
         if cut[row]:
             top, left, bottom, right = boxes[row]
             mixed[row, top:bottom, left:right] = other[top:bottom, left:right]
-            # The label follows the pixels that are left.
+            # The label follows the remaining pixels.
             share[row] = 1 - (bottom - top) * (right - left) / size**2
         else:
             kept = np.float32(share[row])
@@ -77,8 +77,8 @@ def _cuts(
 def _beta(alpha: float, seed: int, epoch: int, ids: np.ndarray) -> np.ndarray:
     """Draws from Beta(alpha, alpha) by Jöhnk's method (1964).
 
-    Of pairs of uniform numbers to the power of 1 / alpha, the first with a
-    sum of at most 1 is taken.
+    It takes the first pair of uniform numbers that, raised to 1 / alpha, sum
+    to at most 1.
     """
     found = np.full(len(ids), np.nan)
     attempt = 0

@@ -1,10 +1,10 @@
-"""The one way from an encoded image to the pixels that a network sees.
+"""Turns an encoded image into the pixels that a network sees, in one way.
 
-Validation, evaluation and prediction all go through `evaluation_resize`, and
-training through the same `working_image` before its random crop. Decoders
-and resizers differ by many levels (default against accurate JPEG decoding by
-up to 8, with and without antialias by up to 99), so there is exactly one
-here, made of TensorFlow ops so that it can become part of a SavedModel.
+Validation, evaluation and prediction all use `evaluation_resize`, and training
+the same `working_image` before its random crop. Decoders and resizers differ
+by many levels (fast and accurate JPEG decoding by up to 8, resizing with and
+without antialias by up to 99), so there is only this one, made of TensorFlow
+ops so that it can become part of a SavedModel.
 """
 
 import io
@@ -21,7 +21,7 @@ from packnet_tf.data.images.preprocessing import (
 from packnet_tf.data.images.transcode import CORRUPT, as_readable
 from packnet_tf.errors import DataError
 
-# TensorFlow 2.19 does not.
+# TensorFlow 2.19 cannot.
 READS_WEBP = hasattr(tf.io, "decode_webp")
 
 
@@ -42,7 +42,7 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     Returns:
         uint8 tensor of shape [height, width, 3], as Pillow would decode it.
     """
-    # The op reads PNG as well; only it has a choice of the DCT method.
+    # The op also reads PNG, and no other offers the DCT method.
     image = tf.io.decode_jpeg(
         encoded, channels=3, dct_method=PIXEL_FACTS["dct_method"]
     )
@@ -53,19 +53,19 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
 def decode_any(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one image file of any kind that TensorFlow reads faithfully.
 
-    For graphs that get files directly and cannot call Pillow: JPEG,
-    PNG, GIF (the first frame), BMP of 24 bits and, if `READS_WEBP`, WebP
-    (one frame). EXIF orientation is ignored.
+    It is for graphs, which cannot call Pillow: JPEG, PNG, GIF (the first
+    frame), 24-bit BMP and, if `READS_WEBP`, WebP (one frame). EXIF
+    orientation is ignored.
 
     Args:
         encoded: Scalar string tensor, the bytes of a file.
 
     Returns:
-        uint8 tensor of shape [height, width, 3], the same as `decode` gives
-        of what `as_readable` returns.
+        uint8 tensor of shape [height, width, 3], the same as `decode` makes
+        of the result of `as_readable`.
 
     Raises:
-        tf.errors.InvalidArgumentError: When it runs on anything else.
+        tf.errors.InvalidArgumentError: When run on anything else.
     """
     head = tf.strings.substr(encoded, 0, 2)
     webp = tf.strings.substr(encoded, 0, 4) == b"RIFF"
@@ -110,10 +110,10 @@ def working_image(
         size = tf.constant([short, short])
     else:
         least = tf.reduce_min(sides)
-        # Integers: rounding to the nearest, the short side exactly.
+        # Integers, so that the short side is exact and the other is rounded.
         size = (sides * short + least // 2) // least
-    # The op behind tf.image.resize(image, size, "bilinear", antialias=True),
-    # without the dozen small ops around it: 5 % of the pipeline's time.
+    # The op inside tf.image.resize(image, size, "bilinear", antialias=True),
+    # without the dozen small ops around it, 5 % of the pipeline's time.
     resized = tf.raw_ops.ScaleAndTranslate(
         images=tf.expand_dims(image, 0),
         size=size,
@@ -132,7 +132,7 @@ def working_image(
 
 def _permuted(image: tf.Tensor, seed: int) -> tf.Tensor:
     side = PERMUTED_SIDE
-    # NumPy keeps the numbers of this old generator the same for ever.
+    # NumPy guarantees that this old generator's numbers never change.
     order = np.random.RandomState(seed).permutation(side * side)
     pixels = tf.gather(tf.reshape(image, [side * side, 3]), order)
     return tf.reshape(pixels, [side, side, 3])
@@ -151,7 +151,7 @@ def evaluation_resize(
     image_size: int,
     preprocessing: Preprocessing | None = None,
 ) -> tf.Tensor:
-    """Makes a network's input of one image: the evaluation path.
+    """Returns a network's input for one image, as in evaluation.
 
     Args:
         image: uint8 tensor of shape [height, width, 3].
@@ -178,7 +178,7 @@ def read_for_evaluation(
     image_size: int,
     preprocessing: Preprocessing | None = None,
 ) -> tf.Tensor:
-    """Makes a network's input of the bytes of an image file of any kind.
+    """Returns a network's input for an image file of any kind.
 
     Args:
         encoded: The bytes of a file that `as_readable` takes.
@@ -189,7 +189,7 @@ def read_for_evaluation(
         float32 tensor of shape [image_size, image_size, 3].
 
     Raises:
-        DataError: If the bytes are no image, or a damaged one.
+        DataError: If the bytes are not an image, or a damaged one.
     """
     try:
         image = decode(as_readable(encoded))

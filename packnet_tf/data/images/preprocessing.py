@@ -1,4 +1,4 @@
-"""How a task's images become squares of the network's size, as a record."""
+"""The record of how a task's images become squares of the network's size."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from packnet_tf.errors import DataError
 
-# Goes into manifests: what another program needs to get the same pixels.
+# For manifests: what another program needs to get the same pixels.
 PIXEL_FACTS = {
     "dct_method": "INTEGER_ACCURATE",
     "resize_method": "bilinear",
@@ -17,7 +17,7 @@ PIXEL_FACTS = {
 _RESIZES = ("short_side", "squash")
 _CROPS = ("random", "resized", "none")
 
-# Pixels of the images that can be permuted: MNIST's 28 x 28.
+# Height and width of images that can be permuted, MNIST's.
 PERMUTED_SIDE = 28
 
 
@@ -30,13 +30,13 @@ class Preprocessing:
             `"squash"` does not (the paper's CUBS and Cars).
         crop: `"random"`: training cuts its square at a random place of an
             image 8/7 as large, evaluation in the centre (256 and 224 pixels
-            in the paper). `"resized"`: training cuts a random rectangle of 8
-            to 100 % of that image's area and an aspect ratio from 3/4 to
+            in the paper). `"resized"`: training cuts a random rectangle with
+            8 to 100 % of that image's area and an aspect ratio from 3/4 to
             4/3, and squashes it (section 4 of the paper). `"none"`: always
-            the centre, and a squashed image is not cut at all.
-        flip: Whether training mirrors every other image.
-        box: Whether images are cut to their bounding boxes first, where the
-            source has such annotations.
+            the centre, and squashed images are not cut at all.
+        flip: Whether training mirrors images, each with probability 1/2.
+        box: Whether images are first cut to their bounding boxes, if the
+            source has them.
         permutation: Seed of one fixed permutation of the pixels of 28 x 28
             images, or None (the task `permuted_mnist/SEED`).
     """
@@ -63,10 +63,10 @@ class Preprocessing:
         return round(image_size * 8 / 7)
 
     def unboxed(self) -> "Preprocessing":
-        """Returns what is left of it for a source without bounding boxes.
+        """Returns the preprocessing for a source without bounding boxes.
 
-        Cutting to the box is what stands in for random crops in the paper's
-        CUBS and Cars; where there are no boxes, training crops at random.
+        The paper's CUBS and Cars are cut to boxes instead of at random;
+        without boxes, training crops at random.
         """
         if not self.box:
             return self

@@ -1,9 +1,9 @@
 """RandAugment: a few random operations on an image, of one strength.
 
 Cubuk, Zoph, Shlens and Le, "RandAugment: Practical automated data
-augmentation with a reduced search space" (2020): of 14 operations, two drawn
-at random, all at the same magnitude. Pillow does them; which, and in which
-direction, is a function of seed, epoch and the example's identity.
+augmentation with a reduced search space" (2020): two of 14 operations, drawn
+at random, with the same magnitude. Pillow computes them; seed, epoch and the
+example's identity determine which, and in which direction.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from packnet_tf.options.augmentation import MAX_MAGNITUDE
 
 OPERATIONS = 2
 
-# What becomes visible beyond the border.
+# Fills what becomes visible beyond the border.
 _GREY = (128, 128, 128)
 _MAX_SHEAR = 0.3
 _MAX_TURN = 30.0
@@ -24,8 +24,8 @@ _MAX_SHIFT = 100 / 331
 _MAX_CHANGE = 0.9
 _LOST_BITS = 4
 
-# Operations take the image, and the strength from -1 to 1; those without a
-# direction use its size alone.
+# Operations take an image and a strength from -1 to 1; those without a
+# direction ignore its sign.
 _Operation = Callable[[Image.Image, float], Image.Image]
 
 
@@ -80,7 +80,7 @@ def _enhanced(kind) -> _Operation:
     return lambda image, s: kind(image).enhance(1 + _MAX_CHANGE * s)
 
 
-# The 14 of the article, in its order.
+# The article's 14, in its order.
 _OPERATIONS: tuple[_Operation, ...] = (
     lambda image, s: image,
     lambda image, s: ImageOps.autocontrast(image),

@@ -1,4 +1,4 @@
-"""Order and augmentation as pure functions of seed, epoch and example.
+"""Draws order and augmentation as pure functions of seed, epoch and example.
 
 There is no random generator and no state: an interrupted run continues with
 exactly the images it would have seen, for any number of replicas or threads.
@@ -10,9 +10,9 @@ import dataclasses
 
 import numpy as np
 
-# What the draws are for; each has its own stream of numbers.
+# What draws are for; each has its own stream of numbers.
 ORDER, TOP, LEFT, FLIP, VALIDATION, TEST = range(6)
-# Streams of several numbers each: one an attempt, or one an operation.
+# Streams with a number for each attempt or operation.
 AREA, ASPECT, TURNED, OPERATION, SIGN, MIXING, BETA = range(100, 800, 100)
 
 # Random resized crops, as the paper's code draws them.
@@ -28,7 +28,7 @@ class Draws:
     Attributes:
         order: int64 of shape [examples]: their places, as they are seen.
         top: float64 of shape [examples], from 0 to below 1: where the crop
-            begins, as a share of the room there is; by place.
+            begins, as a share of the free room; by place.
         left: The same for the left edge.
         flip: bool of shape [examples]: whether the image is mirrored.
     """
@@ -59,13 +59,13 @@ def draw(seed: int, epoch: int, ids: np.ndarray, labels: np.ndarray) -> Draws:
 def uniform(
     seed: int, stream: int, ids: np.ndarray, epoch: int = -1
 ) -> np.ndarray:
-    """Returns a number from 0 to below 1 for each identity.
+    """Returns a uniform number, 0 <= x < 1, for each identity.
 
     Args:
         seed: The run's seed.
         stream: What it is for, e.g. `VALIDATION`.
         ids: Identities of the examples, uint64 of shape [examples].
-        epoch: Number of the epoch; without, the same for all epochs.
+        epoch: Number of the epoch; by default the same for all epochs.
     """
     bits = _bits(seed, epoch, stream, ids) >> np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
@@ -74,12 +74,12 @@ def uniform(
 def resized_windows(
     seed: int, epoch: int, ids: np.ndarray, sides: np.ndarray
 ) -> np.ndarray:
-    """Returns which rectangles random resized crops cut.
+    """Returns the rectangles that random resized crops cut.
 
-    The first of ten rectangles that lies within the image: its area is 8 to
-    100 % of the image's, its aspect ratio 3/4 to 4/3, upright or lying. Where
-    none does, the largest square in the centre (the transformation that the
-    paper trains on, section 4).
+    Of ten random rectangles, the first that lies within the image: its area
+    is 8 to 100 % of the image's, its aspect ratio 3/4 to 4/3, in portrait or
+    landscape. If none does, the largest square in the centre (section 4 of
+    the paper).
 
     Args:
         seed: The run's seed.
@@ -120,7 +120,7 @@ def resized_windows(
 
 
 def _bits(seed: int, epoch: int, stream: int, ids: np.ndarray) -> np.ndarray:
-    """64 random bits an identity: three rounds of SplitMix64's mixing."""
+    """Returns 64 random bits for each identity, by SplitMix64's mixing."""
     key = np.zeros(1, np.uint64)
     for part in (seed, epoch, stream):
         key = _mix(key ^ np.uint64(part % 2**64))
@@ -128,8 +128,8 @@ def _bits(seed: int, epoch: int, stream: int, ids: np.ndarray) -> np.ndarray:
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    # The finalizer of SplitMix64 (Steele, Lea and Flood, 2014). Arrays wrap
-    # around silently, as is meant.
+    # The finalizer of SplitMix64 (Steele, Lea and Flood, 2014), in which
+    # numbers wrap around.
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,8 +1,8 @@
-"""Image files that TensorFlow misreads, converted to PNG by Pillow.
+"""Converts image files that TensorFlow misreads to PNG.
 
-TensorFlow ignores EXIF rotation, and reads CMYK, palettes and 16 bits a channel
-wrongly or not at all. Pillow turns such files into lossless PNG as they are
-read.
+TensorFlow ignores EXIF rotation, and reads CMYK, palettes and 16 bits per
+channel wrongly or not at all. Pillow converts such files to lossless PNG as
+they are read.
 """
 
 import io
@@ -16,8 +16,8 @@ from packnet_tf.errors import DataError
 # File name extensions of an image folder, in any case.
 EXTENSIONS = tuple("jpg jpeg jfif png bmp gif webp tif tiff".split())
 
-# Pixels of the largest image, the same limit as Pillow's: a file that claims
-# more is usually an attempt to exhaust memory.
+# The most pixels of an image, as in Pillow: a file that claims more is usually
+# an attempt to exhaust memory.
 MAX_PIXELS = 178_956_970
 
 _TOO_LARGE = f"The image has more than {MAX_PIXELS:,} pixels."
@@ -36,8 +36,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 # TIFF files also hold measurements, of no known range, and other colours.
 _NO_LEVELS = ("F", "I", "LAB")
 
-# Not ImageOps.exif_transpose: it also rewrites the rest of EXIF, and fails on
-# damage there that does not concern us (TypeError, AttributeError; Pillow 13).
+# Not ImageOps.exif_transpose, which also rewrites the rest of EXIF and fails on
+# irrelevant damage there (TypeError, AttributeError; Pillow 13).
 _EXIF_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,12 +48,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# PNG files have EXIF in a chunk, or as older programs wrote it, in a text;
-# before or after the pixels.
+# PNG files have EXIF in a chunk or, from older programs, in a text, before or
+# after the pixels.
 _EXIF_IN_PNG = (b"eXIf", b"Raw profile type exif")
 
 # JPEG markers: baseline and progressive frames, EXIF's segment, the pixels,
-# and all those that have a length.
+# and the range of those with a length.
 _FRAMES = (0xC0, 0xC1, 0xC2)
 _APP1 = 0xE1
 _SCAN = 0xDA
@@ -61,16 +61,16 @@ _FIRST, _LAST = 0xC4, 0xFE
 
 
 def needs_conversion(encoded: bytes) -> bool:
-    """Returns whether TensorFlow would not read an image faithfully.
+    """Returns whether TensorFlow would misread an image.
 
     True for everything but plain JPEG and PNG: EXIF orientation, CMYK,
-    a palette, 16 bits a channel, and every other format.
+    a palette, 16 bits per channel, and every other format.
 
     Args:
         encoded: The bytes of an image file.
 
     Raises:
-        DataError: If the bytes do not begin like an image, or like one of
+        DataError: If the bytes do not begin like an image, or the image has
             more than `MAX_PIXELS`.
     """
     if _is_plain_jpeg(encoded):
@@ -106,7 +106,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _is_plain_jpeg(encoded: bytes) -> bool:
-    """Returns whether a look at the markers shows a JPEG file without quirks.
+    """Returns whether the markers show a JPEG file without quirks.
 
     Nearly all files are plain, and Pillow takes several times as long.
     """
@@ -126,7 +126,7 @@ def _is_plain_jpeg(encoded: bytes) -> bool:
             if height * width > MAX_PIXELS:
                 raise DataError(_TOO_LARGE)
         elif marker == _APP1 or not _FIRST <= marker <= _LAST:
-            # EXIF, or something unusual: left to Pillow.
+            # EXIF, or something unusual: Pillow decides.
             return False
         length = int.from_bytes(encoded[place + 2 : place + 4], "big")
         place += 2 + length
@@ -134,7 +134,7 @@ def _is_plain_jpeg(encoded: bytes) -> bool:
 
 
 def as_readable(encoded: bytes) -> bytes:
-    """Returns an image that `decode` reads faithfully: itself, or as PNG.
+    """Returns an image as `decode` reads it faithfully, perhaps as PNG.
 
     Args:
         encoded: The bytes of an image file.
@@ -144,7 +144,7 @@ def as_readable(encoded: bytes) -> bytes:
         CMYK and palette as RGB, 16 bits as their upper 8, the first frame.
 
     Raises:
-        DataError: If the bytes are no image, or a damaged one.
+        DataError: If the bytes are not an image, or a damaged one.
     """
     if not needs_conversion(encoded):
         return encoded

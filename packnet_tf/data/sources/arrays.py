@@ -10,7 +10,7 @@ from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.base import DecodedSource, digest
 from packnet_tf.errors import DataError
 
-# The largest label; the number of classes has to fit int32 too.
+# The largest label; the number of classes must fit int32 too.
 MOST_LABEL = np.iinfo(np.int32).max - 1
 
 # How many class names a message shows.
@@ -70,11 +70,11 @@ def read_npz(
         path: File with `x_train`, `y_train`, `x_test`, `y_test`, either pair
             optional, and optionally `class_names`.
         preprocessing: How the images become the network's; by default,
-            greyscale images are not mirrored (mostly they are digits or
-            letters).
+            greyscale images, which are mostly digits or letters, are not
+            mirrored.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, as far as they exist.
+        The sources by part, `"train"` and `"test"`, where they exist.
 
     Raises:
         DataError: If the file is missing, damaged, or not of this layout.
@@ -86,7 +86,7 @@ def read_npz(
         path = path.expanduser()
         stored = np.load(path, allow_pickle=False)
         if isinstance(stored, np.ndarray):
-            raise ValueError("it is one array alone, as of np.save")
+            raise ValueError("it is a single array, as np.save writes")
         with stored:
             members = {name: stored[name] for name in stored.files}
     except (
@@ -109,7 +109,7 @@ def from_arrays(
     name: str = "arrays",
     preprocessing: Preprocessing | None = None,
 ) -> dict[str, ArraySource]:
-    """Makes sources of arrays in memory, named as in Keras's layout.
+    """Makes sources from arrays in memory, named as in Keras's layout.
 
     Args:
         arrays: `x_train`, `y_train`, `x_test`, `y_test`, either pair
@@ -118,10 +118,10 @@ def from_arrays(
         preprocessing: See `read_npz`.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, as far as they exist.
+        The sources by part, `"train"` and `"test"`, where they exist.
 
     Raises:
-        DataError: If shapes, types, ranges or classes are not usable.
+        DataError: If shapes, types, values or classes cannot be used.
     """
     halves = {
         part: [f"{half}_{part}" in arrays for half in "xy"]
@@ -173,7 +173,7 @@ def _pixels(x: np.ndarray, part: str, name: str) -> np.ndarray:
         extent = f" from {x.min():g} to {x.max():g}"
     raise DataError(
         f"x_{part} of the data {name} is {x.dtype}{extent}; expected pixels "
-        "from 0 to 255, as uint8 or not scaled."
+        "from 0 to 255, as uint8 or unscaled floats."
     )
 
 
@@ -187,14 +187,14 @@ def _labels(y: np.ndarray, count: int, part: str, name: str) -> np.ndarray:
         )
     if len(y) != count:
         raise DataError(
-            f"x_{part} of the data {name} holds {count} images but y_{part} "
-            f"{len(y)} labels; expected as many."
+            f"x_{part} of the data {name} holds {count} images, but y_{part} "
+            f"holds {len(y)} labels; expected one for each image."
         )
     for extreme in (y.min(), y.max()):
         if not 0 <= extreme <= MOST_LABEL:
             raise DataError(
                 f"y_{part} of the data {name} has the label {extreme}; "
-                "expected labels from 0 on, as many as there are classes."
+                "expected 0 to the number of classes minus 1."
             )
     return y.astype(np.int32)
 
@@ -202,28 +202,28 @@ def _labels(y: np.ndarray, count: int, part: str, name: str) -> np.ndarray:
 def class_names_of(
     given: Iterable[str], labels: Mapping[str, np.ndarray], name: str
 ) -> list[str]:
-    """Returns the names of all classes, after a look at the labels.
+    """Returns the names of all classes, after checking the labels.
 
     Args:
         given: Names in the order of the labels; empty for numbers.
-        labels: Labels by part; those of the first part are to be complete.
+        labels: Labels by part; the first part must have every class.
         name: What messages call the data.
 
     Raises:
-        DataError: If there is one class only, a label out of range, or a
-            class without images.
+        DataError: If there is only one class, a label is out of range, or a
+            class has no images.
     """
     first = next(iter(labels))
     names = _as_text(given, name)
     if "" in names or len(set(names)) < len(names):
         raise DataError(
             f"The class names of the data {name} are {_shown(names)}; expected "
-            "a different one for each class."
+            "a different name for each class."
         )
     classes = len(names) or int(labels[first].max()) + 1
     if classes < 2:
         raise DataError(
-            f"The data {name} has one class only; a task needs two or more."
+            f"The data {name} has only one class; a task needs two or more."
         )
     for part, y in labels.items():
         if y.max() >= classes:
@@ -238,8 +238,8 @@ def class_names_of(
             empty = int(gaps[0]) if len(gaps) else len(found)
             raise DataError(
                 f"Class {names[empty] if names else empty} of the data "
-                f"{name} has no images in x_{part}; number the classes from "
-                "0 on without gaps."
+                f"{name} has no images in x_{part}; number the classes 0, 1, "
+                "2, ... without gaps."
             )
     return names or [str(i) for i in range(classes)]
 
@@ -255,7 +255,7 @@ def _as_text(given: Iterable[str], name: str) -> list[str]:
     except (TypeError, UnicodeDecodeError) as error:
         raise DataError(
             f"The class names of the data {name} are {_shown([str(given)])}; "
-            "expected a list of texts, one for each class."
+            "expected a list of strings, one for each class."
         ) from error
 
 

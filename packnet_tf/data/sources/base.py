@@ -1,8 +1,8 @@
-"""Where examples come from: the interface of all sources, and parts of one.
+"""The interface of all sources of images, and subsets of a source.
 
-A source is a list of labelled images with random access. It gives full
-images as a `tf.data.Dataset` in any order asked for; resizing, augmentation
-and batches are the pipeline's.
+A source is a list of labelled images with random access. It returns full
+images as a `tf.data.Dataset` in any order; the pipeline resizes, augments and
+batches them.
 """
 
 import abc
@@ -17,23 +17,23 @@ import tensorflow as tf
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import DataError
 
-# Called with the number of examples done and the number of all.
+# Called with the number of examples done and the total.
 Progress = Callable[[int, int], None]
 
-# What is done to an image as soon as it is decoded.
+# Called with an image as soon as it is decoded.
 Then = Callable[[tf.Tensor], Any]
 
 CORES = os.cpu_count() or 1
 
-# Images requested at the same time. More than there are cores, because they are
-# delivered in order: while a large one is decoded, the other cores work ahead.
-# tf.data.AUTOTUNE starts with one, takes longer than an epoch of a small set to
-# find more cores, and never exceeds their number.
+# Images decoded in parallel: more than there are cores, because they are
+# delivered in order, and while a large one is decoded the other cores work
+# ahead. tf.data.AUTOTUNE starts with one, needs longer than an epoch of a small
+# set to use more cores, and never exceeds their number.
 PARALLEL = 2 * max(2, CORES)
 
 
 def digest(content: bytes) -> int:
-    """Returns the identity of an example: 64 bits of its bytes' digest."""
+    """Returns the identity of an example: 64 bits of a digest of its bytes."""
     found = hashlib.blake2b(content, digest_size=8).digest()
     return int.from_bytes(found, "little")
 
@@ -61,14 +61,14 @@ class Source(abc.ABC):
     def ids(self) -> np.ndarray:
         """Identities of the examples, uint64 of shape [examples].
 
-        Each is a digest of the example's own bytes, so that what follows
-        from it (split, order, augmentation) does not depend on file names,
-        their order, or the kind of source.
+        Each is a digest of the example's own bytes, so that split, order and
+        augmentation do not depend on file names, their order, or the kind of
+        source.
         """
 
     @abc.abstractmethod
     def describe(self, index: int) -> str:
-        """Returns what messages call an example, e.g. its path."""
+        """Returns an example's name in messages, e.g. its path."""
 
     @abc.abstractmethod
     def decoded(
@@ -78,20 +78,20 @@ class Source(abc.ABC):
 
         Args:
             indices: Integer array of shape [any], places in this source.
-            then: Function of an image that is called at once, in the same
-                thread; what it returns takes the image's place.
+            then: Called with each image in the same thread; its result
+                replaces the image.
 
         Returns:
-            uint8 tensors of shape [height, width, 3], or what `then` made of
-            them, in the order of `indices`, read in parallel.
+            uint8 tensors of shape [height, width, 3], or the results of
+            `then`, in the order of `indices`, read in parallel.
         """
 
     def base(self) -> tuple["Source", np.ndarray]:
-        """Returns the source that this one is a part of, and its places."""
+        """Returns the source that this one is taken from, and its places."""
         return self, np.arange(len(self))
 
     def subset(self, indices: np.ndarray) -> "Source":
-        """Returns the examples at some places as a source of their own.
+        """Returns the examples at some places as a source.
 
         Args:
             indices: Integer array of shape [any].
@@ -100,7 +100,7 @@ class Source(abc.ABC):
 
 
 class DecodedSource(Source):
-    """Images that are kept as pixels; a subclass returns them by number."""
+    """Images kept as pixels, which a subclass returns by number."""
 
     @abc.abstractmethod
     def array(self, index: int) -> np.ndarray:
@@ -153,7 +153,7 @@ class Subset(Source):
 
 
 class ClassSubset(Subset):
-    """The images of some classes, numbered anew from 0.
+    """The images of some classes, renumbered from 0.
 
     Args:
         whole: The other source.
@@ -172,7 +172,7 @@ def select_classes(source: Source, labels: Sequence[int], task: str) -> Source:
     """Returns the images of some classes.
 
     Args:
-        source: Images of the whole data set, or of just these classes.
+        source: Images of the whole data set, or of only these classes.
         labels: The labels in the whole data set, in their new order.
         task: The task's name, for messages.
 
@@ -185,7 +185,6 @@ def select_classes(source: Source, labels: Sequence[int], task: str) -> Source:
     if classes <= max(labels):
         raise DataError(
             f"The data {source.origin} has {classes} classes; expected the "
-            f"{len(labels)} of task {task!r}, or all that they are taken "
-            "from."
+            f"{len(labels)} of task {task!r}, or the whole data set."
         )
     return ClassSubset(source, labels)

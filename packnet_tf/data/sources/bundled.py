@@ -1,4 +1,4 @@
-"""Small real data sets that come with packages, for runs without a download.
+"""Small real data sets from packages, for runs without a download.
 
 | name | images | from |
 | --- | --- | --- |
@@ -17,7 +17,7 @@ from packnet_tf.data.sources.arrays import ArraySource, read_npz
 from packnet_tf.data.splits import stratified_parts
 from packnet_tf.errors import DataError
 
-# Of the sets that come without a test part.
+# For sets without a test part of their own.
 _TEST_SHARE = 0.2
 
 _FILES = pathlib.Path(__file__).parents[1] / "files"
@@ -33,16 +33,15 @@ def read_bundled(
 
     Args:
         name: One of `names()`.
-        preprocessing: How the images become the network's, in place of the
-            set's own.
+        preprocessing: Replaces the set's own.
 
     Returns:
-        The sources by part, `"train"` and `"test"`. Where the set comes
-        without a test part, a fifth of each class is one, chosen by the
-        images' digests.
+        The sources by part, `"train"` and `"test"`. If the set has no test
+        part, a fifth of each class becomes one, chosen by the images'
+        digests.
 
     Raises:
-        DataError: If the name is unknown or the package not installed.
+        DataError: If the name is unknown or the package is not installed.
     """
     if name not in _SETS:
         raise DataError(

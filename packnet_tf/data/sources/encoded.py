@@ -1,4 +1,4 @@
-"""Sources of image files, whether in a folder or in records."""
+"""Sources of image files, in a folder or in records."""
 
 import abc
 import dataclasses
@@ -14,19 +14,19 @@ from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.base import PARALLEL, Source, digest
 from packnet_tf.errors import DataError
 
-# Files that a thread reads in one go.
+# Files that a thread reads at a time.
 _SCAN_CHUNK = 64
 
 
 @dataclasses.dataclass
 class Scanned:
-    """What one pass over the image files of a source finds.
+    """The result of one pass over the image files of a source.
 
     Attributes:
         ids: Identities, uint64 of shape [examples].
-        odd: Which files have to be converted for TensorFlow, bool of shape
+        odd: Which files must be converted for TensorFlow, bool of shape
             [examples].
-        bad: What is wrong with files that are no images, by place.
+        bad: What is wrong with files that are not images, by place.
         sides: Heights and widths, int32 of shape [examples, 2]; None until
             the files are decoded.
     """
@@ -37,7 +37,7 @@ class Scanned:
     sides: np.ndarray | None = None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Returns what `from_arrays` takes, for the cache."""
+        """Returns the result as arrays, for the cache."""
         return {
             "ids": self.ids,
             "odd": self.odd,
@@ -55,7 +55,7 @@ class Scanned:
 
 
 class EncodedSource(Source):
-    """A source of image files: what a folder and a record file share.
+    """The common part of sources of image files, in a folder or in records.
 
     Args:
         labels: Integer array of shape [examples].
@@ -90,14 +90,14 @@ class EncodedSource(Source):
         return self._known().ids
 
     def survey(self) -> Scanned:
-        """Returns what reading every file once tells; nothing is decoded."""
+        """Reads every file once, without decoding it."""
         if self._scanned is not None:
             return self._scanned
         found = Scanned(
             np.zeros(len(self), np.uint64), np.zeros(len(self), bool), {}
         )
-        # Threads help: reading and hashing release Python's lock. Each takes
-        # many files, since handing over one costs as much as scanning it.
+        # Threads help, since reading and hashing release the GIL. Each takes
+        # many files, since passing one takes as long as scanning it.
         chunks = [
             range(start, min(start + _SCAN_CHUNK, len(self)))
             for start in range(0, len(self), _SCAN_CHUNK)
@@ -114,19 +114,19 @@ class EncodedSource(Source):
         return found
 
     def know(self, scanned: Scanned) -> None:
-        """Uses what an earlier scan of the same files found."""
+        """Uses the result of an earlier scan of the same files."""
         self._scanned = scanned
 
     def leave_out_bad(self) -> None:
-        """Tolerates bad files: the caller leaves them out."""
+        """Tolerates bad files, which the caller leaves out."""
         self._left_out = frozenset(self.survey().bad)
 
     def fingerprint(self) -> str | None:
-        """Returns a key that changes with the files; None if there is none."""
+        """Returns a key that changes with the files, if there is one."""
         return None
 
     def _known(self) -> Scanned:
-        """Returns what is known of the files; bad ones must be left out."""
+        """Returns the scan, or raises for a bad file that is not left out."""
         found = self.survey()
         for index, text in found.bad.items():
             if index not in self._left_out:
@@ -155,7 +155,7 @@ class EncodedSource(Source):
         self._known()
         load = self.load_op(indices)
 
-        # Converting it to graph code would cost more than tracing it.
+        # Converting it by AutoGraph would take longer than tracing it.
         @tf.autograph.experimental.do_not_convert
         def read(index):
             image = load(index)
@@ -169,7 +169,7 @@ class EncodedSource(Source):
         """Returns a function from an int64 index to the decoded image.
 
         Args:
-            indices: All places that it will be asked for.
+            indices: All places that it will be called with.
         """
         odd = self.survey().odd
         read = self.read_op()
@@ -192,11 +192,11 @@ class EncodedSource(Source):
         return read
 
     def _converting(self, read, odd):
-        """Returns `read`, but with files that TensorFlow cannot read as PNG.
+        """Returns `read`, with files that TensorFlow misreads as PNG.
 
         Args:
-            read: What `read_op` returned.
-            odd: bool tensor of shape [examples]: which files those are.
+            read: The result of `read_op`.
+            odd: Which files those are, bool tensor of shape [examples].
         """
 
         def convert(index):
@@ -214,7 +214,7 @@ class EncodedSource(Source):
 
 
 def cut_box(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Cuts an image to its bounding box, as the paper does CUBS and Cars.
+    """Cuts an image to its bounding box, like the paper's CUBS and Cars.
 
     Args:
         image: uint8 tensor of shape [height, width, 3].

@@ -19,7 +19,7 @@ _LONGEST = 300
 
 
 class FolderSource(EncodedSource):
-    """Images in one folder a class.
+    """Images in one folder per class.
 
     Args:
         paths: The image files.
@@ -40,7 +40,7 @@ class FolderSource(EncodedSource):
         super().__init__(labels, class_names, preprocessing)
         self.origin = origin
         self._paths = [str(path) for path in paths]
-        # As bytes: a file's name need not be text.
+        # Bytes, because a file name need not be text.
         self._path_tensor = tf.constant([os.fsencode(p) for p in self._paths])
 
     def describe(self, index: int) -> str:
@@ -54,7 +54,7 @@ class FolderSource(EncodedSource):
         return scan_cache.fingerprint(self._paths)
 
     def read_op(self):
-        # TensorFlow's own reading takes no turn at Python's lock.
+        # TensorFlow's own op does not need the GIL.
         paths = self._path_tensor
         return lambda index: tf.io.read_file(tf.gather(paths, index))
 
@@ -66,26 +66,26 @@ def read_folder(
     """Opens an image folder.
 
     The index of a class is the place of its folder in sorted order, as in
-    `keras.utils.image_dataset_from_directory`. Folders of folders are classes
-    too, of names such as `dogs/husky`.
+    `keras.utils.image_dataset_from_directory`. Nested folders are classes
+    too, with names such as `dogs/husky`.
 
     Args:
-        path: Folder that holds `train`, `test` or both, each with a folder
-            of images for every class.
+        path: Folder with `train`, `test` or both, each with a folder of
+            images for every class.
         preprocessing: How the images become the network's.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, as far as they exist.
+        The sources by part, `"train"` and `"test"`, where they exist.
 
     Raises:
         DataError: If the folder or its images are missing or cannot be read,
             a class is empty or the only one, the parts have different
-            classes, or a link leads nowhere or round in a circle.
+            classes, or a link is broken or circular.
     """
     try:
         return _read(pathlib.Path(path).expanduser(), preprocessing)
     except (OSError, RuntimeError) as error:
-        # No such user's home, a name too long, no permission.
+        # An unknown user's home, too long a name, no permission.
         reason = getattr(error, "strerror", None) or error
         where = getattr(error, "filename", None) or path
         raise DataError(
@@ -144,11 +144,11 @@ def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
         if _shown(name) != name:
             raise DataError(
                 f"The class folder {_shown(name)!r} of {_shown(str(folder))} "
-                "has a name that is not UTF-8 text; rename it."
+                "has a name that is not UTF-8; rename it."
             )
     if len(names) == 1:
         raise DataError(
-            f"The data folder {folder} holds one class only ({names[0]!r}); "
+            f"The data folder {folder} holds only one class ({names[0]!r}); "
             "a task needs two or more."
         )
     empty = [name for name, files in found.items() if not files]
@@ -160,7 +160,7 @@ def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     if empty:
         raise DataError(
             f"The class folder(s) {_named(empty)} of {folder} hold no images "
-            f"({', '.join(transcode.EXTENSIONS)}); fill or remove them."
+            f"({', '.join(transcode.EXTENSIONS)}); add some, or remove them."
         )
     return found
 
@@ -168,7 +168,7 @@ def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 def _folders_below(
     folder: pathlib.Path, above: str = ""
 ) -> dict[str, list[pathlib.Path]]:
-    """Returns the image files of all folders that can be classes, by name."""
+    """Returns the image files of all possible class folders, by name."""
     found: dict[str, list[pathlib.Path]] = {}
     for entry in folder.iterdir():
         if entry.name.startswith("."):
@@ -181,7 +181,7 @@ def _folders_below(
         files, inner = image_files(entry), _folders_below(entry, f"{name}/")
         if files:
             found[name] = files
-            # An empty folder beside images is no class.
+            # An empty folder beside images is not a class.
             inner = {key: images for key, images in inner.items() if images}
         elif not inner:
             found[name] = []
@@ -190,18 +190,17 @@ def _folders_below(
 
 
 def _check_link(link: pathlib.Path) -> None:
-    """Refuses a link that leads nowhere or in a circle."""
+    """Refuses a broken or circular link."""
     if not link.exists():
         # A broken link to an image counts as a corrupt image.
         if not _is_image_name(link):
             raise DataError(
-                f"The link {_shown(str(link))} leads nowhere; mend or remove "
-                "it."
+                f"The link {_shown(str(link))} is broken; fix or remove it."
             )
     elif link.is_dir() and any(link.samefile(p) for p in link.parents):
         raise DataError(
-            f"The link {_shown(str(link))} leads back to a folder that it "
-            "lies in; remove it."
+            f"The link {_shown(str(link))} points to a folder that contains "
+            "it; remove it."
         )
 
 
@@ -211,7 +210,7 @@ def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
         entry
         for entry in folder.iterdir()
         if _is_image_name(entry)
-        # A link that leads nowhere is an image that is missing.
+        # A broken link is a missing image.
         and (entry.is_file() or (entry.is_symlink() and not entry.exists()))
     )
 
@@ -226,7 +225,7 @@ def _check_same(
     root: pathlib.Path, train: Sequence[str], test: Sequence[str]
 ) -> None:
     missing = [
-        f"{have} has {_named(extra)}, which {lack} has not"
+        f"{have} has {_named(extra)}, which {lack} lacks"
         for have, lack, extra in (
             ("train", "test", sorted(set(train) - set(test))),
             ("test", "train", sorted(set(test) - set(train))),

@@ -1,9 +1,8 @@
-"""Images that a Python program hands over: arrays and iterables of them.
+"""Images from a Python program: arrays, and iterables of them.
 
-A pair of NumPy arrays stays as it is. What can only be iterated over
-(`tf.data.Dataset`, `keras.utils.PyDataset`) is read once, into a temporary
-file without a name: order and augmentation need every image by its number,
-and so it need not fit in memory.
+A pair of NumPy arrays stays as it is. Iterables (`tf.data.Dataset`,
+`keras.utils.PyDataset`) are read once, into an unnamed temporary file: order
+and augmentation need random access, and the images need not fit in memory.
 """
 
 import os
@@ -28,7 +27,7 @@ _KINDS = (
 
 
 class RawSource(DecodedSource):
-    """Images of any sizes, kept as bytes in a temporary file.
+    """Images of any size, kept as bytes in a temporary file.
 
     Args:
         pairs: Pairs of an image, uint8 of shape [height, width, 3], and its
@@ -76,26 +75,26 @@ def read_python(
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] | None = None,
 ) -> dict[str, Source]:
-    """Makes sources of data in a Python program.
+    """Makes sources from a Python program's data.
 
     Args:
         data: A pair (images, labels) of NumPy arrays, a `tf.data.Dataset` of
             (image, label), batched or not, or a `keras.utils.PyDataset` of
-            such batches, all of it for training; or a dictionary of
-            these with the keys `"train"` and `"test"`. Images have 1 or 3
-            channels and values from 0 to 255 (floats are rounded); labels
-            are integers from 0 on.
+            such batches, all for training; or a dictionary of these with the
+            keys `"train"` and `"test"`. Images have 1 or 3 channels and
+            values from 0 to 255 (floats are rounded); labels are integers
+            from 0.
         name: What messages call the data.
         preprocessing: How the images become the network's.
         class_names: Names in the order of the labels; by default those that
             Keras gives a data set of an image folder, or numbers.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, as far as they exist.
+        The sources by part, `"train"` and `"test"`, where they exist.
 
     Raises:
         DataError: If the data is of another kind, or its images, labels or
-            classes are not usable.
+            classes cannot be used.
 
     Example:
 
@@ -132,7 +131,7 @@ def read_python(
 
 
 def _own_names(parts: Mapping[str, Any], name: str) -> Sequence[str] | None:
-    """Returns the class names that Keras gives its data sets of folders."""
+    """Returns the class names that Keras attaches to data sets of folders."""
     found = {
         part: list(value.class_names)
         for part, value in parts.items()
@@ -165,8 +164,8 @@ def _from_pairs(parts, name, preprocessing, class_names):
 
 
 def _pairs(data: Any, name: str) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields images and labels one by one, checked."""
-    dim = True  # Whether every float so far could be a share of 1.
+    """Checks images and labels, and yields them one by one."""
+    dim = True  # Whether all pixels so far are at most 1.
     seen = False
     number = 0
     for element in _elements(data, name):
@@ -188,13 +187,13 @@ def _pairs(data: Any, name: str) -> Iterator[tuple[np.ndarray, int]]:
         if y.shape != x.shape[:1] or y.dtype.kind not in "iu":
             raise DataError(
                 f"Labels of the data {name} are {y.dtype} of shape {y.shape} "
-                f"for {len(x)} image(s); expected one integer an image."
+                f"for {len(x)} image(s); expected one integer per image."
             )
         if not x.size:
             continue
         if x.dtype.kind not in "iuf" or not 0 <= x.min() <= x.max() <= 255:
             raise DataError(
-                f"Image {number} or one after it of the data {name} is "
+                f"The data {name} has pixels, from image {number} on, of "
                 f"{x.dtype} from {x.min():g} to {x.max():g}; expected pixels "
                 "from 0 to 255."
             )
@@ -205,15 +204,14 @@ def _pairs(data: Any, name: str) -> Iterator[tuple[np.ndarray, int]]:
             if not 0 <= label <= arrays.MOST_LABEL:
                 raise DataError(
                     f"Image {number} of the data {name} has the label "
-                    f"{label}; expected labels from 0 on, as many as there "
-                    "are classes."
+                    f"{label}; expected 0 to the number of classes minus 1."
                 )
             yield np.broadcast_to(image, (*image.shape[:2], 3)), label
             number += 1
     if seen and dim:
         raise DataError(
             f"The pixels of the data {name} are floats from 0 to 1; expected "
-            "0 to 255: leave out the scaling, the network has its own."
+            "0 to 255: do not scale them, since the network does."
         )
 
 

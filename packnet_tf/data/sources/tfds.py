@@ -1,8 +1,8 @@
 """Data sets of TensorFlow Datasets (TFDS), prepared on disk.
 
-A prepared data set is read from its files alone: no code of the data set and
-no network. Images stay encoded (`SkipDecoding`) and are decoded by
-`pixel_path.decode`, like those of a folder.
+Reading one needs only its files: neither the data set's code nor the network.
+Images stay encoded (`SkipDecoding`) and are decoded by `pixel_path.decode`,
+like those of a folder.
 """
 
 import pathlib
@@ -25,11 +25,11 @@ class TfdsSource(EncodedSource):
 
     Args:
         builder: A TFDS builder of the prepared data set.
-        split: The split, in TFDS's words, e.g. `"train+validation"`.
+        split: The split in TFDS's notation, e.g. `"train+validation"`.
         preprocessing: How the images become the network's.
         keys: Names of the features `"image"`, `"label"` and, if there is
             one, `"box"`.
-        progress: Called with the number of examples read and of all.
+        progress: Called with the number of examples read and the total.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TfdsSource(EncodedSource):
         if labels.min() < 0:
             raise DataError(
                 f"The data set {self.origin} has no labels; register a "
-                "TaskEntry with splits that have."
+                "TaskEntry with splits that have them."
             )
         if labels.max() >= len(names):
             raise DataError(
@@ -83,13 +83,13 @@ class TfdsSource(EncodedSource):
     def _annotations(
         self, keys: Mapping[str, str], progress: Progress | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns labels and, where there are such, bounding boxes.
+        """Returns labels and, if there are any, bounding boxes.
 
-        They are stored beside the images, so every record is read once for
-        them, and the result is cached.
+        They are stored beside the images, so every record is read once, and
+        the result is cached.
         """
         wanted = {r: k for r, k in keys.items() if r != "image"}
-        # Another feature has a cache entry of its own.
+        # Each feature has its own cache entry.
         what = [f"{role}={key}" for role, key in sorted(wanted.items())]
         memory = scan_cache.fingerprint(self._files, self.origin, *what)
         count = len(self._records)
@@ -126,26 +126,26 @@ def read_tfds(
     label_key: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, TfdsSource]:
-    """Opens a TFDS data set; one not yet prepared is downloaded.
+    """Opens a TFDS data set, downloading it if necessary.
 
     Args:
         name: `NAME[/CONFIG][:VERSION]`.
         data_dir: Folder of prepared data sets; by default the environment
             variable `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
-        splits: What to train on and to evaluate on; empty for none. By
-            default `train`, and `test` or, where there is none, `validation`.
+        splits: What to train and evaluate on; empty for none. By default
+            `train`, and `test` or, if there is none, `validation`.
         preprocessing: How the images become the network's.
-        image_key: Name of the image's feature; `image`, or the only one of
-            its kind, by default.
+        image_key: Name of the image's feature; by default `image`, or the
+            only one of its kind.
         label_key: Name of the label's feature, likewise.
-        progress: Called with the number of examples read and of all.
+        progress: Called with the number of examples read and the total.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, as far as they exist.
+        The sources by part, `"train"` and `"test"`, where they exist.
 
     Raises:
-        DataError: If it is unknown, not prepared and not to be downloaded,
-            or no labelled images.
+        DataError: If it is unknown, can be neither found nor downloaded, or
+            does not hold labelled images.
     """
     builder = tfds_builder.open_builder(name, data_dir)
     have = list(builder.info.splits)
@@ -182,7 +182,7 @@ def _keys(builder: Any, given: Mapping[str, str | None]) -> dict[str, str]:
 
     Args:
         builder: The TFDS builder.
-        given: Names that the user chose.
+        given: The user's choices.
     """
     from tensorflow_datasets import features as kinds
 
@@ -259,7 +259,7 @@ def _check_classes(name: str, parts: Mapping[str, TfdsSource]) -> None:
     classes = len(first.class_names)
     if classes < 2:
         raise DataError(
-            f"The data set tfds:{name} has one class only; a task needs two "
+            f"The data set tfds:{name} has only one class; a task needs two "
             "or more."
         )
     empty = np.flatnonzero(np.bincount(first.labels, minlength=classes) == 0)

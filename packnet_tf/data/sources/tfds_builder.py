@@ -1,7 +1,7 @@
-"""Finding a prepared TFDS data set on disk, or preparing it.
+"""Finds a prepared TFDS data set on disk, or prepares it.
 
-What would fail only after a long wait is checked first: a name that does not
-exist, a download that is gone, a missing network.
+It first checks what would fail only after a long wait: an unknown name, a dead
+download, a missing network connection.
 """
 
 import difflib
@@ -20,12 +20,11 @@ _FOLDER_ROUTE = (
     "PATH/{train,test}/CLASS/*.jpg."
 )
 
-# Data sets that no download can fetch, and why.
+# Data sets that cannot be downloaded, and why.
 _NO_DOWNLOAD = {
-    "cars196": "its download answers 404 for everybody",
+    "cars196": "it is no longer online",
     "imagenet2012": (
-        "its files have to be asked for at image-net.org and prepared with "
-        "TFDS by hand"
+        "its files must be requested at image-net.org and prepared with TFDS"
     ),
 }
 
@@ -42,11 +41,11 @@ def open_builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
             variable `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
 
     Returns:
-        A `tfds.core.DatasetBuilder`; where the data set was prepared before,
-        one that reads its files alone.
+        A `tfds.core.DatasetBuilder`, which reads only files if the data set
+        was already prepared.
 
     Raises:
-        DataError: If it is unknown, damaged, or not prepared and not to be
+        DataError: If it is unknown, damaged, or can be neither found nor
             downloaded.
     """
     try:
@@ -73,7 +72,7 @@ def open_builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
 def data_set_of(
     name: str, data_dir: str | pathlib.Path | None = None
 ) -> str | None:
-    """Returns the data set of TFDS that has a task's name, or None.
+    """Returns the TFDS data set that has a task's name, or None.
 
     Args:
         name: The task's name.
@@ -141,7 +140,7 @@ def _version_key(version: str) -> list[int]:
 
 
 def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
-    """Downloads and prepares a data set; fails fast where that is hopeless."""
+    """Downloads and prepares a data set; fails fast if that is hopeless."""
     base = name.partition(":")[0].partition("/")[0]
     if base in _NO_DOWNLOAD:
         raise DataError(
@@ -156,7 +155,7 @@ def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
             raise DataError(
                 f"The data set tfds:{path} is prepared in {root} as version "
                 f"{', '.join(have)}, not {version}; name one of these, or "
-                "none."
+                "leave out the version."
             )
         close = difflib.get_close_matches(base, sorted(known), n=3)
         hint = f" did you mean {' or '.join(close)}?" if close else ""
@@ -166,7 +165,7 @@ def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
         )
     if not _reachable():
         raise DataError(
-            f"The data set tfds:{name} is not prepared in {root} and there "
+            f"The data set tfds:{name} is not prepared in {root}, and there "
             "is no network to download it; prepare it on another machine "
             f"and copy it to {root / base}, so that there is a file "
             f"{root / base}/VERSION/dataset_info.json, or {_FOLDER_ROUTE}"
@@ -183,7 +182,7 @@ def _download(tfds: Any, name: str, root: pathlib.Path) -> Any:
 
 
 def _reachable() -> bool:
-    """Returns whether there is a network, within a few seconds.
+    """Returns within seconds whether there is a network connection.
 
     TFDS itself retries for about a minute.
     """
@@ -193,12 +192,12 @@ def _reachable() -> bool:
         try:
             urllib.request.urlopen(_PROBE_URL, timeout=_PROBE_SECONDS)
         except urllib.error.HTTPError:
-            pass  # An answer nonetheless.
+            pass  # The server answered.
         except OSError:
             return
         answered.set()
 
-    # Name resolution obeys no timeout, hence the thread.
+    # Name resolution has no timeout, hence the thread.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PROBE_SECONDS)

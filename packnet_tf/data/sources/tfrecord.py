@@ -1,8 +1,8 @@
 """Random access to the examples of TFRecord files.
 
 TFDS reads its files from front to back, with a shuffle buffer. Shuffling the
-whole set and resuming at any epoch need every example by its number, for which
-an index of where each record begins is enough.
+whole set and resuming at any epoch need random access, for which an index of
+where each record begins is enough.
 """
 
 import os
@@ -22,8 +22,8 @@ class RecordFiles:
     """The records of several TFRecord files, as one list.
 
     Args:
-        pieces: For each file its path, how many records to leave out at its
-            beginning, and how many to take after that.
+        pieces: For each file its path, how many records to skip, and how
+            many to take after them.
 
     Raises:
         DataError: If a file is missing or too short.

@@ -103,25 +103,25 @@ def with_(name, value):
         ),
         (with_("x_train", lambda x: x[:, 0]), r"shape \(12, 8\)"),
         (with_("x_train", lambda x: x[:0]), r"shape \(0, 10, 8\)"),
-        (with_("y_train", lambda y: y[:-1]), "12 images but y_train 11"),
+        (with_("y_train", lambda y: y[:-1]), "12 images, but y_train holds 11"),
         (with_("y_train", lambda y: y - 1), "label -1"),
         (with_("y_train", lambda y: np.eye(3)[y]), r"of shape \(12, 3\)"),
-        (with_("y_train", lambda y: y * 0), "one class only"),
+        (with_("y_train", lambda y: y * 0), "only one class"),
         (with_("y_train", lambda y: y * 2), "Class 1 .* no images"),
         (with_("y_test", lambda y: y + 1), "y_test .* label 3"),
         (with_("y_train", lambda y: y * 10**9), "Class 1 .* no images"),
         (
             with_("y_train", lambda y: y.astype(np.uint64) + 2**63),
-            f"label {2**63}; expected labels from 0 on",
+            f"label {2**63}; expected 0 to the number",
         ),
         (
             lambda g: {**g, "class_names": ["a", "b", "a"]},
             "class names .* are 'a', 'b', 'a'; expected a different",
         ),
         (lambda g: {**g, "class_names": ["a", "", "b"]}, "'a', '', 'b'"),
-        (lambda g: {**g, "class_names": np.array("abc")}, "a list of texts"),
-        (lambda g: {**g, "class_names": [["a"], ["b"]]}, "a list of texts"),
-        (lambda g: {**g, "class_names": [b"a", b"\xff"]}, "a list of texts"),
+        (lambda g: {**g, "class_names": np.array("abc")}, "a list of strings"),
+        (lambda g: {**g, "class_names": [["a"], ["b"]]}, "a list of strings"),
+        (lambda g: {**g, "class_names": [b"a", b"\xff"]}, "a list of strings"),
         (with_("x_train", lambda x: x.astype(str)), "x_train .* is <U"),
         (with_("x_test", lambda x: x.astype("datetime64[s]")), "is datetime"),
         (
@@ -159,7 +159,7 @@ def test_pickled_objects_are_refused(tmp_path):
 def test_a_single_array_is_no_npz_file(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(3))
     (tmp_path / "a.npy").rename(tmp_path / "a.NPZ")
-    with pytest.raises(DataError, match="a.NPZ cannot .* one array alone"):
+    with pytest.raises(DataError, match="a.NPZ cannot .* a single array"):
         open_task("own", tmp_path / "a.NPZ")
 
 

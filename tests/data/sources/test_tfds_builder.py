@@ -15,7 +15,7 @@ def data_dir(tmp_path):
 
 
 def test_cars_download_is_known_to_be_gone(data_dir):
-    with pytest.raises(DataError, match="answers 404 .*--data=PATH"):
+    with pytest.raises(DataError, match="no longer online.*--data=PATH"):
         open_task("cars", data_dir=data_dir)
 
 
