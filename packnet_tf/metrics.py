@@ -220,8 +220,8 @@ def bits_per_weight(size: int, weights: int) -> float:
     """Returns what all tasks together take on disk, per shared weight.
 
     One network in float32 takes 32; T separate networks take 32 T. PackNet
-    takes 32, a mask of about log2(T + 1) bits, and each task's small
-    variables (the paper, section 4.2, counts the mask alone).
+    takes 32, a mask of at most log2(T + 1) bits, and each task's small
+    variables.
 
     Args:
         size: Bytes on disk of all that the tasks need.

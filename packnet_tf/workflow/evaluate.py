@@ -5,22 +5,14 @@ import pathlib
 from collections.abc import Collection, Mapping
 
 import numpy as np
-import tensorflow as tf
 
-from packnet_tf import data
 from packnet_tf.data.images.pixel_path import read_for_evaluation
-from packnet_tf.data.images.preprocessing import Preprocessing
-from packnet_tf.data.integrity import find_bad, without_bad
 from packnet_tf.data.sources.folder import image_files
-from packnet_tf.errors import DataError, PackNetError, StateError, TaskError
+from packnet_tf.errors import DataError, TaskError
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
-from packnet_tf.workflow.metrics import (
-    ClassScore,
-    answers,
-    by_class,
-    share_right,
-)
+from packnet_tf.workflow import test_data
+from packnet_tf.workflow.metrics import ClassScore, by_class, share_right
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +84,7 @@ def evaluate_tasks(
     net, state = states.load(workdir, which, origin=False)
     for name in (*places, *in_detail):
         net.task(name)
-    size = _image_size(workdir)
+    size = test_data.image_size_of(workdir)
     free, rows = 1.0, []
     weights = sum(
         int(np.prod(kernel.variable.shape)) for kernel in net.masked_kernels()
@@ -105,18 +97,14 @@ def evaluate_tasks(
         if task.classes == 0:
             note = "no head"
         else:
-            test, note = _test_of(record, places.get(task.name), data_dir)
+            test, note = test_data.find(record, places.get(task.name), data_dir)
         share = count = None
         classes: tuple[ClassScore, ...] = ()
         if test is not None:
             net.activate(task.name)
-            images = data.evaluation(
-                test,
-                size,
-                batch_size,
-                preprocessing=_preprocessing_of(record, test),
-            )
-            labels, answered = _answers(net, images, test)
+            images = test_data.batches(record, test, size, batch_size)
+            labels, scores = test_data.scores(net, images, test)
+            answered = np.argmax(scores, -1)
             share, count = share_right(labels, answered), len(test)
             if task.name in in_detail:
                 names = task.class_names or test.class_names
@@ -180,7 +168,7 @@ def predict_files(
     for file in files:
         try:
             pixels = read_for_evaluation(
-                _content(file), _image_size(workdir), preprocessing
+                _content(file), test_data.image_size_of(workdir), preprocessing
             )
         except DataError as error:
             raise DataError(f"{file}: {error}") from error
@@ -197,67 +185,3 @@ def _content(file: pathlib.Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise DataError(f"{error.strerror}.") from error
-
-
-def _answers(net, images, test) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        return answers(net, images)
-    except tf.errors.OpError:
-        # Most likely an unreadable image, which this names.
-        for unreadable in find_bad(test).values():
-            raise unreadable from None
-        raise
-
-
-def _image_size(workdir: Workdir) -> int:
-    run = workdir.run
-    if run is None:
-        raise StateError(
-            f"{workdir.run_path} is missing; restore it from a copy."
-        )
-    return run.image_size
-
-
-def _test_of(record, place, data_dir):
-    """Returns a task's test source, or None and the reason."""
-    facts = record.data_facts
-    where = place or facts.get("data")
-    if where is None:
-        return None, "no data"
-    try:
-        opened = (
-            data.reopen(record.name, facts, data=place, data_dir=data_dir)
-            if facts
-            else data.open_task(record.name, where, data_dir=data_dir)
-        )
-    except PackNetError:
-        if place is not None:
-            raise
-        return None, f"no data at {where}"
-    if opened.test is None:
-        return None, "no test split"
-    if opened.classes != record.classes:
-        raise DataError(
-            f"{where} has {opened.classes} classes, but task "
-            f"{record.name!r} has {record.classes}; give its own data "
-            f"with --data={record.name}=PATH."
-        )
-    names = record.class_names
-    if names is not None and list(opened.class_names) != list(names):
-        wrong = next(
-            a for a, b in zip(opened.class_names, names, strict=True) if a != b
-        )
-        raise DataError(
-            f"{where} has a class {wrong!r} that task {record.name!r} has "
-            "not at that place; give the data of the same classes with "
-            f"--data={record.name}=PATH."
-        )
-    if facts.get("skipped"):
-        # Unreadable images are skipped, as in training.
-        return without_bad(opened.test), ""
-    return opened.test, ""
-
-
-def _preprocessing_of(record, test) -> Preprocessing:
-    facts = record.data_facts
-    return Preprocessing.from_facts(facts) if facts else test.preprocessing

@@ -27,8 +27,8 @@ class ClassScore:
     times: int
 
 
-def answers(net: keras.Model, dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a dataset's labels and a network's answers.
+def scores(net: keras.Model, dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a dataset's labels and a network's scores.
 
     A `PackNet` answers with its active task.
 
@@ -37,24 +37,49 @@ def answers(net: keras.Model, dataset) -> tuple[np.ndarray, np.ndarray]:
         dataset: Batches of (image, label).
 
     Returns:
-        Two arrays of class numbers, of shape [images].
+        Class numbers of shape [images], and scores of shape [images,
+        classes].
     """
-    # `predict` splits batches between replicas.
-    scores = net.predict(dataset.map(lambda image, _: image), verbose=0)
     labels = [np.asarray(label) for _, label in dataset]
     if not labels:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return np.concatenate(labels), np.argmax(scores, -1)
+        return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
+    # `predict` splits batches between replicas.
+    found = net.predict(dataset.map(lambda image, _: image), verbose=0)
+    return np.concatenate(labels), found
 
 
 def accuracy(net: keras.Model, dataset) -> float:
-    """Returns the share of right answers, from 0 to 1; see `answers`."""
-    return share_right(*answers(net, dataset))
+    """Returns the share of right answers, from 0 to 1; see `scores`."""
+    labels, found = scores(net, dataset)
+    return share_right(labels, np.argmax(found, -1))
 
 
 def share_right(labels: np.ndarray, answered: np.ndarray) -> float:
     """Returns the share of right answers; 0 without images."""
     return float(np.mean(answered == labels)) if len(labels) else 0.0
+
+
+def confusion(
+    labels: np.ndarray, answered: np.ndarray, classes: int
+) -> np.ndarray:
+    """Returns how often each class was taken for each.
+
+    Args:
+        labels: Class numbers, of shape [images].
+        answered: The answers, of the same shape.
+        classes: Number of classes.
+
+    Returns:
+        int64 array of shape [classes, classes]: true class, then answer.
+
+    Example:
+        >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+        array([[1, 1],
+               [0, 1]])
+    """
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, answered), 1)
+    return counts
 
 
 def by_class(
@@ -67,8 +92,7 @@ def by_class(
         answered: The answers, of the same shape.
         names: Name of each class.
     """
-    counts = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(counts, (labels, answered), 1)
+    counts = confusion(labels, answered, len(names))
     lines = []
     for number, (name, row) in enumerate(zip(names, counts, strict=True)):
         wrong = row.copy()
