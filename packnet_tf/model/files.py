@@ -3,6 +3,8 @@
 import contextlib
 import copy
 import json
+import pathlib
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +17,10 @@ from packnet_tf.errors import PromiseError, StateError, TaskError
 from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.task import Task
 from packnet_tf.tf_internals.files import writes_legacy_file
+from packnet_tf.untrusted.archives import (
+    check_model_archive,
+    check_weights_file,
+)
 
 
 def write_tasks(book: TaskBook, store: Any) -> None:
@@ -77,6 +83,26 @@ def refuse_legacy() -> None:
         )
 
 
+def compile_arguments(config: Mapping[str, Any] | None) -> Any:
+    """Returns the arguments of `compile` that a file holds.
+
+    Args:
+        config: What `get_compile_config` returned.
+
+    Returns:
+        The arguments by name; None, with a warning, if some are missing.
+    """
+    found = keras.saving.deserialize_keras_object(config or {})
+    if {"optimizer", "loss"} <= found.keys():
+        return found
+    warnings.warn(
+        "The file does not say how the network was compiled; call compile() "
+        "before fit() or evaluate().",
+        stacklevel=3,
+    )
+    return None
+
+
 def check_file(book: TaskBook, file: Any) -> None:
     """Refuses a file of other tasks, before anything is read from it.
 
@@ -90,14 +116,18 @@ def check_file(book: TaskBook, file: Any) -> None:
     Raises:
         TaskError: If the file is of other tasks.
         PromiseError: If it holds another packed task of the same name.
+        StateError: If it is damaged, or compressed.
     """
     with contextlib.ExitStack() as stack:
         content: Any = file
         if str(file).endswith(".keras"):
+            check_model_archive(pathlib.Path(file))
             archive = stack.enter_context(zipfile.ZipFile(file))
             content = stack.enter_context(archive.open("model.weights.h5"))
         elif not str(file).endswith("weights.h5"):
             return
+        else:
+            check_weights_file(pathlib.Path(file))
         stored = stack.enter_context(h5py.File(content, "r")).get("vars/tasks")
         records = None if stored is None else _records(stored)
     if records is not None:

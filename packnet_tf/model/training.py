@@ -1,7 +1,6 @@
 """Training under protection: compile, fit and the step, on any strategy."""
 
 import inspect
-import warnings
 from typing import Any
 
 import keras
@@ -9,6 +8,7 @@ import tensorflow as tf
 
 from packnet_tf.errors import PhaseError
 from packnet_tf.model import replicas
+from packnet_tf.model.files import compile_arguments
 from packnet_tf.model.optimizers import OptimizerRecipe, check_optimizer
 from packnet_tf.model.protection import Protection
 from packnet_tf.model.rules import Rules
@@ -109,18 +109,9 @@ class Trainer(TrainerHooks):
         return super().get_compile_config() or None
 
     def compile_from_config(self, config) -> None:
-        """Compiles as the network was compiled when it was saved.
-
-        Without an optimizer or a loss in the configuration, the network stays
-        as it is, with a warning.
-        """
-        known = keras.saving.deserialize_keras_object(config or {})
-        if not {"optimizer", "loss"} <= known.keys():
-            warnings.warn(
-                "The file does not say how the network was compiled; call "
-                "compile() before fit() or evaluate().",
-                stacklevel=2,
-            )
+        """Compiles as the network was compiled when it was saved."""
+        known = compile_arguments(config)
+        if known is None:
             return
         # Perhaps for another task than the one that is active now; `fit` and
         # `evaluate` will say so.

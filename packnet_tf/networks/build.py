@@ -20,6 +20,8 @@ from packnet_tf.networks.weights import (
 )
 from packnet_tf.tf_internals.files import names_from_one
 from packnet_tf.tf_internals.layers import is_graph
+from packnet_tf.untrusted.archives import check_model_archive
+from packnet_tf.untrusted.variables import weights_budget
 
 # Backbones defined here; there are no published weights for them.
 _OWN: dict[str, Callable[..., keras.Model]] = {
@@ -164,7 +166,10 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
             f"--network={path}: no such file; give the path of a .keras file."
         )
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        file = pathlib.Path(path)
+        check_model_archive(file)
+        with weights_budget(file):
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         # Keras raises all kinds of errors on damaged files.
         raise NetworkError(

@@ -13,6 +13,7 @@ import keras
 
 from packnet_tf.convert.clone import copy_state
 from packnet_tf.errors import NetworkError
+from packnet_tf.untrusted.archives import check_weights_file
 
 IMAGENET_CLASSES = 1000
 # Seconds; a network that drops packets must not block for minutes.
@@ -56,6 +57,7 @@ def load_file(model: keras.Model, path: str) -> None:
         # Recorded, not shown: a file of another network causes hundreds.
         warnings.simplefilter("always")
         try:
+            check_weights_file(pathlib.Path(path))
             model.load_weights(path)
         except Exception as error:
             # Keras raises all kinds of errors on damaged files.

@@ -21,8 +21,8 @@ from packnet_tf import atomic_files
 from packnet_tf.errors import StateError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage.origin import origin_arrays, set_origin
-from packnet_tf.storage.untrusted.archives import check_array_archive
 from packnet_tf.task import Count, Task
+from packnet_tf.untrusted.archives import check_array_archive
 
 FILE = "checkpoint.npz"
 _DIVERGED = "diverged.json"

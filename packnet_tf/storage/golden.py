@@ -16,9 +16,9 @@ from packnet_tf.errors import StateError, first_line
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import environment
 from packnet_tf.storage.default_strategy import outside_strategy
-from packnet_tf.storage.untrusted.archives import check_array_archive
-from packnet_tf.storage.untrusted.programs import check_programs
 from packnet_tf.storage.workdir import StateInfo
+from packnet_tf.untrusted.archives import check_array_archive
+from packnet_tf.untrusted.programs import check_programs
 
 # A program with an open batch size, as in the SavedModel.
 OPEN = "open batch"

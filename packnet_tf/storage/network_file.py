@@ -13,9 +13,9 @@ from packnet_tf.errors import StateError, first_line
 from packnet_tf.masks import ownership
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checksums
-from packnet_tf.storage.untrusted.archives import check_network_archive
-from packnet_tf.storage.untrusted.variables import variable_budget
 from packnet_tf.tf_internals.layers import layers_of
+from packnet_tf.untrusted.archives import check_network_archive
+from packnet_tf.untrusted.variables import weights_budget
 
 
 def write_network(net: PackNet, file: pathlib.Path) -> None:
@@ -92,7 +92,7 @@ def read_network(file: pathlib.Path) -> PackNet:
     """
     check_network_archive(file)
     try:
-        with variable_budget(_budget(file), file):
+        with weights_budget(file):
             net = keras.saving.load_model(
                 str(file), compile=False, safe_mode=True
             )
@@ -108,16 +108,6 @@ def read_network(file: pathlib.Path) -> PackNet:
             f"{file} holds a {type(net).__name__}; expected a PackNet."
         )
     return net
-
-
-def _budget(file: pathlib.Path) -> int:
-    """Returns the bytes that the file's network may take in memory.
-
-    The file holds its weights uncompressed and only the masks compressed,
-    which take one byte in memory for a weight of two or more.
-    """
-    with zipfile.ZipFile(file) as archive:
-        return 2 * archive.getinfo("model.weights.h5").file_size + (1 << 20)
 
 
 def check_network(

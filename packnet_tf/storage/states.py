@@ -25,8 +25,8 @@ from packnet_tf.storage.network_file import (
     write_network,
 )
 from packnet_tf.storage.origin import origin_arrays, set_origin
-from packnet_tf.storage.untrusted.archives import check_array_archive
 from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.untrusted.archives import check_array_archive
 
 
 def commit(

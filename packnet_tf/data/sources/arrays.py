@@ -8,7 +8,8 @@ import numpy as np
 
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources.base import DecodedSource, digest
-from packnet_tf.errors import DataError
+from packnet_tf.errors import DataError, StateError
+from packnet_tf.untrusted.archives import check_image_archive
 
 # The largest label; the number of classes must fit int32 too.
 MOST_LABEL = np.iinfo(np.int32).max - 1
@@ -84,11 +85,15 @@ def read_npz(
         if not path.expanduser().is_file():
             raise DataError(f"The data file {path} does not exist.")
         path = path.expanduser()
+        if zipfile.is_zipfile(path):
+            check_image_archive(path)
         stored = np.load(path, allow_pickle=False)
         if isinstance(stored, np.ndarray):
             raise ValueError("it is a single array, as np.save writes")
         with stored:
             members = {name: stored[name] for name in stored.files}
+    except StateError as error:
+        raise DataError(f"The data file {error}") from error
     except (
         OSError,
         ValueError,

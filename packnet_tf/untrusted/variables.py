@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import pathlib
+import zipfile
 from collections.abc import Iterator
 
 import keras
@@ -38,3 +40,17 @@ def variable_budget(allowed: int, what: object) -> Iterator[None]:
 
     with before_variables(check):
         yield
+
+
+def weights_budget(file: pathlib.Path) -> contextlib.AbstractContextManager:
+    """Refuses variables that a `.keras` file does not hold.
+
+    The file holds its weights uncompressed and only the masks compressed,
+    which take one byte in memory for a weight of two or more.
+
+    Args:
+        file: The file, checked by `archives`.
+    """
+    with zipfile.ZipFile(file) as archive:
+        size = archive.getinfo("model.weights.h5").file_size
+    return variable_budget(2 * size + (1 << 20), file)

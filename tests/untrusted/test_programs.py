@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from packnet_tf.errors import StateError
-from packnet_tf.storage.untrusted import programs
+from packnet_tf.untrusted import programs
 
 
 def test_saved_models_only_compute(made, tmp_path):

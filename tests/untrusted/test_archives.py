@@ -16,7 +16,7 @@ import pytest
 
 from packnet_tf.errors import StateError
 from packnet_tf.storage.network_file import read_network
-from packnet_tf.storage.untrusted import archives
+from packnet_tf.untrusted import archives
 
 
 @pytest.fixture
