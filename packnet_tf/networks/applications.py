@@ -20,8 +20,8 @@ from packnet_tf.networks.weights import (
     one_line,
 )
 
-# Arguments that are not options: build() sets them, or they would make another
-# network.
+# Arguments that are not options: build() sets them, or they would make a
+# different network.
 _FIXED = frozenset(
     {
         "classifier_activation",
@@ -47,7 +47,7 @@ def names() -> list[str]:
 def application(
     name: str, image_size: int, source: str, options: dict[str, Any]
 ) -> tuple[keras.Model, str]:
-    """Makes a whole network, its head included.
+    """Makes a whole network, including its head.
 
     Args:
         name: Name of the constructor, one of `names()`, in any case.
@@ -60,7 +60,7 @@ def application(
         expects.
 
     Raises:
-        NetworkError: If one of these cannot be used.
+        NetworkError: If an argument cannot be used.
     """
     constructor = _constructors()[name.lower()]
     check_options(name, options, _defaults(constructor))
@@ -89,8 +89,8 @@ def add_dropout(
 ) -> keras.KerasTensor:
     """Returns features with the dropout of the paper's VGG networks.
 
-    It comes after each of the two dense layers, with the rate 0.5 (option
-    `dropout`); Keras leaves it out. Other networks bring their own.
+    Keras leaves it out: dropout after each of the two dense layers, with rate
+    0.5 (option `dropout`). Other networks stay as they are.
 
     Args:
         name: Name of the network.
@@ -124,7 +124,7 @@ def _constructors() -> dict[str, Callable[..., keras.Model]]:
 
 
 def _defaults(constructor) -> dict[str, Any]:
-    """Returns the options that a network has, with their defaults."""
+    """Returns a network's options with their defaults."""
     defaults = {
         name: value
         for name, value in defaults_of(constructor).items()
@@ -137,7 +137,7 @@ def _defaults(constructor) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _refusing(constructor: str, image_size: int) -> Iterator[None]:
-    """Turns what a constructor raises into an error on one line."""
+    """Turns a constructor's exception into an error of one line."""
     try:
         yield
     except NetworkError:

@@ -1,4 +1,4 @@
-"""A network by name: backbone, imported head, preprocessing."""
+"""Builds a network by name: backbone, imported head, preprocessing."""
 
 import dataclasses
 import difflib
@@ -23,7 +23,7 @@ from packnet_tf.tf_internals.layers import is_graph
 from packnet_tf.untrusted.archives import check_model_archive
 from packnet_tf.untrusted.variables import weights_budget
 
-# Backbones defined here; there are no published weights for them.
+# Backbones of this package, which have no published weights.
 _OWN: dict[str, Callable[..., keras.Model]] = {
     "cnn": cnn,
     "mlp": mlp,
@@ -33,19 +33,19 @@ _OWN: dict[str, Callable[..., keras.Model]] = {
 
 @dataclasses.dataclass
 class Network:
-    """A network, cut for PackNet.
+    """A network, split for PackNet.
 
     Attributes:
         backbone: Functional model of stock layers from pixels 0 to 255,
             float32 [batch, size, size, 3], to features of rank 2.
         head: The base task's head with its weights: a linear Dense layer on
-            the features. None if the network brings none.
-        classes: Its classes; 0 without a head.
+            the features. None if the network has none.
+        classes: Number of its classes; 0 without a head.
         class_names: Their names, or None. ImageNet's are WordNet ids.
         preprocessing: What the backbone does to pixels first; see
             `preprocessing.mode_of`.
-        head_agreement: How well backbone and head answer as the network did;
-            see `head.agreement`. None without a head.
+        head_agreement: How closely backbone and head reproduce the network's
+            answers; see `head.agreement`. None without a head.
     """
 
     backbone: keras.Model
@@ -62,7 +62,7 @@ def available() -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Refuses names that are neither a network's nor a `.keras` file's.
+    """Refuses a name of neither a network nor a `.keras` file.
 
     Args:
         name: The value of `--network`.
@@ -105,13 +105,12 @@ def build(
         options: Options of the constructor, e.g. `{"alpha": 0.75}`; of the
             VGG networks also `dropout`, after each of their two dense
             layers.
-        head_layer: The layer that is the head, None to find it, or `"none"`
-            for no head: of a `.keras` file all is backbone then, of other
-            networks what is below their own head.
+        head_layer: Name of the head's layer, None to find it, or `"none"` for
+            no head: then all of a `.keras` file is backbone, and of other
+            networks everything below their own head.
 
     Raises:
-        NetworkError: If one of these cannot be used; the message says what
-            to do.
+        NetworkError: If an argument cannot be used.
 
     Example:
 
@@ -140,8 +139,8 @@ def _own(name, image_size, weights, options) -> Network:
     check_options(name, options, defaults_of(_OWN[name]))
     if weights != "none":
         raise NetworkError(
-            f"--weights={weights}: there are none for {name}; use "
-            "--weights=none, or the path of a whole .keras file as --network."
+            f"--weights={weights}: {name} has no published weights; use "
+            "--weights=none, or give a .keras file with --network."
         )
     backbone = _OWN[name](image_size, **options)
     return Network(backbone, None, 0, None, "tf", None)
@@ -153,7 +152,7 @@ def _application(name, image_size, weights, options, head_layer) -> Network:
     features, imported = head.split(model, own)
     features = applications.add_dropout(name, model, features, options)
     if weights == "none" or head_layer == "none":
-        imported = None  # A random head makes no base task.
+        imported = None  # A random head cannot be a base task.
     network = _assemble(model, features, imported, mode, image_size)
     if network.classes == IMAGENET_CLASSES:
         network.class_names = imagenet_names()
@@ -171,28 +170,28 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
         with weights_budget(file):
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        # Keras raises all kinds of errors on damaged files.
+        # On damaged files Keras raises all kinds of errors.
         raise NetworkError(
             f"--network={path} cannot be loaded: {one_line(error)}"
         ) from error
     if not is_graph(model) or not model.built:
         raise NetworkError(
             f"--network={path} holds a {type(model).__name__}; expected a "
-            "functional or Sequential model with its input shape. Build "
-            "others from masked layers, in Python."
+            "functional or Sequential model with its input shape. In Python, "
+            "other models can be built from masked layers."
         )
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
         raise NetworkError(
             f"--network={path} takes inputs of the shape(s) "
-            f"{', '.join(map(str, shapes))}; expected one of images, "
+            f"{', '.join(map(str, shapes))}; expected one input of images, "
             "(None, height, width, 3)."
         )
     height, width = shapes[0][1:3]
     if not {height, width} <= {None, image_size}:
         raise NetworkError(
-            f"--image_size={image_size}, but {path} takes images of "
-            f"{height} x {width} pixels; give that size."
+            f"--image_size={image_size}: {path} takes images of {height} x "
+            f"{width} pixels; give that size."
         )
     features, imported = head.split(model, head_layer)
     try:
@@ -200,7 +199,7 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
     except NetworkError:
         raise
     except Exception as error:
-        # Even a network without a fixed size cannot take every size.
+        # Even a network of no fixed size may refuse some sizes.
         raise NetworkError(
             f"--network={path} does not take images of {image_size} x "
             f"{image_size} pixels: {one_line(error)}"
@@ -208,15 +207,15 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
 
 
 def _assemble(model, features, imported, mode, image_size) -> Network:
-    """Puts preprocessing before the part of a network below its head."""
+    """Puts preprocessing in front of a network without its head."""
     body = keras.Model(model.inputs, features, name=f"{model.name}_body")
     images = keras.Input((image_size, image_size, 3), name="images")
     pixels = preprocessing.apply(mode, images)
     backbone = keras.Model(images, body(pixels), name=model.name)
     if backbone.output_shape[-1] is None:
         raise NetworkError(
-            f"The number of {model.name}'s features is not known at "
-            f"{image_size} x {image_size} pixels; end it in a pooling layer."
+            f"The number of {model.name}'s features is unknown for images of "
+            f"{image_size} x {image_size} pixels; end it with a pooling layer."
         )
     if imported is None:
         return Network(backbone, None, 0, None, mode, None)

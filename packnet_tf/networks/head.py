@@ -1,4 +1,4 @@
-"""The head of an imported network: its last layer with a kernel."""
+"""Splits off the head of an imported network, its last layer with a kernel."""
 
 import keras
 import numpy as np
@@ -13,16 +13,16 @@ _IMAGES = 16
 def split(
     model: keras.Model, head_layer: str | None = None
 ) -> tuple[keras.KerasTensor, keras.layers.Dense | None]:
-    """Cuts a network into features and head.
+    """Splits a network into features and head.
 
     The head is the last layer with a kernel and what follows it; a 1 x 1
-    convolution on 1 x 1 pixels becomes `Dense`. Where the last layer is a
-    model of its own, it is cut.
+    convolution on 1 x 1 pixels becomes `Dense`. If the last layer is itself a
+    model, that is split.
 
     Args:
         model: A functional or Sequential network with one output.
-        head_layer: Name of the head's layer, `"none"` (all is backbone), or
-            None to find it.
+        head_layer: Name of the head's layer, `"none"` for none, or None to
+            find it.
 
     Returns:
         The features, a tensor of `model` flattened to rank 2, and the head:
@@ -30,7 +30,7 @@ def split(
         is no head.
 
     Raises:
-        NetworkError: If the layer is missing or no head can be made of it.
+        NetworkError: If the layer is missing or cannot become a head.
     """
     if len(model.outputs) != 1:
         raise NetworkError(
@@ -50,13 +50,13 @@ def split(
     features = _flat(features)
     if features.shape[-1] != kernel.shape[0]:
         raise NetworkError(
-            f"Layer {layer.name!r} of {model.name} is applied at several "
-            f"places at once, so it cannot be a head; {_INSTEAD}"
+            f"Layer {layer.name!r} of {model.name} is applied to several "
+            f"positions, so it cannot be a head; {_INSTEAD}"
         )
     if kernel.shape[1] < 2:
         raise NetworkError(
-            f"Layer {layer.name!r} of {model.name} has one output, but a head "
-            f"needs one for each of two classes or more; {_INSTEAD}"
+            f"Layer {layer.name!r} of {model.name} has only one output, but a "
+            f"head needs two or more; {_INSTEAD}"
         )
     head = keras.layers.Dense(
         kernel.shape[1],
@@ -75,22 +75,22 @@ def agreement(
     head: keras.layers.Dense,
     preprocessed: keras.Model,
 ) -> dict[str, float]:
-    """Measures how well backbone and head answer as the network did.
+    """Measures how closely backbone and head reproduce a network's answers.
 
     Args:
-        model: The network as it was.
+        model: The original network.
         backbone: From pixels to features.
         head: The imported head.
         preprocessed: From pixels to what `model` takes.
 
     Returns:
         `top1`: the share of equal first answers on 16 random images, and
-        `largest_difference` of the logits. Of a network that answers with
-        probabilities these are their logarithms, which are the logits up to
-        a constant.
+        `largest_difference` of the logits. If the network returns
+        probabilities, their logarithms are compared, which are the logits up
+        to a constant.
 
     Raises:
-        NetworkError: If the network's outputs are not those of its head.
+        NetworkError: If the network's outputs are not its head's.
     """
     pixels = _random_images(backbone.input_shape[1])
     ours = np.asarray(head(backbone(pixels, training=False)))
@@ -130,13 +130,13 @@ def _find(model, head_layer):
     last = ", ".join(layer.name for layer in model.layers[-5:])
     raise NetworkError(
         f"--head_layer={head_layer}: {model.name} has no such layer; its last "
-        f"ones are {last}."
+        f"layers are {last}."
     )
 
 
 def _has_kernel(layer) -> bool:
     if isinstance(layer, keras.layers.Normalization):
-        return False  # Statistics, of rank 4 on images.
+        return False  # Its statistics have rank 4 for images.
     return any(len(w.shape) > 1 for w in layer.weights)
 
 

@@ -1,4 +1,4 @@
-"""Constructor options of a network, checked."""
+"""Checks the constructor options of a network."""
 
 import difflib
 import inspect
@@ -20,15 +20,15 @@ def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
 def check_options(
     network: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> None:
-    """Refuses options that a network does not have, or values of a wrong type.
+    """Refuses unknown options, and values of the wrong type.
 
     Args:
         network: Its name, for the message.
         options: The options.
-        defaults: Those that the network has, with their default values.
+        defaults: The network's options with their default values.
 
     Raises:
-        NetworkError: With the options that there are, or what was expected.
+        NetworkError: Naming the known options, or what was expected.
     """
     for option, value in options.items():
         if option not in defaults:
@@ -87,7 +87,7 @@ def check_image_size(network: str, image_size: int, least: int) -> None:
     """
     if image_size < least:
         raise NetworkError(
-            f"--image_size={image_size}: {network} takes {least} pixels or "
+            f"--image_size={image_size}: {network} needs {least} pixels or "
             "more."
         )
 

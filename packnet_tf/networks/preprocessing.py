@@ -1,9 +1,9 @@
 """The preprocessing of pretrained weights, as layers of the backbone.
 
 Backbones take pixels from 0 to 255. What `keras.applications` computes in a
-function outside the model is here inside it, so that training, evaluation
+function outside the model happens inside it here, so that training, evaluation
 and serving cannot differ. It is stock Keras with fixed numbers, computed in
-float32 whatever the network's precision: pixels have too many levels for
+float32 for any precision of the network: pixels have too many levels for
 bfloat16.
 """
 
@@ -16,7 +16,7 @@ _MEANS = (0.485, 0.456, 0.406)
 _DEVIATIONS = (0.229, 0.224, 0.225)
 
 # Families of keras.applications by the start of their constructors' names,
-# and vgg16_bn; the first that fits counts.
+# and vgg16_bn; the first match counts.
 _MODES = {
     "vgg16_bn": "torch",
     "MobileNetV3": "inside",
@@ -50,16 +50,16 @@ def mode_of(constructor: str) -> str:
         does all but one factor, see `apply`).
 
     Raises:
-        NetworkError: If the family is not known: a guess would cost accuracy
-            that nobody notices.
+        NetworkError: If the family is unknown: a wrong guess would cost
+            accuracy unnoticed.
     """
     for start, mode in _MODES.items():
         if constructor.startswith(start):
             return mode
     raise NetworkError(
-        f"The preprocessing of {constructor}'s weights is not known; save the "
-        "network with its preprocessing as a .keras file that takes pixels 0 "
-        "to 255, and give its path with --network."
+        f"The preprocessing of {constructor}'s weights is unknown; save the "
+        "network with its preprocessing as a .keras file that takes pixels "
+        "from 0 to 255, and give that with --network."
     )
 
 
@@ -85,9 +85,9 @@ def apply(mode: str, images: keras.KerasTensor) -> keras.KerasTensor:
         )(images)
     if mode == "efficientnet":
         # The published weights were trained on (x / 255 - mean) / deviation
-        # times 1 / sqrt(deviation). Keras adds that factor behind the
-        # network's own normalization when it fetches the weights itself,
-        # and leaves it out when they come from a file. Here it is in front.
+        # times 1 / sqrt(deviation). Keras applies that factor after the
+        # network's own normalization if it downloads the weights itself, but
+        # not if they come from a file. Here it comes first.
         factors = [deviation**-0.5 for deviation in _DEVIATIONS]
         return _rescaling(
             factors,

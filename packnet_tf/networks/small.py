@@ -1,4 +1,4 @@
-"""Small networks, for small images, quick runs and classic benchmarks."""
+"""Small networks for small images, quick runs and classic benchmarks."""
 
 import keras
 
@@ -15,12 +15,13 @@ MIN_IMAGE_SIZE = 8
 def cnn(image_size: int, width: int = 48, dropout: float = 0.0) -> keras.Model:
     """Returns a backbone of three convolution blocks and a dense layer.
 
-    With the default width it has 196,000 weights, whatever the image size.
+    With the default width it has 196,000 weights for any image size.
 
     Args:
         image_size: Height and width, 8 pixels or more.
-        width: Filters of the first block; the others have 2 and 3 times it.
-        dropout: Share of the features that is dropped in training.
+        width: Filters of the first block; the others have 2 and 3 times as
+            many.
+        dropout: Share of the features dropped in training.
 
     Returns:
         A functional model from pixels 0 to 255, [batch, height, width, 3],
@@ -64,7 +65,7 @@ def mlp(
         image_size: Height and width, in pixels.
         width: Units of each layer.
         depth: Number of layers.
-        dropout: Share of each layer's outputs that is dropped in training.
+        dropout: Share of each layer's outputs dropped in training.
 
     Returns:
         A functional model from pixels 0 to 255, [batch, height, width, 3],

@@ -16,13 +16,12 @@ def vgg16_bn(
     classes: int = 1000,
     name: str = "vgg16_bn",
 ) -> keras.Model:
-    """Returns a whole VGG-16 with batch normalization, its head included.
+    """Returns a whole VGG-16 with batch normalization, including its head.
 
     Layers are named and ordered as in `keras.applications.VGG16`, each
     convolution followed by its normalization. The paper (section 4) starts
-    from the weights that torchvision publishes for this network; that is why
-    convolutions have biases, and why moving averages and epsilon are
-    torchvision's.
+    from torchvision's weights for this network; therefore convolutions have
+    biases, and moving averages and epsilon are torchvision's.
 
     Args:
         weights: None; there are no published ones in Keras's format.
@@ -44,8 +43,8 @@ def vgg16_bn(
     """
     if weights is not None:
         raise NetworkError(
-            f"--weights={weights}: Keras Applications publishes none for "
-            f"{name}; use --weights=none, or the path of a weights file."
+            f"--weights={weights}: Keras Applications has none for {name}; use "
+            "--weights=none, or the path of a weights file."
         )
     check_image_size(name, min(input_shape[:2]), MIN_IMAGE_SIZE)
     check_counts(name, classes=classes)

@@ -20,7 +20,7 @@ def vit(
 
     Blocks normalize first, and the features are the mean over the patches
     (Beyer, Zhai and Kolesnikov 2022) instead of a class token. The position
-    embedding is the bias of the layer that embeds the patches: one vector a
+    embedding is the bias of the layer that embeds the patches: one vector per
     patch, private to each task.
 
     Args:
@@ -29,11 +29,11 @@ def vit(
         width: Length of the vectors, a multiple of `heads`.
         depth: Number of blocks.
         heads: Attention heads of a block.
-        dropout: Share dropped of the embedding, of the attention weights,
-            and of what each half of a block adds, in training.
-        stochastic_depth: Share of images for which the last block adds
-            nothing, in training; rising linearly from 0 at the first (Huang
-            et al. 2016).
+        dropout: Share of the embedding, the attention weights, and the
+            output of each half of a block that is dropped in training.
+        stochastic_depth: Share of images that skip the last block in
+            training, rising linearly from 0 for the first (Huang et al.
+            2016).
 
     Returns:
         A functional model from pixels 0 to 255, [batch, height, width, 3],
@@ -74,7 +74,7 @@ def vit(
 
 
 def _embed_patches(images, side: int, patch: int, width: int):
-    """Returns [batch, side * side, width]: patches projected, with places."""
+    """Returns patches, projected and with positions, as a sequence."""
     layers = keras.layers
     x = layers.Reshape((side, patch, side, patch, 3), name="patches")(images)
     x = layers.EinsumDense(
@@ -111,7 +111,7 @@ def _drop(x, rate: float, name: str):
 
 
 def _skip(x, rate: float, name: str):
-    """Drops all that a block adds to an image, for a share of the images."""
+    """Drops the whole output of a block for a share of the images."""
     if not rate:
         return x
     return keras.layers.Dropout(rate, noise_shape=(None, 1, 1), name=name)(x)

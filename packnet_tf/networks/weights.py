@@ -1,4 +1,4 @@
-"""Pretrained weights: from a file, or published by Keras Applications."""
+"""Loads pretrained weights, from a file or from Keras Applications."""
 
 import contextlib
 import importlib.util
@@ -16,16 +16,16 @@ from packnet_tf.errors import NetworkError
 from packnet_tf.untrusted.archives import check_weights_file
 
 IMAGENET_CLASSES = 1000
-# Seconds; a network that drops packets must not block for minutes.
+# Seconds, so that a network that drops packets does not block for minutes.
 _TIMEOUT = 15.0
-# What Keras says of the first layer that does not fit.
+# Keras's message about the first layer that does not fit.
 _MISMATCH = re.compile(
     r"name=([^,>]+).*?variable\.shape=(\([^)]*\)).*?value\.shape=(\([^)]*\))"
 )
 
 
 def check_weights(weights: str) -> None:
-    """Refuses what is neither `imagenet`, `none` nor a file.
+    """Refuses anything but `imagenet`, `none` or a file.
 
     Args:
         weights: The value of `--weights`.
@@ -43,24 +43,23 @@ def check_weights(weights: str) -> None:
 
 
 def load_file(model: keras.Model, path: str) -> None:
-    """Loads a weights file of a whole network, its head included.
+    """Loads a weights file of a whole network, including its head.
 
     Args:
         model: The network; its weights are replaced.
         path: A `.weights.h5` file, or a published `.h5` file.
 
     Raises:
-        NetworkError: If the file is no weights file, or one of another
-            network.
+        NetworkError: If it is not a weights file, or of another network.
     """
     with warnings.catch_warnings(record=True) as warned:
-        # Recorded, not shown: a file of another network causes hundreds.
+        # Not shown, since a file of another network causes hundreds.
         warnings.simplefilter("always")
         try:
             check_weights_file(pathlib.Path(path))
             model.load_weights(path)
         except Exception as error:
-            # Keras raises all kinds of errors on damaged files.
+            # On damaged files Keras raises all kinds of errors.
             raise NetworkError(
                 f"--weights={path} does not fit {model.name}: "
                 f"{_reason(error)} {_remedy(model)}"
@@ -68,8 +67,8 @@ def load_file(model: keras.Model, path: str) -> None:
     missing = [w for w in warned if "freshly-initialized" in str(w.message)]
     if missing:
         raise NetworkError(
-            f"--weights={path} does not fit {model.name}: it has no weights "
-            f"for some of its layers. {_remedy(model)}"
+            f"--weights={path} does not fit {model.name}: some layers have no "
+            f"weights in it. {_remedy(model)}"
         )
 
 
@@ -78,17 +77,17 @@ def load_published(
 ) -> None:
     """Loads the weights that Keras Applications publishes.
 
-    They are for one image size; for another they are copied, where they do
-    not depend on it.
+    They are for one image size, and also used for others if no shape depends
+    on the size.
 
     Args:
         model: The network; its weights are replaced.
-        construct: Makes the network, given `weights` and perhaps
+        construct: Makes the network from `weights` and an optional
             `input_shape`.
 
     Raises:
-        NetworkError: If they do not fit, or cannot be had: then the file to
-            fetch by hand is named.
+        NetworkError: If they do not fit, or cannot be downloaded; then it
+            names the file to download by hand.
     """
     with _fetching():
         try:
@@ -101,8 +100,8 @@ def load_published(
             # Refused before half a gigabyte is downloaded.
             check_shapes(construct(weights=None), model)
             source = construct(weights="imagenet")
-    # One constructor made both, so their layers come in one order; layers
-    # without weights may be missing in one of them.
+    # One constructor made both, so their layers have the same order; one may
+    # lack layers without weights.
     pairs = zip(_with_weights(source), _with_weights(model), strict=True)
     for theirs, ours in pairs:
         copy_state(theirs, ours)
@@ -113,19 +112,19 @@ def check_shapes(published: keras.Model, model: keras.Model) -> None:
 
     Args:
         published: The network at the size of its published weights.
-        model: The same network at the size that is wanted.
+        model: The same network at the requested size.
 
     Raises:
-        NetworkError: With the first layer whose weights depend on the size.
+        NetworkError: Naming the first layer whose weights depend on the size.
     """
     pairs = zip(_with_weights(published), _with_weights(model), strict=True)
     for theirs, ours in pairs:
         for a, b in zip(theirs.weights, ours.weights, strict=True):
             if a.shape != b.shape:
                 raise NetworkError(
-                    f"The published weights do not fit {model.name}: layer "
-                    f"{theirs.name!r} has an array of shape {tuple(a.shape)} "
-                    f"in them, and {tuple(b.shape)} at "
+                    f"The published weights do not fit {model.name}: their "
+                    f"layer {theirs.name!r} has an array of shape "
+                    f"{tuple(a.shape)}, but {tuple(b.shape)} is needed at "
                     f"{model.input_shape[1]} pixels; use --image_size="
                     f"{published.input_shape[1]}, or --weights=FILE."
                 )
@@ -134,11 +133,10 @@ def check_shapes(published: keras.Model, model: keras.Model) -> None:
 def imagenet_names() -> tuple[str, ...] | None:
     """Returns the ids of ImageNet's classes in the order of the logits.
 
-    They are WordNet ids such as `n01440764`, the names of the classes'
-    folders, from a list inside TensorFlow Datasets. None if it has no such
-    list.
+    They are WordNet ids such as `n01440764`, also the names of the classes'
+    folders, from a list in TensorFlow Datasets. None without such a list.
     """
-    # By its path: importing the package takes a second.
+    # By its path, because importing the package takes a second.
     spec = importlib.util.find_spec("tensorflow_datasets")
     if spec is None or spec.origin is None:
         return None
@@ -157,7 +155,7 @@ def imagenet_names() -> tuple[str, ...] | None:
 
 def one_line(error: BaseException, length: int = 300) -> str:
     """Returns an error's message on one line, cut to `length`."""
-    # Keras prints a whole configuration before it comes to the point.
+    # Keras prints a whole configuration first.
     point = str(error).rpartition("Exception encountered:")[2]
     text = " ".join(point.split()) or type(error).__name__
     return text if len(text) <= length else f"{text[: length - 3]}..."
@@ -168,20 +166,20 @@ def _with_weights(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def _reason(error: Exception) -> str:
-    """Says which layer does not fit, where Keras's message tells."""
+    """Returns which layer does not fit, if Keras's message tells."""
     text = " ".join(str(error).split())
     found = _MISMATCH.search(text)
     if found is None:
         return one_line(error)
     layer, ours, theirs = found.groups()
     return (
-        f"layer {layer!r} has an array of shape {theirs} in the file, and "
+        f"layer {layer!r} has an array of shape {theirs} in the file, but "
         f"{ours} in the network."
     )
 
 
 def _remedy(model: keras.Model) -> str:
-    """What to do about weights that do not fit."""
+    """Returns what to do about weights that do not fit."""
     kinds = {type(layer) for layer in model.layers}
     pooled = {
         keras.layers.GlobalAveragePooling2D,
@@ -189,8 +187,8 @@ def _remedy(model: keras.Model) -> str:
     }
     if keras.layers.Flatten in kinds and not kinds & pooled:
         return (
-            "Its dense layers see every pixel, so weights fit one image size "
-            "alone (224 for published ones). Check --image_size, --network, "
+            "Its dense layers see every pixel, so weights fit only one image "
+            "size (published ones 224). Check --image_size, --network, "
             "--network_options and --weights."
         )
     return "Check --network, --network_options and --weights."
@@ -207,14 +205,14 @@ def _fetching() -> Iterator[None]:
         url = _url_of(error)
         if url is not None:
             raise NetworkError(
-                f"The weights cannot be fetched ({one_line(error)}); fetch "
-                f"{url} on a machine that can, and give it with "
+                f"The weights cannot be downloaded ({one_line(error)}); "
+                f"download {url} on another machine, and give the file with "
                 "--weights=FILE."
             ) from error
         if isinstance(error, OSError):
-            # Keras has no hash for some files, and would use them again.
+            # For some files Keras has no hash, and would use them again.
             raise NetworkError(
-                "The weights file that Keras fetched cannot be read "
+                "The weights file that Keras downloaded cannot be read "
                 f"({one_line(error)}); delete it from the folder "
                 "~/.keras/models (or $KERAS_HOME/models) and run the command "
                 "again."
@@ -225,7 +223,7 @@ def _fetching() -> Iterator[None]:
 
 
 def _url_of(error: BaseException) -> str | None:
-    """Returns the address that Keras was fetching from when it failed.
+    """Returns the address from which Keras failed to download.
 
     Keras's message names it when the connection failed, but not when the
     downloaded file has the wrong hash.

@@ -98,7 +98,7 @@ def test_vgg16_bn_by_name(tmp_path):
 @pytest.mark.parametrize(
     "name, changes, message",
     [
-        ("mlp", {"weights": "imagenet"}, "there are none for mlp; use"),
+        ("mlp", {"weights": "imagenet"}, "mlp has no published weights; use"),
         ("mlp", {"options": {"width": 0}}, "width=0 of mlp must be 1 or"),
         ("mlp", {"options": {"depth": 0}}, "depth=0 of mlp must be 1 or"),
         ("mlp", {"options": {"dropout": 1.0}}, "dropout=1.0 of mlp"),
@@ -106,7 +106,7 @@ def test_vgg16_bn_by_name(tmp_path):
         ("vgg16_bn", {"image_size": 31}, "--image_size=31: vgg16_bn takes 32"),
         ("vgg16_bn", {"options": {"classes": 0}}, "classes=0 of vgg16_bn"),
         ("vgg16_bn", {"options": {"dropout": -1}}, "dropout=-1 of vgg16_bn"),
-        ("vit", {"weights": "imagenet"}, "there are none for vit; use"),
+        ("vit", {"weights": "imagenet"}, "vit has no published weights; use"),
         ("vit", {"image_size": 33}, "--image_size=33: vit takes a multiple"),
         (
             "vit",

@@ -91,7 +91,9 @@ def test_head_layer_is_the_users(mobilenet_file):
     network = build("mobilenet", head_layer="none", **arguments)
     assert network.backbone.output_shape == (None, 256)
     assert (network.head, network.classes) == (None, 0)
-    with pytest.raises(NetworkError, match="no such layer; its last ones are"):
+    with pytest.raises(
+        NetworkError, match="no such layer; its last layers are"
+    ):
         build("mobilenet", head_layer="top", **arguments)
     with pytest.raises(NetworkError, match="'conv_pw_1'.*cannot be a head"):
         build("mobilenet", head_layer="conv_pw_1", **arguments)

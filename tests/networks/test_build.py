@@ -100,7 +100,7 @@ def test_in_a_strategy(name, mobilenet_file):
         (
             "mobilenet",
             {"options": {"alpha": "x"}},
-            "alpha='x' of mobilenet has",
+            "alpha='x' of mobilenet must be",
         ),
         ("mobilenet", {"options": {"pooling": "max"}}, "no option 'pooling'"),
         (

@@ -133,11 +133,11 @@ def test_files_that_cannot_be_used(tmp_path):
         build(str(tmp_path / "bad.keras"), image_size=16)
 
     _, path = save(tmp_path, trunk, (16, 16, 1))
-    with pytest.raises(NetworkError, match="expected one of images"):
+    with pytest.raises(NetworkError, match="expected one input of images"):
         build(path, image_size=16)
 
     _, path = save(tmp_path, lambda x: keras.layers.Dense(1)(trunk(x)))
-    with pytest.raises(NetworkError, match="has one output"):
+    with pytest.raises(NetworkError, match="has only one output"):
         build(path, image_size=16)
 
     def twice(images):

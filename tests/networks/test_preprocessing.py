@@ -146,5 +146,5 @@ def test_preprocessing_is_stock_keras_and_float32(mode, tmp_path):
 
 
 def test_preprocessing_of_an_unknown_family_is_refused():
-    with pytest.raises(NetworkError, match="of NewNet's weights is not known"):
+    with pytest.raises(NetworkError, match="of NewNet's weights is unknown"):
         mode_of("NewNet")

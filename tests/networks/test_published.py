@@ -25,7 +25,7 @@ def test_without_a_network_the_file_to_fetch_is_named(monkeypatch, no_cache):
     with pytest.raises(NetworkError) as error:
         build("mobilenet", image_size=96, options=MOBILENET)
     message = str(error.value)
-    assert "mobilenet_2_5_224_tf.h5 on a machine" in message
+    assert "mobilenet_2_5_224_tf.h5 on another machine" in message
     assert "--weights=FILE" in message and "\n" not in message
 
 
@@ -46,7 +46,7 @@ def test_a_damaged_download_names_the_file_too(monkeypatch, no_cache):
     with pytest.raises(NetworkError) as error:
         build("mobilenet", image_size=32)
     message = str(error.value)
-    assert "hash" in message and "fetch https://host/net.h5 on a" in message
+    assert "hash" in message and "download https://host/net.h5 on a" in message
 
 
 def test_a_damaged_file_in_the_cache_is_named(monkeypatch, no_cache):

@@ -28,8 +28,11 @@ def test_cnn():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"weights": "imagenet"}, "there are none for cnn; use --weights=none"),
-        ({"image_size": 7}, "--image_size=7: cnn takes 8 pixels"),
+        (
+            {"weights": "imagenet"},
+            "cnn has no published weights; use --weights=none",
+        ),
+        ({"image_size": 7}, "--image_size=7: cnn needs 8 pixels"),
         ({"options": {"width": 0}}, "width=0 of cnn must be 1 or more"),
         ({"options": {"width": "w"}}, "width='w' of cnn must be a whole"),
         ({"options": {"width": True}}, "width=True of cnn must be a whole"),

@@ -74,13 +74,13 @@ def test_vgg_weights_of_another_size_are_refused(vgg):
         build("vgg16", image_size=48, weights=vgg[1])
     message = str(error.value)
     assert "layer 'fc1' has an array of shape (3600, 16) in the file" in message
-    assert "one image size alone" in message and "\n" not in message
+    assert "only one image size" in message and "\n" not in message
 
 
 def test_published_weights_that_do_not_fit_are_not_fetched(
     vgg, monkeypatch, no_cache
 ):
     published(monkeypatch, lambda *_: pytest.fail("fetched"))
-    message = r"fc1.*\(3600, 16\) in them, and \(8464.*--image_size=32"
+    message = r"fc1.*\(3600, 16\), but \(8464.*--image_size=32"
     with pytest.raises(NetworkError, match=message):
         build("vgg16", image_size=48)
