@@ -2,7 +2,8 @@
 
   python apps/predict.py --workdir=runs/m --task=birds --images=bird.jpg
 
-shows the best classes of each image with their scores.
+shows the best classes of each image with their scores. Files of a folder that
+cannot be read are listed, the others are answered, and the exit code is 1.
 """
 
 import os
@@ -14,7 +15,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
-from packnet_tf.errors import FlagError
+from packnet_tf.errors import DataError, FlagError
 from packnet_tf.options.fields import Option
 
 run_flags.add("task", str, None, Option("The task to ask.", basic=True))
@@ -47,7 +48,13 @@ def main() -> None:
     answers = predict_files(
         Workdir(path), flag.task, flag.images, top=flag.top, which=flag.state
     )
-    print(report.of_answers(answers))
+    print(report.of_answers(answers), flush=True)
+    refused = [answer for answer in answers if answer.refusal]
+    if refused:
+        raise DataError(
+            f"{len(refused)} of {len(answers)} images cannot be read, first "
+            f"{refused[0].image}: {refused[0].refusal}"
+        )
 
 
 if __name__ == "__main__":

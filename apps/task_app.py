@@ -3,6 +3,7 @@
 from absl import flags
 
 from apps import process, run_flags
+from packnet_tf.errors import FlagError
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 
@@ -50,6 +51,12 @@ def main(*, again: bool = False) -> None:
             image_key=flag.image_key,
             label_key=flag.label_key,
             progress=progress,
+        )
+    if data.validation is not None and flag["validation_share"].present:
+        raise FlagError(
+            f"--validation_share={flag.validation_share}: the data of task "
+            f"{data.name!r} has validation images of its own, "
+            f"{data.validation.origin}; leave the flag out."
         )
     base_data = None
     if flag.base_data is not None and workdir.newest() is None:

@@ -6,7 +6,10 @@ from typing import Any
 from packnet_tf.data.images.preprocessing import PIXEL_FACTS, Preprocessing
 
 # Left out of the JSON if empty.
-_OPTIONAL = ("train_from", "test_from", "image_key", "label_key")
+_OPTIONAL = (
+    *("train_from", "validation_from", "test_from"),
+    *("image_key", "label_key"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +22,7 @@ class DataFacts:
         kind: `"folder"`, `"npz"`, `"tfds"`, `"bundled"` or `"python"`.
         preprocessing: How its images become the network's.
         train_from: Where the training images are, in one line.
+        validation_from: Where the validation images are, if not among them.
         test_from: Where the test images are.
         image_key: TFDS feature of the image, if the user chose one.
         label_key: TFDS feature of the label, if the user chose one.
@@ -29,6 +33,7 @@ class DataFacts:
     kind: str
     preprocessing: Preprocessing
     train_from: str | None = None
+    validation_from: str | None = None
     test_from: str | None = None
     image_key: str | None = None
     label_key: str | None = None

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -49,8 +50,8 @@ def check(
             many.
         train: Whether training images are required.
         skip_corrupt: Whether to leave bad images out instead.
-        say: Prints a line about images that are left out, or that are in
-            both parts.
+        say: Prints a line about how the data was read, images that are left
+            out, or that are in two parts.
         progress: Called with the number of images done and the total, e.g.
             by `console.bar`.
 
@@ -68,13 +69,13 @@ def check(
         )
     if batch_size is not None and data.train is not None:
         pipeline.check_batch(len(data.train), batch_size)
-    parts: dict[str, Source | None] = {"train": data.train, "test": data.test}
-    total = sum(len(part) for part in parts.values() if part is not None)
+    for line in data.notes:
+        say(line)
+    parts = data.parts
+    total = sum(map(len, parts.values()))
     done = 0
     skipped: list[str] = []
     for name, part in parts.items():
-        if part is None:
-            continue
 
         def report(count, _, done=done):
             if progress is not None:
@@ -91,7 +92,10 @@ def check(
             skipped += [part.describe(i) for i in bad]
             parts[name] = _without(part, bad)
     checked = dataclasses.replace(
-        data, train=parts["train"], test=parts["test"]
+        data,
+        train=parts.get("train"),
+        validation=parts.get("validation"),
+        test=parts.get("test"),
     )
     if skipped:
         _say_skipped(skipped, say)
@@ -176,7 +180,7 @@ def _decode(
         .prefetch(1)
     )
     done = len(scanned.bad)
-    with _no_errors_shown():
+    with no_errors_shown():
         for indices, found in without_autotune(decoded):
             sides[indices.numpy()] = found.numpy()
             done += len(indices)
@@ -191,11 +195,11 @@ def _decode(
 
 
 @contextlib.contextmanager
-def _no_errors_shown() -> Iterator[None]:
-    """Hides the JPEG library's own messages.
+def no_errors_shown() -> Iterator[None]:
+    """Hides the decoders' own messages.
 
-    It writes directly to the process's stderr and names no file, as the
-    raised error does.
+    The JPEG and TIFF libraries write directly to the process's stderr and name
+    no file, as the raised error does.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -246,16 +250,13 @@ def _say_skipped(skipped: list[str], say: Callable[[str], None]) -> None:
 
 
 def _say_duplicates(data: TaskData, say: Callable[[str], None]) -> None:
-    """Warns of images that are in both train and test."""
-    if data.train is None or data.test is None:
-        return
-    both, in_train, in_test = np.intersect1d(
-        data.train.ids, data.test.ids, return_indices=True
-    )
-    if len(both):
-        a = data.train.describe(int(in_train[0]))
-        b = data.test.describe(int(in_test[0]))
-        say(
-            f"warning: {len(both)} image(s) are in both train and test, e.g. "
-            f"{a} and {b}; the test accuracy will be too high."
-        )
+    """Warns of images that are in two parts."""
+    for (one, a), (other, b) in itertools.combinations(data.parts.items(), 2):
+        both, in_a, in_b = np.intersect1d(a.ids, b.ids, return_indices=True)
+        if len(both):
+            say(
+                f"warning: {len(both)} image(s) are in both {one} and {other}, "
+                f"e.g. {a.describe(int(in_a[0]))} and "
+                f"{b.describe(int(in_b[0]))}; the {other} accuracy will be too "
+                "high."
+            )

@@ -13,7 +13,12 @@ from packnet_tf.data.facts import DataFacts
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources import bundled, python_data, tfds_builder
 from packnet_tf.data.sources.arrays import read_npz
-from packnet_tf.data.sources.base import Progress, Source, select_classes
+from packnet_tf.data.sources.base import (
+    PARTS,
+    Progress,
+    Source,
+    select_classes,
+)
 from packnet_tf.data.sources.folder import read_folder
 from packnet_tf.errors import DataError
 from packnet_tf.options.data import CROPS, TFDS, task_name
@@ -31,6 +36,8 @@ class TaskData:
         train: Training images, or None if there are none.
         test: Test images, or None.
         facts: What a manifest records of the data.
+        validation: The data's own validation images, or None: then they are
+            taken from the training images.
     """
 
     name: str
@@ -38,6 +45,24 @@ class TaskData:
     train: Source | None
     test: Source | None
     facts: DataFacts
+    validation: Source | None = None
+
+    @property
+    def parts(self) -> dict[str, Source]:
+        """The sources that there are, by part."""
+        sources = {part: getattr(self, part) for part in PARTS}
+        return {part: s for part, s in sources.items() if s is not None}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user has to know of how the data was read, a line each."""
+        found = []
+        if self.train is not None and self.validation is not None:
+            found.append(
+                f"validation: the {len(self.validation)} images of "
+                f"{self.validation.origin}, none of the training images"
+            )
+        return found + [n for s in self.parts.values() for n in s.notes]
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -70,7 +95,7 @@ def open_task(
             `Preprocessing.unboxed`), and its data unless `data` is given.
             Any other data set of TFDS is a task by its own name, or by
             `tfds:NAME[/CONFIG][:VERSION]`.
-        data: An image folder (`PATH/{train,test}/CLASS/*.jpg`), a `.npz`
+        data: An image folder (`PATH/{train,val,test}/CLASS/*.jpg`), a `.npz`
             file in Keras's layout, `tfds:NAME[/CONFIG][:VERSION]` or
             `bundled:NAME`; or what `python_data.read_python` takes. It
             brings its own classes.
@@ -160,10 +185,12 @@ def open_task(
             kind,
             chosen,
             train_from=_origin(parts.get("train")),
+            validation_from=_origin(parts.get("validation")),
             test_from=_origin(parts.get("test")),
             image_key=image_key or None,
             label_key=label_key or None,
         ),
+        parts.get("validation"),
     )
 
 

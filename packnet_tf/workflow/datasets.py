@@ -66,8 +66,9 @@ class Prepared:
 def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
     """Splits a task's data and builds its pipelines.
 
-    The validation images are taken from the training split. The test split is
-    left out, so that no phase can read it (see `prepare_test`).
+    The validation images are the data's own, or else taken from the training
+    split. The test split is left out, so that no phase can read it (see
+    `prepare_test`).
 
     Args:
         data: The opened task.
@@ -81,9 +82,12 @@ def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
         raise DataError(
             f"The data of task {data.name!r} has no training images."
         )
-    train, validation = splits.split(
-        data.train, options.validation_share, options.seed
-    )
+    if data.validation is not None:
+        train, validation = data.train, data.validation
+    else:
+        train, validation = splits.split(
+            data.train, options.validation_share, options.seed
+        )
     if len(train) < options.batch_size <= len(data.train):
         raise DataError(
             f"Of {len(data.train)} training images {len(validation)} are kept "

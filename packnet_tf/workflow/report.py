@@ -136,16 +136,23 @@ def of_classes(row: Evaluated) -> str:
 
 
 def of_answers(answers: Sequence[Answer]) -> str:
-    """Returns the answers for some images as a table."""
+    """Returns the answers for some images as a table.
+
+    Below it are the images that could not be read, a line each.
+    """
     cells = [
         [
             answer.image,
             *(f"{name} {score:.4f}" for name, score in answer.classes),
         ]
         for answer in answers
+        if answer.classes
     ]
-    places = len(answers[0].classes)
-    return table(["image", *(f"{i + 1}." for i in range(places))], cells)
+    lines = [f"{a.image}: {a.refusal}" for a in answers if not a.classes]
+    if cells:
+        places = [f"{i + 1}. class, score" for i in range(len(cells[0]) - 1)]
+        lines.insert(0, table(["image", *places], cells))
+    return "\n".join(lines)
 
 
 def of_ownership(net: PackNet) -> str:

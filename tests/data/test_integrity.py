@@ -181,6 +181,25 @@ def test_images_in_both_parts_are_reported(image_folder):
     assert "test/bee/zzz.jpg" in said[0]
 
 
+def test_what_is_left_out_is_said_first_and_validation_is_checked(image_folder):
+    root = image_folder(parts=("train", "val", "test"))
+    (root / "train" / "x.ppm").write_bytes(b"")
+    shutil.copy(root / "train/bee/002.jpg", root / "val/bee/zzz.jpg")
+    said = []
+    checked = integrity.check(open_task("own", str(root)), say=said.append)
+    assert said[0].startswith("validation: the 13 images of")
+    assert said[1] == f"1 file left out of {root}/train: 1 .ppm"
+    assert "are in both train and validation" in said[2]
+    assert len(said) == 3 and len(checked.validation) == 13
+    (root / "val" / "bee" / "zzz.jpg").write_bytes(b"no image")
+    data = open_task("own", str(root))
+    with pytest.raises(DataError, match="val/bee/zzz.jpg"):
+        integrity.check(data)
+    left = integrity.check(data, skip_corrupt=True)
+    assert len(left.validation) == 12
+    assert left.facts.skipped == (f"{root}/val/bee/zzz.jpg",)
+
+
 def test_only_images_of_28_pixels_are_permuted(image_folder):
     data = open_task("permuted_mnist/1", str(image_folder()))
     with pytest.raises(DataError, match="images of 20 x 30 pixels"):

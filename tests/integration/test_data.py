@@ -2,9 +2,11 @@
 
 import json
 import pathlib
+import re
 import shutil
 
 import numpy as np
+from support.refusals import check_refused
 from support.tiny_runs import TINY
 
 
@@ -91,3 +93,46 @@ def test_numbered_tasks_of_a_real_file(run_app, shared, tmp_path):
     assert facts["permutation"] == 5 and facts["flip"] is False
     ended = run_app("evaluate", f"--workdir={tmp_path / 'w'}")
     assert "permuted_mnist.5" in ended.stdout, ended.stderr
+
+
+def test_validation_images_of_the_data_are_said_first(
+    run_app, colours, tmp_path
+):
+    data = tmp_path / "data"
+    shutil.copytree(colours, data)
+    shutil.copytree(colours / "test", data / "val")
+    (data / "train" / "red" / "x.ppm").write_bytes(b"")
+    ended = add(run_app, tmp_path / "w", "own", data, "--validation_share=0.2")
+    check_refused(ended, "--validation_share=0.2", f"{data}/val", "leave the")
+    ended = add(run_app, tmp_path / "w", "own", data)
+    assert ended.code in (0, None), ended.stderr
+    lines = ended.stdout.splitlines()
+    assert lines[0].startswith(f"validation: the 12 images of {data}/val")
+    assert lines[1] == f"1 file left out of {data}/train: 1 .ppm"
+    facts = newest_task(tmp_path / "w")["facts"]["data"]
+    assert (facts["train"], facts["validation"]) == (36, 12)
+
+
+def test_a_broken_image_keeps_no_other_from_its_answer(
+    run_app, packed, colours, tmp_path
+):
+    folder = tmp_path / "red"
+    shutil.copytree(colours / "test" / "red", folder)
+    (folder / "02.jpg").write_bytes((folder / "02.jpg").read_bytes()[:-50])
+    ended = run_app(
+        "predict",
+        f"--workdir={packed}",
+        "--task=colours",
+        f"--images={folder}",
+    )
+    check_refused(ended, "1 of 4 images cannot be read", "02.jpg")
+    for name in ("00.jpg", "01.jpg", "03.jpg"):
+        assert re.search(rf"{name} +\w+ [01]\.\d", ended.stdout)
+    assert f"{folder}/02.jpg: The image is corrupt" in ended.stdout
+    ended = run_app(
+        "predict",
+        f"--workdir={packed}",
+        "--task=colours",
+        f"--images={folder}/nowhere.jpg",
+    )
+    check_refused(ended, f"--images={folder}/nowhere.jpg does not exist")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 from support import tiny_nets
 
 from packnet_tf.errors import DataError, StateError, TaskError
@@ -127,7 +128,7 @@ def test_what_cannot_be_asked_is_named(workdir, image_folder, tmp_path):
         predict_files(workdir, "three", image)
     with pytest.raises(TaskError, match="'base' has no head"):
         predict_files(workdir, "base", image)
-    with pytest.raises(DataError, match="nothing.jpg: no image found"):
+    with pytest.raises(DataError, match="nothing.jpg does not exist"):
         predict_files(workdir, "one", "nothing.jpg")
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match="text.jpg"):
@@ -143,11 +144,45 @@ def test_a_workdir_without_its_facts_is_refused(workdir, image_folder):
         predict_files(workdir, "one", image)
 
 
-def test_a_file_that_cannot_be_read_is_named(workdir, tmp_path):
-    gone = tmp_path / "gone.jpg"
-    gone.symlink_to("/no/such/disk/gone.jpg")
-    with pytest.raises(DataError, match="gone.jpg: No such file"):
-        predict_files(workdir, "one", str(tmp_path))
+def test_files_that_cannot_be_read_keep_no_other_from_its_answer(
+    workdir, image_folder
+):
+    folder = image_folder() / "test" / "bee"
+    whole = predict_files(workdir, "one", str(folder))
+    (folder / "gone.jpg").symlink_to("/no/such/disk/gone.jpg")
+    first = folder / "000.jpg"
+    first.write_bytes(first.read_bytes()[:-60])
+    (folder / "notes.txt").write_text("no image")
+    lines = []
+    answers = predict_files(workdir, "one", str(folder), say=lines.append)
+    assert [a.image for a in answers if a.refusal] == [
+        str(first),
+        str(folder / "gone.jpg"),
+    ]
+    assert answers[1:4] == whole[1:]
+    assert lines == [f"1 file left out of {folder}: 1 .txt"]
+    shown = report.of_answers(answers)
+    assert f"{first}: The image is corrupt or truncated." in shown
+    assert f"{folder / 'gone.jpg'}: No such file or directory." in shown
+    with pytest.raises(DataError, match="000.jpg: The image is corrupt"):
+        predict_files(workdir, "one", str(first))
+
+
+def test_tiff_is_answered_as_it_was_evaluated(workdir, image_folder):
+    folder = image_folder() / "test" / "bee"
+    before = predict_files(workdir, "one", str(folder / "002.jpg"))
+    with Image.open(folder / "002.jpg") as image:
+        image.save(folder / "002.tif")
+    after = predict_files(workdir, "one", str(folder / "002.tif"))
+    assert after[0].classes == before[0].classes
+
+
+def test_test_files_that_are_left_out_are_counted(workdir, image_folder):
+    folder = image_folder(NAMES)
+    (folder / "test" / "bee" / "x.ppm").write_bytes(b"")
+    lines = []
+    evaluate_tasks(workdir, {"one": str(folder)}, say=lines.append)
+    assert lines == [f"1 file left out of {folder}/test: 1 .ppm"]
 
 
 @pytest.mark.parametrize(

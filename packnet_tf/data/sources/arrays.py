@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from packnet_tf.data.images.preprocessing import Preprocessing
-from packnet_tf.data.sources.base import DecodedSource, digest
+from packnet_tf.data.sources.base import (
+    DecodedSource,
+    digest,
+    names_of_parts,
+)
 from packnet_tf.errors import DataError, StateError
 from packnet_tf.untrusted.archives import check_image_archive
 
@@ -17,7 +21,7 @@ MOST_LABEL = np.iinfo(np.int32).max - 1
 # How many class names a message shows.
 _NAMES = 5
 
-_LAYOUT = "x_train, y_train, x_test, y_test"
+_LAYOUT = "x_train, y_train, x_val, y_val, x_test, y_test"
 
 
 class ArraySource(DecodedSource):
@@ -68,14 +72,15 @@ def read_npz(
     """Opens a `.npz` file in Keras's layout.
 
     Args:
-        path: File with `x_train`, `y_train`, `x_test`, `y_test`, either pair
-            optional, and optionally `class_names`.
+        path: File with `x_train` and `y_train`, `x_test` and `y_test`, or
+            both, and optionally `x_val`, `y_val` and `class_names`.
         preprocessing: How the images become the network's; by default,
             greyscale images, which are mostly digits or letters, are not
             mirrored.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, where they exist.
+        The sources by part, `"train"`, `"validation"` and `"test"`, where
+        they exist.
 
     Raises:
         DataError: If the file is missing, damaged, or not of this layout.
@@ -117,46 +122,51 @@ def from_arrays(
     """Makes sources from arrays in memory, named as in Keras's layout.
 
     Args:
-        arrays: `x_train`, `y_train`, `x_test`, `y_test`, either pair
-            optional, and optionally `class_names`.
+        arrays: Arrays named as in `read_npz`.
         name: What messages call the data.
         preprocessing: See `read_npz`.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, where they exist.
+        The sources by part, `"train"`, `"validation"` and `"test"`, where
+        they exist.
 
     Raises:
         DataError: If shapes, types, values or classes cannot be used.
     """
-    halves = {
-        part: [f"{half}_{part}" in arrays for half in "xy"]
-        for part in ("train", "test")
-    }
-    parts = [part for part, have in halves.items() if all(have)]
-    if not parts or any(sum(have) == 1 for have in halves.values()):
+    halves = [key[2:] for key in arrays if key[:2] in ("x_", "y_")]
+    parts = names_of_parts(halves, name)
+    used = [f"{half}_{word}" for word in parts.values() for half in "xy"]
+    if not parts.keys() & {"train", "test"} or set(used) - arrays.keys():
         have = ", ".join(sorted(arrays)) or "nothing"
         raise DataError(
             f"The data {name} holds {have}; expected arrays named {_LAYOUT}."
         )
-    pixels = {part: _pixels(arrays[f"x_{part}"], part, name) for part in parts}
+    pixels = {w: _pixels(arrays[f"x_{w}"], w, name) for w in parts.values()}
     labels = {
-        part: _labels(arrays[f"y_{part}"], len(pixels[part]), part, name)
-        for part in parts
+        w: _labels(arrays[f"y_{w}"], len(pixels[w]), w, name) for w in pixels
     }
     names = class_names_of(arrays.get("class_names", ()), labels, name)
     if preprocessing is None:
         grey = all(x.ndim == 3 or x.shape[3] == 1 for x in pixels.values())
         preprocessing = Preprocessing(flip=not grey)
-    return {
+    sources = {
         part: ArraySource(
-            pixels[part],
-            labels[part],
+            pixels[word],
+            labels[word],
             names,
             preprocessing,
-            f"{name}: x_{part}",
+            f"{name}: x_{word}",
         )
-        for part in parts
+        for part, word in parts.items()
     }
+    unused = sorted(arrays.keys() - {*used, "class_names"})
+    if unused:
+        first = next(iter(sources.values()))
+        first.notes = (
+            f"{len(unused)} array(s) of {name} are left out: "
+            f"{', '.join(unused)}",
+        )
+    return sources
 
 
 def _pixels(x: np.ndarray, part: str, name: str) -> np.ndarray:

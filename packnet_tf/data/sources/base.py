@@ -8,7 +8,7 @@ batches them.
 import abc
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,13 @@ Progress = Callable[[int, int], None]
 # Called with an image as soon as it is decoded.
 Then = Callable[[tf.Tensor], Any]
 
+# The parts of a task's data, and what folders and arrays of them are called.
+PARTS = {
+    "train": ("train",),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test",),
+}
+
 CORES = os.cpu_count() or 1
 
 # Images decoded in parallel: more than there are cores, because they are
@@ -30,6 +37,29 @@ CORES = os.cpu_count() or 1
 # ahead. tf.data.AUTOTUNE starts with one, needs longer than an epoch of a small
 # set to use more cores, and never exceeds their number.
 PARALLEL = 2 * max(2, CORES)
+
+
+def names_of_parts(have: Collection[str], where: str) -> dict[str, str]:
+    """Returns what the parts that there are are called, in their order.
+
+    Args:
+        have: Names that there are, of any kind.
+        where: What messages call the data.
+
+    Raises:
+        DataError: If a part is there under two names.
+    """
+    found = {}
+    for part, names in PARTS.items():
+        its = [name for name in names if name in have]
+        if len(its) > 1:
+            raise DataError(
+                f"The data {where} has {' and '.join(its)}, which all mean "
+                f"{part}; keep one of them."
+            )
+        if its:
+            found[part] = its[0]
+    return found
 
 
 def digest(content: bytes) -> int:
@@ -46,12 +76,14 @@ class Source(abc.ABC):
         class_names: Names in the order of the labels.
         preprocessing: How its images become the network's.
         origin: Where they come from, in one line.
+        notes: What a user has to know of how they were read, a line each.
     """
 
     labels: np.ndarray
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     origin: str
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -136,6 +168,7 @@ class Subset(Source):
         self.class_names = whole.class_names
         self.preprocessing = whole.preprocessing
         self.origin = whole.origin
+        self.notes = whole.notes
 
     @property
     def ids(self) -> np.ndarray:

@@ -1,5 +1,7 @@
-"""Image folders: `PATH/{train,test}/CLASS/FILE.jpg`."""
+"""Image folders: `PATH/{train,val,test}/CLASS/FILE.jpg`."""
 
+import collections
+import itertools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -9,12 +11,17 @@ import tensorflow as tf
 from packnet_tf.data import scan_cache
 from packnet_tf.data.images import transcode
 from packnet_tf.data.images.preprocessing import Preprocessing
+from packnet_tf.data.sources.base import names_of_parts
 from packnet_tf.data.sources.encoded import EncodedSource
+from packnet_tf.data.sources.listing import (
+    Listing,
+    check_link,
+    named,
+    shown,
+)
 from packnet_tf.errors import DataError
 
-PARTS = ("train", "test")
-_LAYOUT = "PATH/{train,test}/CLASS/*.jpg"
-_SHOWN = 5
+_LAYOUT = "PATH/{train,val,test}/CLASS/*.jpg"
 _LONGEST = 300
 
 
@@ -44,7 +51,7 @@ class FolderSource(EncodedSource):
         self._path_tensor = tf.constant([os.fsencode(p) for p in self._paths])
 
     def describe(self, index: int) -> str:
-        return _shown(self._paths[index])
+        return shown(self._paths[index])
 
     def encoded(self, index: int) -> bytes:
         with open(self._paths[index], "rb") as file:
@@ -70,12 +77,14 @@ def read_folder(
     too, with names such as `dogs/husky`.
 
     Args:
-        path: Folder with `train`, `test` or both, each with a folder of
-            images for every class.
+        path: Folder with `train`, `test` or both, and perhaps `val`
+            (or `valid`, or `validation`), each with a folder of images for
+            every class.
         preprocessing: How the images become the network's.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, where they exist.
+        The sources by part, `"train"`, `"validation"` and `"test"`, where
+        they exist. Their notes say which files are left out.
 
     Raises:
         DataError: If the folder or its images are missing or cannot be read,
@@ -89,7 +98,7 @@ def read_folder(
         reason = getattr(error, "strerror", None) or error
         where = getattr(error, "filename", None) or path
         raise DataError(
-            f"The data folder {_shown(str(where))[:_LONGEST]} cannot be read: "
+            f"The data folder {shown(str(where))[:_LONGEST]} cannot be read: "
             f"{str(reason).rstrip('.')}; expected {_LAYOUT}."
         ) from error
 
@@ -106,34 +115,53 @@ def _read(
             f"The data {root} is a file; expected a folder {_LAYOUT}, or a "
             "file that ends in .npz."
         )
-    parts = {p: root / p for p in PARTS if (root / p).is_dir()}
-    if not parts:
+    top = Listing.of(root)
+    parts = names_of_parts([path.name for path in top.folders], str(root))
+    if not parts.keys() & {"train", "test"}:
         raise DataError(
             f"The data folder {root} holds neither train nor test; expected "
             f"{_LAYOUT}."
         )
-    classes = {part: _class_folders(folder) for part, folder in parts.items()}
-    if len(classes) == 2:
-        _check_same(root, *(list(classes[part]) for part in PARTS))
-    return {
-        part: FolderSource(
-            [file for files in found.values() for file in files],
-            [
-                label
-                for label, files in enumerate(found.values())
-                for _ in files
-            ],
-            list(found),
-            preprocessing or Preprocessing(),
-            str(parts[part]),
-        )
-        for part, found in classes.items()
-    }
+    sources: dict[str, FolderSource] = {}
+    for part, name in parts.items():
+        source = _read_part(root / name, preprocessing or Preprocessing())
+        for other in sources.values():
+            _check_same(root, other, source)
+        sources[part] = source
+    top.folders = [p for p in top.folders if p.name not in parts.values()]
+    first = next(iter(sources.values()))
+    first.notes = (
+        *top.left_out(root, f"beside {' and '.join(parts.values())}"),
+        *first.notes,
+    )
+    return sources
 
 
-def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """Returns the image files of each class, both in sorted order."""
-    found = dict(sorted(_folders_below(folder).items()))
+def _read_part(
+    folder: pathlib.Path, preprocessing: Preprocessing
+) -> FolderSource:
+    found, listing = _class_folders(folder)
+    source = FolderSource(
+        [file for files in found.values() for file in files],
+        [label for label, files in enumerate(found.values()) for _ in files],
+        list(found),
+        preprocessing,
+        str(folder),
+    )
+    source.notes = listing.left_out(folder, "beside the class folders")
+    return source
+
+
+def _class_folders(
+    folder: pathlib.Path,
+) -> tuple[dict[str, list[pathlib.Path]], Listing]:
+    """Returns the image files of each class, both in sorted order.
+
+    The listing is of what no class has.
+    """
+    listing = Listing.of(folder)
+    found = dict(sorted(_classes_in(listing, listing.others).items()))
+    listing.folders = []
     names = list(found)
     if not names:
         raise DataError(
@@ -141,9 +169,9 @@ def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             f"{_LAYOUT}."
         )
     for name in names:
-        if _shown(name) != name:
+        if shown(name) != name:
             raise DataError(
-                f"The class folder {_shown(name)!r} of {_shown(str(folder))} "
+                f"The class folder {shown(name)!r} of {shown(str(folder))} "
                 "has a name that is not UTF-8; rename it."
             )
     if len(names) == 1:
@@ -159,26 +187,30 @@ def _class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
         )
     if empty:
         raise DataError(
-            f"The class folder(s) {_named(empty)} of {folder} hold no images "
+            f"The class folder(s) {named(empty)} of {folder} hold no images "
             f"({', '.join(transcode.EXTENSIONS)}); add some, or remove them."
         )
-    return found
+    return found, listing
 
 
-def _folders_below(
-    folder: pathlib.Path, above: str = ""
+def _classes_in(
+    listing: Listing, others: collections.Counter[str], above: str = ""
 ) -> dict[str, list[pathlib.Path]]:
-    """Returns the image files of all possible class folders, by name."""
+    """Returns the image files of all possible class folders, by name.
+
+    Args:
+        listing: The folder that they are in.
+        others: Where files of other kinds are counted.
+        above: What their names begin with.
+    """
+    for link in listing.links:
+        check_link(link)
     found: dict[str, list[pathlib.Path]] = {}
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_symlink():
-            _check_link(entry)
-        if not entry.is_dir():
-            continue
-        name = above + entry.name
-        files, inner = image_files(entry), _folders_below(entry, f"{name}/")
+    for folder in listing.folders:
+        name = above + folder.name
+        below = Listing.of(folder)
+        others.update(below.others)
+        files, inner = below.images, _classes_in(below, others, f"{name}/")
         if files:
             found[name] = files
             # An empty folder beside images is not a class.
@@ -189,62 +221,24 @@ def _folders_below(
     return found
 
 
-def _check_link(link: pathlib.Path) -> None:
-    """Refuses a broken or circular link."""
-    if not link.exists():
-        # A broken link to an image counts as a corrupt image.
-        if not _is_image_name(link):
-            raise DataError(
-                f"The link {_shown(str(link))} is broken; fix or remove it."
-            )
-    elif link.is_dir() and any(link.samefile(p) for p in link.parents):
-        raise DataError(
-            f"The link {_shown(str(link))} points to a folder that contains "
-            "it; remove it."
-        )
-
-
-def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns a folder's image files, by extension in any case, sorted."""
-    return sorted(
-        entry
-        for entry in folder.iterdir()
-        if _is_image_name(entry)
-        # A broken link is a missing image.
-        and (entry.is_file() or (entry.is_symlink() and not entry.exists()))
-    )
-
-
-def _is_image_name(path: pathlib.Path) -> bool:
-    return not path.name.startswith(".") and (
-        path.suffix[1:].lower() in transcode.EXTENSIONS
-    )
-
-
 def _check_same(
-    root: pathlib.Path, train: Sequence[str], test: Sequence[str]
+    root: pathlib.Path, one: FolderSource, other: FolderSource
 ) -> None:
+    """Refuses two parts of different classes."""
+    parts = {
+        pathlib.Path(source.origin).name: source for source in (one, other)
+    }
     missing = [
-        f"{have} has {_named(extra)}, which {lack} lacks"
-        for have, lack, extra in (
-            ("train", "test", sorted(set(train) - set(test))),
-            ("test", "train", sorted(set(test) - set(train))),
+        f"{have} has {named(extra)}, which {lack} lacks"
+        for have, lack in itertools.permutations(parts)
+        if (
+            extra := sorted(
+                set(parts[have].class_names) - set(parts[lack].class_names)
+            )
         )
-        if extra
     ]
     if missing:
         raise DataError(
-            f"The data folder {root} has different class folders in train "
-            f"and test: {'; '.join(missing)}. Make them the same."
+            f"The data folder {root} has different class folders in "
+            f"{' and '.join(parts)}: {'; '.join(missing)}. Make them the same."
         )
-
-
-def _shown(path: str) -> str:
-    """Returns a path as text that can be printed anywhere."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    more = len(names) - _SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

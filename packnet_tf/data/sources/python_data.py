@@ -16,13 +16,13 @@ import tensorflow as tf
 
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources import arrays
-from packnet_tf.data.sources.base import DecodedSource, Source, digest
+from packnet_tf.data.sources.base import PARTS, DecodedSource, Source, digest
 from packnet_tf.errors import DataError
 
 _KINDS = (
     "a pair (images, labels) of NumPy arrays, a tf.data.Dataset of (image, "
     "label), a keras.utils.PyDataset, or a dictionary of these by part, "
-    "'train' and 'test'"
+    "'train', 'validation' and 'test'"
 )
 
 
@@ -81,16 +81,17 @@ def read_python(
         data: A pair (images, labels) of NumPy arrays, a `tf.data.Dataset` of
             (image, label), batched or not, or a `keras.utils.PyDataset` of
             such batches, all for training; or a dictionary of these with the
-            keys `"train"` and `"test"`. Images have 1 or 3 channels and
-            values from 0 to 255 (floats are rounded); labels are integers
-            from 0.
+            keys `"train"`, `"validation"` and `"test"`. Images have 1 or 3
+            channels and values from 0 to 255 (floats are rounded); labels are
+            integers from 0.
         name: What messages call the data.
         preprocessing: How the images become the network's.
         class_names: Names in the order of the labels; by default those that
             Keras gives a data set of an image folder, or numbers.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, where they exist.
+        The sources by part, `"train"`, `"validation"` and `"test"`, where
+        they exist.
 
     Raises:
         DataError: If the data is of another kind, or its images, labels or
@@ -102,10 +103,11 @@ def read_python(
     >>> parts = read_python({"train": train}, "flowers")
     """
     parts = data if isinstance(data, Mapping) else {"train": data}
-    if not parts or set(parts) - {"train", "test"}:
+    if not set(parts) & {"train", "test"} or set(parts) - set(PARTS):
         raise DataError(
             f"The data of task {name!r} has the keys "
-            f"{', '.join(map(str, parts))}; expected 'train' and 'test'."
+            f"{', '.join(map(str, parts))}; expected 'train', 'test' or both, "
+            "and 'validation' if there is such a part."
         )
     if all(isinstance(value, tuple | list) for value in parts.values()):
         return _from_pairs(parts, name, preprocessing, class_names)

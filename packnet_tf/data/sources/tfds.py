@@ -14,7 +14,7 @@ import numpy as np
 from packnet_tf.data import scan_cache
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.sources import tfds_builder
-from packnet_tf.data.sources.base import Progress
+from packnet_tf.data.sources.base import Progress, names_of_parts
 from packnet_tf.data.sources.encoded import EncodedSource
 from packnet_tf.data.sources.tfrecord import RecordFiles
 from packnet_tf.errors import DataError
@@ -132,8 +132,9 @@ def read_tfds(
         name: `NAME[/CONFIG][:VERSION]`.
         data_dir: Folder of prepared data sets; by default the environment
             variable `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
-        splits: What to train and evaluate on; empty for none. By default
-            `train`, and `test` or, if there is none, `validation`.
+        splits: What to train on and to evaluate on; empty for none. By
+            default `train`, `validation` and `test`; where there is no
+            `test`, the `validation` stands in for it.
         preprocessing: How the images become the network's.
         image_key: Name of the image's feature; by default `image`, or the
             only one of its kind.
@@ -141,7 +142,8 @@ def read_tfds(
         progress: Called with the number of examples read and the total.
 
     Returns:
-        The sources by part, `"train"` and `"test"`, where they exist.
+        The sources by part, `"train"`, `"validation"` and `"test"`, where
+        they exist.
 
     Raises:
         DataError: If it is unknown, can be neither found nor downloaded, or
@@ -149,10 +151,21 @@ def read_tfds(
     """
     builder = tfds_builder.open_builder(name, data_dir)
     have = list(builder.info.splits)
+    notes: list[str] = []
     if splits is None:
-        test = "test" if "test" in have else "validation"
-        wanted = {p: s for p, s in (("train", "train"), ("test", test))}
-        wanted = {part: s for part, s in wanted.items() if s in have}
+        wanted = names_of_parts(have, f"set tfds:{name}")
+        if "test" not in wanted and "validation" in wanted:
+            wanted["test"] = wanted.pop("validation")
+            notes.append(
+                f"tfds:{name} has no test split; its split {wanted['test']} "
+                "stands in for it"
+            )
+        unused = [split for split in have if split not in wanted.values()]
+        if wanted and unused:
+            notes.append(
+                f"{len(unused)} split(s) of tfds:{name} are left out: "
+                f"{', '.join(unused)}"
+            )
     else:
         wanted = dict(zip(("train", "test"), splits, strict=True))
         wanted = {part: s for part, s in wanted.items() if s}
@@ -174,6 +187,7 @@ def read_tfds(
         for part, split in wanted.items()
     }
     _check_classes(name, parts)
+    next(iter(parts.values())).notes = tuple(notes)
     return parts
 
 

@@ -68,6 +68,29 @@ def test_either_part_alone():
         assert set(from_arrays(alone)) == {part}
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_validation_has_arrays_of_its_own(tmp_path, name):
+    x, y = np.zeros((4, 8, 8), np.uint8), np.arange(4) % 2
+    known = {"x_train": x, "y_train": y, f"x_{name}": x, f"y_{name}": y}
+    np.savez(tmp_path / "a.npz", **known)
+    data = open_task("own", str(tmp_path / "a.npz"))
+    assert len(data.validation) == 4 and data.test is None
+    assert data.notes == [
+        f"validation: the 4 images of {tmp_path}/a.npz: x_{name}, none of the "
+        "training images"
+    ]
+    with pytest.raises(DataError, match="holds .*; expected arrays named"):
+        from_arrays({k: v for k, v in known.items() if k != f"y_{name}"})
+
+
+def test_arrays_that_are_left_out_are_named(tmp_path):
+    x, y = np.zeros((4, 8, 8), np.uint8), np.arange(4) % 2
+    parts = from_arrays({"x_train": x, "y_train": y, "x_dev": x, "y_dev": y})
+    assert parts["train"].notes == (
+        "2 array(s) of arrays are left out: x_dev, y_dev",
+    )
+
+
 def test_other_integers_are_taken():
     given = arrays()
     wide = {**given, "x_train": given["x_train"].astype(np.int64)}

@@ -51,6 +51,76 @@ def test_extensions_in_any_case_and_other_files(image_folder):
     assert np.array_equal(image, np.full((9, 9, 3), (255, 0, 0), np.uint8))
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_validation_has_a_folder_of_its_own(image_folder, name):
+    root = image_folder(parts=("train", name))
+    parts = read_folder(root)
+    assert list(parts) == ["train", "validation"]
+    assert parts["validation"].describe(0) == f"{root}/{name}/ant/000.jpg"
+    data = open_task("own", str(root))
+    assert data.test is None and len(data.validation) == 12
+    assert data.facts.to_json()["validation_from"] == str(root / name)
+    assert data.notes == [
+        f"validation: the 12 images of {root / name}, none of the training "
+        "images"
+    ]
+
+
+def test_validation_has_one_folder_and_the_same_classes(image_folder):
+    root = image_folder(parts=("train", "val", "valid", "test"))
+    with pytest.raises(DataError, match="has val and valid, which all mean"):
+        read_folder(root)
+    shutil.rmtree(root / "valid")
+    (root / "val" / "bee").rename(root / "val" / "wasp")
+    with pytest.raises(DataError, match="train has 'bee', which val lacks"):
+        read_folder(root)
+    with pytest.raises(DataError, match="neither train nor test"):
+        read_folder(image_folder(parts=("val",), name="alone"))
+
+
+def test_files_that_are_left_out_are_counted(image_folder):
+    root = image_folder()
+    ant = root / "train" / "ant"
+    for name in ("a.ppm", "b.PPM", "c.txt", "d", ".hidden.jpg"):
+        (ant / name).write_bytes(b"")
+    shutil.copy(ant / "000.jpg", root / "train" / "loose.jpg")
+    (root / "test" / "bee" / "e.heic").write_bytes(b"")
+    (root / "README").write_bytes(b"")
+    (root / "unlabelled").mkdir()
+    parts = read_folder(root)
+    assert parts["train"].notes == (
+        f"1 file left out of {root}: 1 without an extension",
+        f"the folder(s) 'unlabelled' left out of {root}",
+        f"5 files left out of {root}/train: 2 .ppm, 1 .txt, 1 without an "
+        "extension, 1 image(s) beside the class folders",
+    )
+    assert parts["test"].notes == (f"1 file left out of {root}/test: 1 .heic",)
+    assert read_folder(image_folder(name="clean"))["train"].notes == ()
+
+
+def test_many_kinds_are_cut_short(image_folder):
+    root = image_folder()
+    for i in range(7):
+        (root / "test" / "bee" / f"a.k{i}").write_bytes(b"")
+    (line,) = read_folder(root)["test"].notes
+    assert line.startswith("7 files left out of")
+    assert line.endswith("1 .k4, 2 of other kinds")
+
+
+def test_tiff_and_jfif_are_images_of_a_folder(image_folder):
+    root = image_folder()
+    bee = root / "train" / "bee"
+    for i, name in enumerate(("x.tif", "y.TIFF", "z.jfif")):
+        with Image.open(bee / f"{i:03d}.jpg") as image:
+            kind = "JPEG" if name == "z.jfif" else "TIFF"
+            image.save(bee / name, kind)
+    train = read_folder(root)["train"]
+    assert train.notes == () and int(np.sum(train.labels == 1)) == 7
+    for i, image in enumerate(train.decoded(np.arange(15))):
+        expected = np.asarray(Image.open(train.describe(i)).convert("RGB"))
+        assert np.array_equal(image, expected)
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(DataError, match="nowhere does not exist"):
         read_folder(tmp_path / "nowhere")

@@ -49,6 +49,14 @@ def content(data):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_validation_is_a_part_of_its_own(kind):
+    make = KINDS[kind]
+    data = open_task("own", {"train": make(), "validation": make()})
+    assert data.test is None and len(data.validation) == len(data.train)
+    assert data.notes[0].startswith(f"validation: the {len(X)} images of")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_all_kinds_give_the_same_batches(kind):
     make = KINDS[kind]
     data = integrity.check(

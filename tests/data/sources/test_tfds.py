@@ -116,10 +116,27 @@ def test_registered_task_uses_its_splits(image_folder, data_dir, monkeypatch):
         open_task("odd", data_dir=data_dir)
 
 
+def test_a_validation_split_is_used_for_validation(image_folder, data_dir):
+    splits = ("train", "validation", "test", "extra")
+    prepare("Whole", image_folder(), data_dir, splits=splits)
+    data = open_task("own", "tfds:whole", data_dir=data_dir)
+    assert data.validation.origin == "whole/1.2.0[validation]"
+    assert len(data.train) == len(data.validation) == len(data.test) == 12
+    assert data.notes == [
+        "validation: the 12 images of whole/1.2.0[validation], none of the "
+        "training images",
+        "1 split(s) of tfds:whole are left out: extra",
+    ]
+
+
 def test_validation_stands_in_for_a_missing_test_part(image_folder, data_dir):
     prepare("Novel", image_folder(), data_dir, splits=("train", "validation"))
     data = open_task("own", "tfds:novel", data_dir=data_dir)
     assert data.facts.test_from == "novel/1.2.0[validation]"
+    assert data.validation is None
+    assert data.notes == [
+        "tfds:novel has no test split; its split validation stands in for it"
+    ]
 
 
 def test_other_feature_names(image_folder, data_dir):
