@@ -1,0 +1,6 @@
+"""Fits what pruning leaves, so that each layer answers as before."""
+
+from packnet_tf.reconstruct.changes import Change
+from packnet_tf.reconstruct.walk import reconstruct
+
+__all__ = ["Change", "reconstruct"]
