@@ -9,7 +9,7 @@ import numpy as np
 from packnet_tf.errors import CapacityError, PhaseError, TaskError
 from packnet_tf.layers import MaskedKernel
 from packnet_tf.masks import ownership
-from packnet_tf.model import heads
+from packnet_tf.model import fits, heads
 from packnet_tf.model.losses import check_activation
 from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import Task, check_task_name
@@ -29,6 +29,7 @@ def add_task(
     head: keras.Layer | None = None,
     origin: str = "auto",
     seed: int = 0,
+    images: Any = None,
 ) -> Task:
     """Adds a task: a new head, and all free weights for its own.
 
@@ -57,6 +58,10 @@ def add_task(
             a task's own start from those of the base task, with a
             pretrained origin from their values before it was pruned.
         seed: For `origin="random"` and the new head.
+        images: For a pretrained origin: inputs as in `prune`. Where the base
+            task was fitted when it was pruned, its weights are no longer
+            the pretrained ones; the new task's are then fitted so that each
+            layer answers as in the network before it was pruned.
 
     Returns:
         The task's record.
@@ -66,6 +71,7 @@ def add_task(
         TaskError: If the name is taken or cannot be used, or if the head,
             the classes and the backbone's features do not fit.
         CapacityError: If no weights are free, or 255 tasks exist.
+        DataError: If the images are unsuitable.
     """
     book: TaskBook = net.book
     check_new_name(book.records, name)
@@ -80,6 +86,14 @@ def add_task(
             "task was pruned; set pretrained_kernels, or use 'zero'."
         )
     owner = len(book.records) + 1
+    pretrained = book.bank.pretrained if owner > 1 else None
+    if images is not None and (
+        pretrained is None or origin not in ("auto", "pretrained")
+    ):
+        raise TaskError(
+            f"images= of task {name!r}: they serve to fit the start of a task "
+            "with a pretrained origin, which this one has not; leave them out."
+        )
     task = Task(
         name=name,
         owner=owner,
@@ -104,8 +118,23 @@ def add_task(
         pretrained=origin in ("auto", "pretrained")
         and net.private == "per_task",
     )
+    active = book.active
     net.enter(task, new_phase=True)
+    if images is not None:
+        _fit_start(net, task, pretrained, images, active)
     return task
+
+
+def _fit_start(net, task, pretrained, images, active) -> None:
+    """Fits a new task's start, or takes the task back."""
+    try:
+        values = fits.to_pretrained(net, task, pretrained, images)
+    except BaseException:
+        net.remove_task(task.name)
+        net.activate(active.name)
+        raise
+    for kernel, value in zip(net.masked_kernels(), values, strict=True):
+        kernel.variable.assign(value)
 
 
 def claim_free(

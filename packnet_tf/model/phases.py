@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from packnet_tf.errors import PhaseError, PromiseError
+from packnet_tf.layers import MaskedKernel
 from packnet_tf.masks import ownership, pruning
+from packnet_tf.model import fits
 from packnet_tf.model.promise import (
     digests_of,
     refuse_not_finite,
@@ -20,8 +22,13 @@ def prune(
     fraction: float,
     scope: str = "layer",
     granularity: str = "weight",
+    *,
+    images: Any = None,
 ) -> Task:
     """Frees the task's smallest weights, and starts its retrain phase.
+
+    With images, the weights that stay are then fitted so that each layer
+    answers on them as it did before (docs/reconstruction.md).
 
     Args:
         fraction: Share of the weights that the task owns now, between 0
@@ -36,6 +43,9 @@ def prune(
             channels in which the task owns a weight, and at least one of
             every kernel stays; weights of older tasks in a freed channel
             stay theirs.
+        images: Some hundreds of unlabelled inputs, as the network takes
+            them: an array, or a `tf.data.Dataset` of batches, of which
+            labels are ignored. The same images give the same bytes.
 
     Returns:
         The task's record.
@@ -43,12 +53,13 @@ def prune(
     Raises:
         PhaseError: If no task is in training, if it never trained, or if
             all that it could give back is frozen.
-        PackNetError: If an argument is not what is expected, or a weight
-            is NaN; nothing is pruned then.
+        PackNetError: If an argument is not what is expected, a weight
+            is NaN, or the images are unsuitable; nothing is changed then.
 
     Example:
 
     >>> net.prune(0.5, scope="global", granularity="filter")
+    >>> net.prune(0.5, images=train)
     """
     book: TaskBook = net.book
     task = book.in_training("prune")
@@ -57,7 +68,7 @@ def prune(
             f"Task {task.name!r} has not been trained; call fit() before "
             "prune(), or its weights are ranked by chance."
         )
-    _free_smallest(net, task, fraction, scope, granularity)
+    _free_smallest(net, task, fraction, scope, granularity, images=images)
     task.phase = RETRAIN
     net.enter(task, new_phase=True)
     return task
@@ -138,11 +149,16 @@ def _free_smallest(
     scope: str,
     granularity: str,
     of_claimed: bool = False,
+    images: Any = None,
 ) -> None:
-    """Frees a task's smallest weights; the arguments are `prune_masks`'s."""
+    """Frees a task's smallest weights; the arguments are `prune_masks`'s.
+
+    With images, those that stay are fitted; see `prune`.
+    """
     book: TaskBook = net.book
     trained = {id(variable) for variable in net.trainable_variables}
-    kernels, frozen = [], []
+    kernels: list[MaskedKernel] = []
+    frozen: list[MaskedKernel] = []
     for kernel, claimed in zip(book.kernels, task.claimed, strict=True):
         if kernel.prunable and claimed:
             still = id(kernel.variable) not in trained
@@ -172,14 +188,17 @@ def _free_smallest(
         value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
         masks.append(ownership.release(mask, task.owner, value == 0))
     kernels += frozen
+    fitted = None
+    if images is not None:
+        fitted = fits.after_pruning(net, task, kernels, masks, images)
     bank = book.bank
     if bank.pretrained is None and task.owner == 1:
         bank.pretrained = [np.asarray(k.variable) for k in book.kernels]
         bank.pretrained_private = [value.copy() for value in bank.live()]
-    for kernel, mask in zip(kernels, masks, strict=True):
+    for place, (kernel, mask) in enumerate(zip(kernels, masks, strict=True)):
+        value = np.asarray(kernel.variable) if fitted is None else fitted[place]
         kernel.mask.assign(mask)
         # The newest task sees all that is not free.
-        value = np.asarray(kernel.variable)
         kernel.variable.assign(ownership.view(value, mask, task.owner))
 
 

@@ -69,6 +69,12 @@ def form_of(
     return None
 
 
+def is_embedding(layer: keras.layers.Layer) -> bool:
+    """Whether a layer looks up vectors, and does nothing else."""
+    stock = layers.Embedding
+    return isinstance(layer, stock) and _computes_as(layer, stock)
+
+
 def _computes_as(layer, stock) -> bool:
     return all(
         getattr(type(layer), name, None) is getattr(stock, name, None)

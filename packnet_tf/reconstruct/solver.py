@@ -19,7 +19,7 @@ import numpy as np
 
 # Share of the mean of H's diagonal that keeps weights near the old ones.
 RIDGE_SHARE = 0.01
-_ITERATIONS = 80
+_ITERATIONS = 40
 # Of the preconditioned residual's norm at the start.
 _TOLERANCE = 1e-5
 # Columns are solved in blocks of about as many weights as this.

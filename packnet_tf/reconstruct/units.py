@@ -175,6 +175,8 @@ def same_halves(x: Any) -> bool:
     whole = np.asarray(x, np.float64)
     if len(whole) % 2:
         return False
+    if not np.isfinite(whole).all():
+        return True  # Which halves cannot tell; it is found out later.
     first, second = np.split(whole, 2)
     size = max(float(np.abs(whole).max(initial=0.0)), 1e-30)
     return bool(np.abs(first - second).max(initial=0.0) <= 1e-2 * size)

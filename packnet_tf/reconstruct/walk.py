@@ -30,6 +30,7 @@ from packnet_tf.errors import (
 from packnet_tf.reconstruct import solver
 from packnet_tf.reconstruct.changes import Change
 from packnet_tf.reconstruct.images import Images
+from packnet_tf.reconstruct.rows import is_embedding
 from packnet_tf.reconstruct.statistics import Statistics
 from packnet_tf.reconstruct.units import (
     Item,
@@ -124,6 +125,8 @@ class _Walk:
         self._number = len(self._left)
         kept = {id(c) for c in self._changes}
         kept -= {id(item.change) for item in self._left}
+        # Each token has its own weights: those that stay fit as they are.
+        kept -= {id(c) for c in self._changes if is_embedding(c.kernel.layer)}
         image = 2 * max(unit.bytes for unit in self._units)
         size = max(1, carried_bytes // max(1, image))
         at_once = size >= self._images.count and not self._images.streamed
@@ -157,6 +160,7 @@ class _Walk:
         return next(unit for unit in self._units if item in unit.items)
 
     def _run_backbone(self, batch: Any) -> None:
+        self._check_shapes(batch)
         self._at_hand = len(keras.tree.flatten(batch)[0])
         twice = keras.tree.map_structure(
             lambda x: np.concatenate([x, x]), batch
@@ -173,6 +177,24 @@ class _Walk:
                 f"images of shape {', '.join(map(str, shapes))}: "
                 f"{first_line(error)}"
             ) from error
+
+    def _check_shapes(self, batch: Any) -> None:
+        """Refuses other shapes than the inputs', which Keras would take."""
+        given = [x.shape[1:] for x in keras.tree.flatten(batch)]
+        inputs = getattr(self._backbone, "inputs", None) or ()
+        taken = [tuple(x.shape[1:]) for x in inputs]
+        if len(given) != len(taken):
+            return
+        for one, other in zip(given, taken, strict=True):
+            if len(one) == len(other) and any(
+                size is not None and size != number
+                for number, size in zip(one, other, strict=True)
+            ):
+                raise DataError(
+                    f"images=: they have the shape {one}, and the network "
+                    f"{self._backbone.name!r} takes {other}; give them as "
+                    "fit() gets them."
+                )
 
     def _probe(self) -> None:
         """Finds the order of the layers, and what they take."""

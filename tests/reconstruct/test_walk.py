@@ -1,0 +1,304 @@
+"""The walk over a network: every topology, one pass or many, bad input."""
+
+import keras
+import numpy as np
+import pytest
+
+from packnet_tf.convert.mask_model import mask_model
+from packnet_tf.errors import ConversionError, DataError
+from packnet_tf.layers import Masked
+from packnet_tf.masks import ownership, pruning
+from packnet_tf.reconstruct import Change, reconstruct
+from packnet_tf.tf_internals.layers import layers_of
+
+layers = keras.layers
+IMAGE, LINE = (8, 8, 3), (6, 8)
+RNG = np.random.default_rng(5)
+IMAGES = RNG.uniform(0, 1, (96, *IMAGE)).astype("float32")
+# Steps that depend on each other, as those of text or of patches do.
+LINES = np.cumsum(RNG.normal(size=(96, *LINE)), -1).astype("float32")
+IDS = RNG.integers(0, 9, (96, 6)).astype("int32")
+
+
+class Block(layers.Layer):
+    """A layer that is made of layers."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.wide = layers.Dense(4 * units, activation="gelu")
+        self.narrow = layers.Dense(units)
+        self.norm = layers.LayerNormalization()
+        self.attention = layers.MultiHeadAttention(2, 4)
+
+    def build(self, shape):
+        for part in (self.norm, self.wide):
+            part.build(shape)
+        self.narrow.build((*shape[:-1], self.wide.units))
+        self.attention.build(shape, shape)
+
+    def call(self, x, training=None):
+        y = self.norm(x)
+        x = x + self.attention(y, y, training=training)
+        return x + self.narrow(self.wide(x))
+
+
+class Own(Masked, layers.Layer):
+    """A masked layer with a `call` of its own."""
+
+    kernel_names = ("w",)
+
+    def build(self, shape):
+        self.w = self.add_weight(name="w", shape=(shape[-1], 6))
+
+    def call(self, x):
+        return x @ self.w
+
+
+def convolutions():
+    inputs = keras.Input(IMAGE)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x))
+    x = layers.add([x, y])
+    x = layers.SeparableConv2D(12, 3, strides=2, activation="relu")(x)
+    x = layers.Conv2DTranspose(6, 3, strides=2, activation="relu")(x)
+    x = layers.Conv2D(8, 3, groups=2)(x)
+    inner = keras.Sequential(
+        [keras.Input((8,)), layers.Dense(16, activation="relu")]
+    )
+    return keras.Model(inputs, inner(layers.GlobalAveragePooling2D()(x)))
+
+
+def transformer():
+    inputs = keras.Input(LINE)
+    x = Block(8)(inputs)
+    x = layers.TimeDistributed(layers.Dense(12, activation="relu"))(x)
+    x = layers.EinsumDense("abc,cd->abd", (6, 10))(x)
+    return keras.Model(inputs, layers.Flatten()(x))
+
+
+def shared():
+    inputs = keras.Input((8, 8, 4))
+    twice = layers.Conv2D(4, 3, padding="same", activation="relu")
+    between = layers.Conv2D(4, 1, activation="relu")
+    x = twice(between(twice(inputs)))
+    return keras.Model(inputs, layers.Dense(5)(layers.Flatten()(x)))
+
+
+def recurrent():
+    inputs = keras.Input(LINE)
+    x = layers.Dense(8, activation="relu")(inputs)
+    x = layers.Bidirectional(layers.GRU(5, return_sequences=True))(x)
+    return keras.Model(inputs, layers.Dense(4)(layers.LSTM(6)(x)))
+
+
+def words():
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 8)(inputs)
+    return keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
+
+
+NETS = {
+    "convolutions": (convolutions, IMAGES, 6),
+    "transformer": (transformer, LINES, 8),
+    "shared": (shared, np.concatenate([IMAGES, IMAGES[..., :1]], -1), 3),
+    "recurrent": (recurrent, LINES, 2),
+    "words": (words, IDS, 2),
+}
+
+
+def masked(make):
+    keras.utils.set_random_seed(3)
+    model = mask_model(make(), (), "private")
+    for kernel in kernels_of(model):
+        value = np.asarray(kernel.mask)
+        kernel.mask.assign(ownership.claim(value, 1))
+    return model
+
+
+def kernels_of(model):
+    found = []
+    for layer in layers_of(model):
+        if isinstance(layer, Masked):
+            found += [k for k in layer.masked_kernels() if k.prunable]
+    return found
+
+
+def changes_of(model, fraction=0.5):
+    kernels = kernels_of(model)
+    masks = pruning.prune_masks(
+        [k.variable for k in kernels], [k.mask for k in kernels], 1, fraction
+    )
+    return [
+        Change(k, np.asarray(k.variable), mask, 1)
+        for k, mask in zip(kernels, masks, strict=True)
+    ]
+
+
+def error_after(model, changes, images, fitted):
+    """Returns the mean squared error of the outputs against the unpruned."""
+    wanted = np.asarray(model(images, training=False))
+    for change in changes:
+        change.kernel.variable.assign(change.fitted if fitted else change.start)
+    error = np.square(np.asarray(model(images, training=False)) - wanted)
+    for change in changes:
+        change.kernel.variable.assign(change.before)
+    return float(error.mean())
+
+
+def fitted_bytes(model, images, **how):
+    changes = changes_of(model)
+    reconstruct(model, changes, images, **how)
+    return [change.fitted.tobytes() for change in changes]
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS)
+def test_the_fitted_network_answers_more_like_the_unpruned_one(net):
+    make, images, number = net
+    model = masked(make)
+    changes = changes_of(model)
+    before = [v.numpy().tobytes() for v in model.variables]
+    kept = reconstruct(model, changes, images)
+    assert [v.numpy().tobytes() for v in model.variables] == before
+    assert not any("call" in vars(layer) for layer in layers_of(model))
+    moved = 0
+    for change in changes:
+        outside = ~change.own
+        same = change.fitted[outside].tobytes()
+        assert same == change.start[outside].tobytes()
+        moved += not np.array_equal(change.fitted, change.start)
+    named = "embedding" in str([c.kernel.path for c in changes])
+    assert moved == number - named
+    assert len(kept) == len(changes) - number
+    pruned = error_after(model, changes, images, fitted=False)
+    fitted = error_after(model, changes, images, fitted=True)
+    assert fitted < (0.8 if kept or named else 0.5) * pruned
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS)
+def test_a_pass_for_each_layer_finds_the_same(net):
+    make, images, _ = net
+    model = masked(make)
+    once, often = changes_of(model), changes_of(model)
+    reconstruct(model, once, images)
+    reconstruct(model, often, images, carried_bytes=1 << 16)
+    for one, other in zip(once, often, strict=True):
+        np.testing.assert_allclose(
+            one.fitted, other.fitted, rtol=5e-2, atol=5e-3
+        )
+
+
+@pytest.mark.parametrize("how", [{}, {"carried_bytes": 1 << 16}])
+def test_the_same_images_give_the_same_bytes(how):
+    model = masked(convolutions)
+    assert fitted_bytes(model, IMAGES, **how) == fitted_bytes(
+        model, IMAGES, **how
+    )
+
+
+def test_a_data_set_of_batches_gives_what_an_array_gives():
+    import tensorflow as tf
+
+    model = masked(convolutions)
+    batches = tf.data.Dataset.from_tensor_slices(
+        (IMAGES, np.zeros(len(IMAGES)))
+    ).batch(20)
+    assert fitted_bytes(model, batches) == fitted_bytes(model, IMAGES)
+
+
+def test_a_layer_of_ones_own_keeps_its_values():
+    model = masked(
+        lambda: keras.Sequential(
+            [keras.Input(LINE), Own(name="own"), layers.Dense(5)]
+        )
+    )
+    changes = changes_of(model)
+    (kept,) = reconstruct(model, changes, LINES)
+    assert kept.endswith("own/w")
+    own, dense = changes
+    assert own.fitted.tobytes() == own.start.tobytes()
+    assert not np.array_equal(dense.fitted, dense.start)
+
+
+def test_rows_that_are_not_in_the_order_of_the_images_are_not_mixed():
+    def windows():
+        inputs = keras.Input(LINE)
+        x = keras.ops.reshape(
+            keras.ops.transpose(inputs, (1, 0, 2)), (-1, LINE[1])
+        )
+        x = layers.Dense(5, name="mixed")(x)
+        x = keras.ops.reshape(x, (LINE[0], -1, 5))
+        return keras.Model(inputs, keras.ops.transpose(x, (1, 0, 2)))
+
+    model = masked(windows)
+    assert reconstruct(model, changes_of(model), LINES) == ["mixed/kernel"]
+
+
+def test_mixed_precision_fits_in_float32():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = masked(convolutions)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    changes = changes_of(model)
+    reconstruct(model, changes, IMAGES)
+    assert {str(change.fitted.dtype) for change in changes} == {"float32"}
+    pruned = error_after(model, changes, IMAGES, fitted=False)
+    assert error_after(model, changes, IMAGES, fitted=True) < 0.5 * pruned
+
+
+def _nan():
+    images = IMAGES.copy()
+    images[3, 2, 1, 0] = np.nan
+    return images
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGES[:0], "there are none"),
+        (_nan(), "hold NaN or infinity"),
+        (IMAGES[:, :5], r"have the shape \(5, 8, 3\)"),
+        (3, "expected an array with an image in each row"),
+        (np.array(["a"] * 3), "expected numbers"),
+    ],
+)
+def test_bad_images_are_refused_in_one_line(images, message):
+    model = masked(convolutions)
+    with pytest.raises(DataError, match=message) as caught:
+        reconstruct(model, changes_of(model), images)
+    assert "\n" not in str(caught.value)
+    assert not any("call" in vars(layer) for layer in layers_of(model))
+
+
+def test_few_images_are_warned_of():
+    model = masked(convolutions)
+    with pytest.warns(UserWarning, match="5 are few"):
+        reconstruct(model, changes_of(model), IMAGES[:5])
+
+
+def test_values_that_are_not_finite_name_the_kernel():
+    model = masked(convolutions)
+    with pytest.raises(DataError, match="values at .*/kernel are not finite"):
+        reconstruct(model, changes_of(model), IMAGES * 1e30)
+
+
+def test_a_layer_that_never_runs_is_named():
+    @keras.saving.register_keras_serializable("packnet_tf_tests")
+    class Idle(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.used = layers.Dense(4)
+            self.idle = layers.Dense(4, name="idle")
+
+        def build(self, shape):
+            self.used.build(shape)
+            self.idle.build(shape)
+
+        def call(self, x):
+            return self.used(x)
+
+    model = masked(
+        lambda: keras.Sequential([keras.Input(LINE), Idle(name="outer")])
+    )
+    with pytest.raises(ConversionError, match="'idle' never runs"):
+        reconstruct(model, changes_of(model), LINES)
