@@ -52,6 +52,8 @@ class Program:
             for task in net.tasks
         }
         self._heads = [_Head(self, head) for head in net.heads]
+        self._tables: dict[int, tf.saved_model.experimental.TrackableResource]
+        self._tables = {}
         self._backbones: dict[Any, _Function] = {}
 
     def write(self, folder: pathlib.Path) -> None:
@@ -75,9 +77,13 @@ class Program:
         return {t.name: self._answer(t, inputs) for t in self._net.tasks}
 
     def module(self) -> tf.Module:
-        """Returns the resources to save with the functions."""
+        """Returns the resources to save with the functions.
+
+        Call it after `answers`.
+        """
         module = tf.Module(name="packnet")
         module.arrays = self._arrays.resources
+        module.tables = list(self._tables.values())
         return module
 
     def add(self, value: Any) -> Array:
@@ -149,19 +155,44 @@ class Program:
                 "classes": tf.tile(tf.constant([names]), [batch, 1]),
             }
 
-        self._refuse_captured(answer.get_concrete_function(), task)
+        self._keep_tables(answer.get_concrete_function(), task)
         return answer
 
-    def _refuse_captured(self, made, task: Task) -> None:
-        """Refuses state that the SavedModel would not contain."""
+    def _keep_tables(self, made, task: Task) -> None:
+        """Keeps the lookup tables that a program reads, and refuses the rest.
+
+        Raises:
+            NetworkError: If it uses state that the SavedModel would lack.
+        """
         own = {id(r.resource_handle) for r in self._arrays.resources}
         for tensor in made.captured_inputs:
-            if tensor.dtype == tf.resource and id(tensor) not in own:
-                raise NetworkError(
-                    f"The forward pass of task {task.name!r} uses state that "
-                    "is neither kernel nor private variable (a random layer "
-                    "that is active in inference?); remove it to export."
-                )
+            if tensor.dtype != tf.resource or id(tensor) in own:
+                continue
+            where, table = _owner_of(tensor, self._net)
+            if table is not None:
+                self._tables[id(tensor)] = table
+                continue
+            raise NetworkError(
+                f"The forward pass of task {task.name!r} uses state{where} "
+                "that is neither kernel nor private variable (a random layer "
+                "that is active in inference?); remove it to export."
+            )
+
+
+def _owner_of(handle: tf.Tensor, net: PackNet) -> tuple[str, Any]:
+    """Returns whose state a handle is: a layer, in words, and its table."""
+    for layer in reversed(layers_of(net)):
+        where = f" of layer {layer.name!r}"
+        for value in vars(layer).values():
+            if isinstance(value, tf.saved_model.experimental.TrackableResource):
+                if value.resource_handle is handle:
+                    return where, value
+            elif isinstance(value, tf.Variable) and value.handle is handle:
+                return where, None
+        for variable in layer.variables:
+            if getattr(variable.value, "handle", None) is handle:
+                return where, None
+    return "", None
 
 
 def _check(given: tf.Tensor) -> tf.Operation:

@@ -48,9 +48,11 @@ def export_saved_model(
     `serving_default`. Input: `images`, float32 [batch, height, width, 3],
     pixels 0 to 255. A backbone that takes anything but one batch of images
     keeps its Keras inputs, with their names (or the keys of its dict) and
-    dtypes. Outputs: `logits` and `scores`, float32 [batch, ..., classes], and
-    `classes`, string [batch, classes], the class names (`"0"`, `"1"`, ...
-    where the task has none). A task without a head returns `features`.
+    dtypes, strings included: the tables of TextVectorization, StringLookup and
+    IntegerLookup are inside the SavedModel. Outputs: `logits` and `scores`,
+    float32 [batch, ..., classes], and `classes`, string [batch, classes], the
+    class names (`"0"`, `"1"`, ... where the task has none). A task without a
+    head returns `features`.
 
     A network of square images also has:
 
@@ -72,8 +74,9 @@ def export_saved_model(
     package's extra `serving` installed, `assets.extra` has warmup requests
     for TensorFlow Serving.
 
-    Logits have the same bytes as those of `net.logits` in a `tf.function`
-    with an open batch size, for the same batch on the same machine. (Eagerly,
+    Logits have, in both layouts, the same bytes as those of `net.logits` in a
+    `tf.function` with an open batch size, for the same batch on the same
+    machine. (Eagerly,
     or with a fixed batch size, TensorFlow may sum in another order and round
     differently.) Each weight is stored once. The layout `folded` computes the
     tasks' views when the model is loaded; `on_the_fly` computes them in every

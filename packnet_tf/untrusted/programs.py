@@ -20,8 +20,10 @@ _OUTSIDE = re.compile(
     # These read or write files that they name themselves.
     r"|Remap|codeProto|^Write|Send|Recv|Collective|Nccl|TPU|TRT|HostCompute).*"
 )
-# Datasets made of tensors, which decode images.
 _IN_MEMORY = {
+    # Fills a lookup table with tensors.
+    "LookupTableImportV2",
+    # Datasets made of tensors, which decode images.
     "BatchDatasetV2",
     "DatasetToSingleElement",
     "IgnoreErrorsDataset",
