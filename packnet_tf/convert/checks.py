@@ -58,7 +58,7 @@ def refuse_subclassed(
         shown[_MOST_NAMED:] = [f"and {len(shown) - _MOST_NAMED} more"]
     raise ConversionError(
         f"Model {model.name!r} is the subclassed {type(model).__name__}, whose "
-        "layers cannot be exchanged from outside; in its code, take these "
+        "layers cannot be replaced from outside; in its code, take these "
         f"layers from packnet_tf.layers: {', '.join(shown)}."
     )
 
@@ -71,23 +71,23 @@ def refuse_unmaskable(model: keras.Model, skipped: Container[int]) -> None:
         named = f"Layer {place.name!r} ({type(place).__name__})"
         if isinstance(part, keras.layers.RNN) and part.stateful:
             raise ConversionError(
-                f"{named} has stateful=True: what a task answers would depend "
-                "on the batches before; make it stateless, and hand states on "
-                "as inputs and outputs."
+                f"{named} has stateful=True: a task's answers would depend on "
+                "earlier batches; make it stateless, and pass states as inputs "
+                "and outputs."
             )
         other = users.setdefault(id(part), place)
         if is_graph(model) and other is not place and part.weights:
             raise ConversionError(
                 f"{named} uses layer {part.name!r}, and so does "
-                f"{other.name!r}; copies of them would have one each. Use it "
-                "in one place, or derive both from packnet_tf.layers."
+                f"{other.name!r}; their copies would each have their own. Use "
+                "it in one place, or derive both from packnet_tf.layers."
             )
         if id(part) in skipped:
             continue
         if isinstance(part, keras.layers.SpectralNormalization):
             raise ConversionError(
                 f"{named} rewrites its kernel at every step, which would "
-                "change packed tasks; take the normalization off, or skip it."
+                "change packed tasks; remove the normalization, or skip it."
             )
         if type(part) in TWINS and (
             getattr(part, "lora_enabled", False)
@@ -95,13 +95,13 @@ def refuse_unmaskable(model: keras.Model, skipped: Container[int]) -> None:
         ):
             raise ConversionError(
                 f"{named} has LoRA enabled or is quantized; mask the model "
-                "it was before that."
+                "before that."
             )
         for variable in own_variables(part):
             other = owners.setdefault(id(variable), part)
             if other is not part:
                 raise ConversionError(
                     f"{named} shares the variable {variable.path} with layer "
-                    f"{other.name!r}, and copies would not; use one layer in "
-                    "both places."
+                    f"{other.name!r}, but their copies would not; use one "
+                    "layer in both places."
                 )

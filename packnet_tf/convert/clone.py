@@ -104,7 +104,7 @@ def copy_state(
             raise ConversionError(
                 f"Layer {source.name!r} ({type(source).__name__}) makes its "
                 f"inner layer {part.name!r} in a way that from_config() does "
-                "not repeat; make its get_config() complete."
+                "not reproduce; make its get_config() complete."
             )
 
 
@@ -226,7 +226,7 @@ def _refuse_odd_model(part: keras.layers.Layer) -> None:
     if own_variables(part):
         raise ConversionError(
             f"Model {part.name!r} ({type(part).__name__}) has weights of "
-            "its own beside its layers; put them into a layer."
+            "its own besides its layers; put them into a layer."
         )
 
 

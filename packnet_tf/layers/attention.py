@@ -17,10 +17,10 @@ class _Attention(MaskedInside):
         """See `InnerTwins`; flash attention is refused."""
         if forbid_flash_attention(self):
             raise ConversionError(
-                f"flash_attention=True of masked layer {self.name!r}: which "
-                "program computes the attention, and so its bytes, would "
-                "depend on the device and the shapes; leave flash_attention "
-                "out."
+                f"flash_attention=True of masked layer {self.name!r}: the "
+                "program that computes the attention, and so its bytes, would "
+                "depend on the device and the shapes; leave out "
+                "flash_attention."
             )
         super().become_masked(inside, around)
 

@@ -111,7 +111,7 @@ class InnerTwins(AfterBuild):
         if names and unknown:
             raise ConversionError(
                 f"inside= of layer {self.name!r} names {unknown[0]!r}, which "
-                f"is no layer in it; expected names out of {sorted(names)}."
+                f"is not a layer inside it; expected some of {sorted(names)}."
             )
 
 

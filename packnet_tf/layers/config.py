@@ -131,8 +131,8 @@ def _is_plain(value: Any) -> bool:
 def _cannot_be_copied(layer, cls, why: str) -> ConversionError:
     return ConversionError(
         f"Layer {layer.name!r} ({cls.__name__}) cannot be copied: its "
-        f"get_config() is not what its __init__() takes ({why}); write one "
-        "that returns the arguments of its __init__()."
+        f"get_config() does not fit its __init__() ({why}); write one that "
+        "returns the arguments of its __init__()."
     )
 
 

@@ -78,8 +78,8 @@ class Masked(MaskedState):
             if name in vars(cls):
                 raise TypeError(
                     f"{cls.__name__} defines `{name}` itself and names it in "
-                    f"kernel_names; keep the variable in `self.{name}` and "
-                    "remove the definition, or no mask would have effect."
+                    f"kernel_names, so its mask would have no effect; keep the "
+                    f"variable in `self.{name}` and remove the definition."
                 )
             setattr(cls, name, View(name))
         stock = getattr(super(), "get_config", None)
@@ -199,7 +199,7 @@ class Masked(MaskedState):
         raise ConversionError(
             f"enable_lora() on masked layer {self.name!r}: LoRA adds to every "
             "weight of the kernel, whoever owns it; add a task instead, or "
-            "use packnet_tf.extract(net, task) and LoRA on that."
+            "apply LoRA to packnet_tf.extract(net, task)."
         )
 
     def quantize(self, *args: Any, **kwargs: Any) -> None:
@@ -263,7 +263,7 @@ class Masked(MaskedState):
         if unknown:
             raise ConversionError(
                 f"{setting}={value!r} of layer {self.name!r}: no kernel "
-                f"{unknown[0]!r}; expected True, False, or names out of "
+                f"{unknown[0]!r}; expected True, False, or some of "
                 f"{list(self.kernel_names)}."
             )
         return tuple(name for name in self.kernel_names if name in names)
@@ -286,7 +286,7 @@ class Masked(MaskedState):
                     f"Layer {self.name!r} ({type(self).__name__}) names "
                     f"the kernel `{name}`, but its build() did not assign "
                     f"`self.{name}`; expected one of its weights, or None "
-                    "where it has none."
+                    "if it has none."
                 )
             if own[kept] is None or mask in own or name in self.private_kernels:
                 continue
