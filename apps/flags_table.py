@@ -14,7 +14,9 @@ from packnet_tf.options import fields
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _MAIN = "add_task"
-_OTHERS = "prune retrain evaluate predict inspect verify undo export demo"
+_OTHERS = (
+    "prune retrain evaluate predict inspect report verify undo export demo"
+)
 _HEAD = """# Flags
 
 `python -m apps.flags_table` writes this page from the options that the code

@@ -15,15 +15,9 @@ from absl import flags
 
 from apps import process, run_flags
 from packnet_tf.options import fractions
-from packnet_tf.options.fields import Option
 
 run_flags.define_state_flag()
-run_flags.add(
-    "prune_fraction",
-    float,
-    0.75,
-    Option("Fraction for the forecast of further tasks.", basic=True),
-)
+run_flags.define_forecast_flag()
 
 
 def main() -> None:

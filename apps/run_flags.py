@@ -10,7 +10,7 @@ from absl import flags
 from packnet_tf.errors import FlagError
 from packnet_tf.options import fields
 from packnet_tf.options.data import DataOptions, task_name
-from packnet_tf.options.fields import NETWORK, TRAINING, Option
+from packnet_tf.options.fields import DATA, NETWORK, TRAINING, Option
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions, check_batch_size
@@ -154,6 +154,37 @@ def define_state_flag() -> None:
             basic=True,
         ),
     )
+
+
+def define_forecast_flag() -> None:
+    """The flag of the fraction that further tasks are pruned by."""
+    add(
+        "prune_fraction",
+        float,
+        0.75,
+        Option("Fraction for the forecast of further tasks.", basic=True),
+    )
+
+
+def define_test_data_flags() -> None:
+    """Flags of the test data that tasks answer on."""
+    add(
+        "data",
+        list,
+        [],
+        Option(
+            "NAME=PLACE: where a task's test data is, for data that has moved "
+            "or was never given; places as in apps/add_task.py. Repeatable.",
+            basic=True,
+        ),
+    )
+    add(
+        "data_dir",
+        str,
+        None,
+        Option("Folder of prepared TFDS data sets.", group=DATA),
+    )
+    add("batch_size", int, 32, Option("Images a step.", group=TRAINING))
 
 
 def task_options() -> TaskOptions:

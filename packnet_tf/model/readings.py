@@ -16,6 +16,7 @@ class Readings:
     """The part of a `PackNet` that reads its book of tasks."""
 
     book: TaskBook
+    backbone: keras.Model
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -125,14 +126,20 @@ class Readings:
         )
 
     def ownership(self) -> list[tuple[str, tuple[int, ...], dict[int, int]]]:
-        """Returns for each kernel its path, shape and weights by owner."""
+        """Returns for each kernel its path, shape and weights by owner.
+
+        They are in the order of the network, from its input on.
+        """
+        places = {id(v): i for i, v in enumerate(self.backbone.weights)}
         return [
             (
                 k.path,
                 tuple(k.variable.shape),
                 ownership.count(np.asarray(k.mask)),
             )
-            for k in self.book.kernels
+            for k in sorted(
+                self.book.kernels, key=lambda k: places[id(k.variable)]
+            )
         ]
 
     def owner_totals(self) -> dict[int, int]:

@@ -145,6 +145,27 @@ def gradual_fractions(final: float, steps: int) -> list[float]:
     return [*rising, final]
 
 
+def room(free: float, fraction: float) -> list[float]:
+    """Returns what further tasks will keep, each 0.1% of the weights or more.
+
+    Args:
+        free: Share of the weights that is free now.
+        fraction: Share of those that each task will free again.
+
+    Returns:
+        Shares of all weights, for 200 tasks at most.
+
+    Example:
+        >>> room(0.01, 0.5)
+        [0.005, 0.0025, 0.00125]
+    """
+    kept: list[float] = []
+    while free * (1 - fraction) >= 0.001 and len(kept) < 200:
+        kept.append(free * (1 - fraction))
+        free *= fraction
+    return kept
+
+
 def forecast(free: float, fraction: float, granularity: str = "weight") -> str:
     """Returns a line on the capacity that a new task will use and leave.
 
@@ -155,11 +176,7 @@ def forecast(free: float, fraction: float, granularity: str = "weight") -> str:
             channels, so that the shares of weights are estimates.
     """
     left = free * fraction
-    more = 0
-    rest = left
-    while rest * (1 - fraction) >= 0.001 and more < 200:
-        more += 1
-        rest *= fraction
+    more = len(room(left, fraction))
     about, whole = "", ""
     if granularity == "filter":
         about, whole = "about ", " in whole output channels"

@@ -1,4 +1,4 @@
-"""Checks that a workdir can be written, before any work is done."""
+"""Checks that a folder can be written, before any work is done."""
 
 import os
 import pathlib
@@ -6,11 +6,12 @@ import pathlib
 from packnet_tf.errors import FlagError
 
 
-def check_writable(path: pathlib.Path) -> None:
-    """Refuses a workdir that cannot be written, without creating it.
+def check_writable(path: pathlib.Path, flag: str = "workdir") -> None:
+    """Refuses a folder that cannot be written, without creating it.
 
     Args:
-        path: The workdir, which need not exist.
+        path: The folder, which need not exist.
+        flag: The flag that names it.
 
     Raises:
         FlagError: Naming the folder.
@@ -21,7 +22,7 @@ def check_writable(path: pathlib.Path) -> None:
             existing = existing.parent
         if not existing.is_dir():
             raise FlagError(
-                f"--workdir={path}: {existing} is a file; give a folder."
+                f"--{flag}={path}: {existing} is a file; give a folder."
             )
         probe = existing / f".packnet_tf_{os.getpid()}"
         probe.touch()
@@ -31,6 +32,6 @@ def check_writable(path: pathlib.Path) -> None:
             raise
         reason = getattr(error, "strerror", None) or error
         raise FlagError(
-            f"--workdir={path}: cannot write to {existing} ({reason}); choose "
+            f"--{flag}={path}: cannot write to {existing} ({reason}); choose "
             "another folder."
         ) from error

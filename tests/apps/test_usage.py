@@ -18,6 +18,7 @@ APPS = {
     "export": ["workdir"],
     "inspect": ["workdir"],
     "predict": ["workdir", "task", "images"],
+    "report": ["workdir"],
     "prune": ["workdir", "task"],
     "retrain": ["workdir", "task"],
     "undo": ["workdir"],

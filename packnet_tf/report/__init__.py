@@ -1,0 +1,1 @@
+"""A workdir as one page of pictures for people: readings, figures, HTML."""
