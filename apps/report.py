@@ -5,7 +5,7 @@
 
 The page needs no other file and fetches nothing; --png writes its figures
 beside it. Tasks whose test data is there are evaluated in every packed state;
---noevaluate shows recorded accuracies instead, without test images.
+--evaluate=false shows recorded accuracies instead, without test images.
 It needs matplotlib: pip install "packnet_tf[report]".
 """
 
@@ -24,6 +24,7 @@ from packnet_tf.options import fractions
 from packnet_tf.options.fields import Option
 from packnet_tf.options.task import check_batch_size
 from packnet_tf.options.workdir import check_writable
+from packnet_tf.report import style
 
 run_flags.define_state_flag()
 run_flags.add(
@@ -69,9 +70,9 @@ def main() -> None:
             )
     check_writable(output.parent, "output")
     if places and not flag.evaluate:
-        raise FlagError("--data has no use beside --noevaluate; leave it out.")
-    from packnet_tf.report import style
-
+        raise FlagError(
+            "--data has no use beside --evaluate=false; leave it out."
+        )
     style.check_matplotlib()
     process.load()
 

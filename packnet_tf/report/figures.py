@@ -47,7 +47,7 @@ def _owners(
         shares = np.array([kernel.shares[owner] for kernel in kernels])
         name = names[owner - 1] if owner else "free"
         axes.barh(places, shares, left=left, label=name, **style.look_of(owner))
-        for place in np.flatnonzero(shares >= _LABELLED):
+        for place in np.flatnonzero(shares >= _LABELLED).tolist():
             middle = left[place] + shares[place] / 2
             style.label(axes, middle, place, f"{shares[place]:.0%}")
         left += shares
@@ -101,7 +101,7 @@ def accuracy(reading: Reading) -> Picture | None:
         vmax=1,
         aspect="auto",
     )
-    for i, j in zip(*np.tril_indices(count), strict=True):
+    for i, j in np.transpose(np.tril_indices(count)).tolist():
         # Recorded values are in brackets.
         text = share(_or_none(matrix[i, j]), ".3f")
         if text != "-" and not reading.accuracies.measured[i, j]:
@@ -222,7 +222,7 @@ def sizes(reading: Reading) -> Picture:
     """Draws the bytes of every state beside as many separate networks."""
     found = reading.sizes
     places = np.arange(len(found))
-    kinds = [
+    kinds: list[tuple[str, str, str, list[int | None]]] = [
         ("separate networks", style.ORANGE, "", [s.separate for s in found]),
         ("one network", style.BLUE, "///", [s.network for s in found]),
         ("its SavedModel", style.SKY, "...", [s.served for s in found]),
