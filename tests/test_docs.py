@@ -3,14 +3,13 @@
 import ast
 import graphlib
 import json
-import os
 import re
 import subprocess
 import sys
 
 import pytest
 from support import ROOT
-from support.documents import DOCUMENTS, blocks
+from support.documents import DOCUMENTS, blocks, run_python
 
 import packnet_tf
 
@@ -174,17 +173,8 @@ def test_public_names_are_documented():
 )
 def test_python_blocks_of_a_page_run(page, printed, tmp_path):
     pytest.importorskip("sklearn")
-    program = "\n".join(blocks(ROOT / "docs" / f"{page}.md", "python"))
-    answer = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert not [text for text in printed if text not in answer.stdout]
+    shown = run_python(ROOT / "docs" / f"{page}.md", tmp_path)
+    assert not [text for text in printed if text not in shown]
 
 
 # The layout of the code.

@@ -2,11 +2,10 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 from support import ROOT, tiny_nets
-from support.documents import README, blocks
+from support.documents import README, blocks, run_python
 
 import packnet_tf
 
@@ -36,25 +35,23 @@ def test_continuous_integration_takes_the_second_command(tmp_path):
     (clone / "README.md").write_text(
         README.read_text().replace(". .venv/bin/activate", "true")
     )
-    answer = subprocess.run(
-        ["bash", ".ci/run"],
-        cwd=clone,
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-    )
+
+    def run():
+        return subprocess.run(
+            ["bash", ".ci/run"],
+            cwd=clone,
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+        )
+
+    answer = run()
     assert answer.returncode == 0, answer.stdout + answer.stderr
     lines = answer.stdout.splitlines()
     assert "python3 -m venv build/ci-venv" in lines[0]
     assert lines[-1] == "3 passed in 1.00s"
     (tmp_path / "python").write_text("#!/bin/sh\necho 1 failed in 1s\nexit 1\n")
-    answer = subprocess.run(
-        ["bash", ".ci/run"],
-        cwd=clone,
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-    )
+    answer = run()
     assert answer.returncode == 1
     assert answer.stdout.splitlines()[-1] == "1 failed in 1s"
 
@@ -65,17 +62,8 @@ def test_python_blocks_of_the_readme_run(tmp_path):
     for name in ("mnist", "fashion", "digits"):
         tiny_nets.add_packed(net, name)
     packnet_tf.export_saved_model(net, tmp_path / "runs/demo/serving/packnet/3")
-    program = "\n".join(blocks(README, "python"))
-    answer = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert "low" in answer.stdout and "(free)" in answer.stdout
+    shown = run_python(README, tmp_path)
+    assert "low" in shown and "(free)" in shown
 
 
 def test_the_readme_is_short():

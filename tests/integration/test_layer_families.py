@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from support.families import all_same, same
 
 from packnet_tf.convert.coverage import coverage
 from packnet_tf.convert.mask_model import mask_model
@@ -149,19 +150,6 @@ def own(model):
 def show(model, task):
     for kernel in kernels_of(model):
         kernel.layer.view_task = task
-
-
-def same(left, right):
-    left, right = np.asarray(left), np.asarray(right)
-    return (
-        left.dtype == right.dtype
-        and left.shape == right.shape
-        and left.tobytes() == right.tobytes()
-    )
-
-
-def all_same(left, right):
-    return len(left) == len(right) and all(map(same, left, right))
 
 
 def operations(model, x):
