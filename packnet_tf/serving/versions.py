@@ -138,10 +138,16 @@ def recover(workdir: Workdir, config: ServingConfig) -> list[str]:
     states = {state.number: state for state in workdir.states()}
     found = versions_of(folder)
     layouts = {number: _layout_of(path) for number, path in found.items()}
+    renamed = set()
     for number, path in found.items():
-        if number not in states or not _is_of(path, states[number]):
-            atomic_files.remove_folder(path)
+        state = states.get(number)
+        if state is not None and _is_of(path, state):
+            continue
+        if state is not None and _is_of(path, state, whatever_names=True):
+            renamed.add(number)
+        else:
             done.append(f"removed {path}, which is of no packed state")
+        atomic_files.remove_folder(path)
     missing = states.keys() - versions_of(folder).keys()
     for number in sorted(missing):
         path = folder / str(number)
@@ -150,10 +156,15 @@ def recover(workdir: Workdir, config: ServingConfig) -> list[str]:
             continue
         layout = layouts.get(number) or config.layout
         export(workdir, states[number], path, layout)
-        done.append(f"exported {path} again")
+        why = "under the new names" if number in renamed else "again"
+        done.append(f"exported {path} {why}")
     # Only at the end, or `stable` would leave a version being exported again.
-    if write_config(folder, versions_of(folder)) and not done:
+    left = versions_of(folder)
+    if write_config(folder, left) and not done:
         done.append(f"wrote {folder / FILE} again")
+    if not left and (folder / FILE).exists():
+        (folder / FILE).unlink()
+        done.append(f"removed {folder / FILE}, which names no version any more")
     return done
 
 
@@ -214,12 +225,18 @@ def _layout_of(path: pathlib.Path) -> str | None:
     return layout if layout in LAYOUTS else None
 
 
-def _is_of(path: pathlib.Path, state: StateInfo) -> bool:
+def _is_of(
+    path: pathlib.Path, state: StateInfo, *, whatever_names: bool = False
+) -> bool:
     """Whether a version answers for a state's tasks; not if damaged."""
     try:
-        return checksums.read_seal(path).is_of(state.tasks)
+        seal = checksums.read_seal(path)
     except StateError:
         return False
+    if whatever_names:
+        digests = [task.digest for task in seal.tasks]
+        return digests == [task.digest for task in state.tasks]
+    return seal.is_of(state.tasks)
 
 
 def write_config(

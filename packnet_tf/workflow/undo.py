@@ -18,7 +18,8 @@ from packnet_tf.workflow.preflight import is_packed
 def remove_task(workdir: Workdir, name: str) -> list[str]:
     """Removes the newest task of a workdir, packed or in training.
 
-    Its weights become free; files of older tasks are not touched. Calling it
+    Its weights become free; files of older tasks are not touched. A workdir
+    whose only task is removed keeps its network for the next one. Calling it
     again finishes an interrupted removal.
 
     Args:
@@ -30,7 +31,7 @@ def remove_task(workdir: Workdir, name: str) -> list[str]:
 
     Raises:
         TaskError: If there is no such task, or it is not the newest.
-        PhaseError: If another task is in training, or it is the only one.
+        PhaseError: If another task is in training.
         StateError: If the state before it is damaged, or the workdir is in
             use or cannot be written.
 
@@ -122,22 +123,34 @@ def roll_back(workdir: Workdir, which: str | int) -> list[str]:
         return _back_to(workdir, _find(workdir, which))
 
 
-def _back_to(workdir: Workdir, state: StateInfo) -> list[str]:
-    # Nothing is removed before the state that stays has been checked.
-    states.load_outside(workdir, state.number, origin=True)
+def _back_to(workdir: Workdir, state: StateInfo | None) -> list[str]:
+    """Removes all after a state, or all states if it is None."""
+    number = 0
+    if state is not None:
+        number = state.number
+        # Nothing is removed before the state that stays has been checked.
+        states.load_outside(workdir, number, origin=True)
     done = []
     if (workdir.training_path / checkpoints.FILE).exists():
         checkpoints.remove(workdir.training_path)
         done.append("dropped the task in training")
     for folder in reversed(workdir.state_folders()):
-        if workdir.number_of(folder) > state.number:
+        if workdir.number_of(folder) > number:
             atomic_files.remove_folder(folder)
             done.append(f"removed {folder}")
+    if state is None:
+        # It held the kernels of the first task before pruning.
+        workdir.origin_path.unlink(missing_ok=True)
     return [*done, *_follow(workdir)]
 
 
-def _before(workdir: Workdir, newest: StateInfo | None, name: str) -> StateInfo:
-    """Returns the state before the newest task, which must be `name`."""
+def _before(
+    workdir: Workdir, newest: StateInfo | None, name: str
+) -> StateInfo | None:
+    """Returns the state before the newest task, which must be `name`.
+
+    None if it is the only task.
+    """
     if newest is None:
         raise StateError(f"{workdir.path} holds no packed state.")
     newest.task(name)
@@ -147,18 +160,17 @@ def _before(workdir: Workdir, newest: StateInfo | None, name: str) -> StateInfo:
             f"weights; remove {newest.name!r} first."
         )
     states_before = workdir.states()[:-1]
-    if not states_before:
-        raise PhaseError(
-            f"Task {name!r} is the only one; remove the folder "
-            f"{workdir.path} to begin again."
-        )
-    before = states_before[-1]
-    between = [task.name for task in newest.tasks[before.number : -1]]
+    before = states_before[-1] if states_before else None
+    first = 0 if before is None else before.number
+    between = [task.name for task in newest.tasks[first:-1]]
     if between:
+        or_else = "."
+        if before is not None:
+            or_else = f", or go back to {before.path.name} (--back_to)."
         raise StateError(
             f"{workdir.path} has no state {newest.number - 1:03d}, and without "
             f"{name!r} would lose {', '.join(between)} too; restore it from a "
-            f"copy, or go back to {before.path.name} (--back_to)."
+            f"copy{or_else}"
         )
     return before
 
@@ -196,7 +208,13 @@ def _in_training(workdir: Workdir, newest: StateInfo | None) -> str | None:
 
 
 def _follow(workdir: Workdir) -> list[str]:
-    """Updates the workdir's SavedModels to its states."""
+    """Updates the workdir's new names and SavedModels to its states."""
+    digests = {t.digest for state in workdir.states() for t in state.tasks}
+    names = workdir.names
+    kept = {digest: name for digest, name in names.items() if digest in digests}
+    if kept != names:
+        # A task trained again to the same bytes would have the new name.
+        write_names(workdir.names_path, kept)
     if not workdir.serving_path.is_dir():
         return []
     done = []

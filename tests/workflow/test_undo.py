@@ -93,20 +93,60 @@ def test_the_newest_task_goes_and_older_files_stay(workdir):
     assert verify(workdir).ok
 
 
-def test_only_the_newest_and_never_the_only_one(workdir):
+def test_only_the_newest_is_removed(workdir):
     before = contents(workdir.states_path)
     with pytest.raises(TaskError, match="'a' is not the newest.*remove 'c'"):
         undo.remove_task(workdir, "a")
     with pytest.raises(TaskError, match="Unknown task 'x'.*a, b, c"):
         undo.remove_task(workdir, "x")
     assert contents(workdir.states_path) == before
-    undo.remove_task(workdir, "c")
-    undo.remove_task(workdir, "b")
-    with pytest.raises(PhaseError, match="'a' is the only one"):
-        undo.remove_task(workdir, "a")
-    assert names_of(workdir) == [["a"]]
     with pytest.raises(StateError, match="no packed state"):
         undo.remove_task(Workdir(workdir.path / "new"), "a")
+
+
+def test_the_only_task_is_removed_too(workdir):
+    first = contents(workdir.states_path / "001-a")
+    undo.roll_back(workdir, "a")
+    done = undo.remove_task(workdir, "a")
+    assert done[0] == f"removed {workdir.states_path / '001-a'}"
+    assert names_of(workdir) == []
+    assert not workdir.origin_path.exists()
+    assert versions(workdir) == []
+    # The task may be added again.
+    net = tiny_nets.packed_net(("a",))
+    state = states.commit(workdir, net, probe_images=tiny_nets.images(2))
+    publish(workdir, state, ServingConfig("net"))
+    assert contents(workdir.states_path / "001-a").keys() == first.keys()
+    assert verify(workdir).ok
+
+
+def test_no_other_task_goes_with_the_newest_where_states_are_missing(workdir):
+    for name in ("001-a", "002-b"):
+        atomic_files.remove_folder(workdir.states_path / name)
+    with pytest.raises(StateError, match="would lose a, b too; restore it"):
+        undo.remove_task(workdir, "c")
+
+
+def test_a_new_name_goes_with_its_task(workdir):
+    net, state = states.load(workdir)
+    undo.rename_task(workdir, "c", "cars")
+    undo.rename_task(workdir, "a", "ants")
+    undo.remove_task(workdir, "cars")
+    # A task that is trained to the same bytes again has the same digest.
+    assert set(workdir.names) == {state.task("a").digest}
+    net.task("a").name = "ants"
+    states.commit(workdir, net)
+    assert names_of(workdir)[-1] == ["ants", "b", "c"]
+
+
+def test_renaming_speaks_of_no_removed_version(workdir):
+    done = undo.rename_task(workdir, "b", "bees")
+    folder = workdir.serving_path / "net"
+    assert done == [
+        "renamed b to bees",
+        f"exported {folder / '2'} under the new names",
+        f"exported {folder / '3'} under the new names",
+    ]
 
 
 def test_a_state_that_is_missing_takes_no_task_with_it(workdir):
