@@ -30,7 +30,10 @@ class View:
                 f"You must build the layer before accessing `{self._name}`."
             )
         mask = vars(layer).get(f"{self._name}_mask")
-        if layer.view_task is None or mask is None:
+        if mask is None:
+            return variable
+        task = layer.view_task
+        if task is None:
             return variable
         mask = mask.value
         # `variable.value` follows the autocast scope, as in the stock layer;
@@ -40,7 +43,7 @@ class View:
         # selects the owners 1 to view_task.
         visible = keras.ops.less(
             keras.ops.subtract(mask, keras.ops.ones((), mask.dtype)),
-            keras.ops.convert_to_tensor(layer.view_task, mask.dtype),
+            keras.ops.convert_to_tensor(task, mask.dtype),
         )
         return keras.ops.where(visible, value, keras.ops.zeros((), value.dtype))
 

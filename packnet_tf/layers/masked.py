@@ -15,6 +15,7 @@ from packnet_tf.errors import ConversionError, TaskError
 from packnet_tf.layers.config import automatic_config
 from packnet_tf.layers.kernel import MaskedKernel, View, channel_axes
 from packnet_tf.layers.state import MaskedState
+from packnet_tf.layers.switch import TaskSwitch, reads_whole_kernels
 from packnet_tf.masks import ownership
 from packnet_tf.tf_internals.files import is_automatic
 from packnet_tf.tf_internals.layers import drop_variable, hidden_name, unlocked
@@ -61,6 +62,8 @@ class Masked(MaskedState):
     depthwise_kernels: tuple[str, ...] = ()
     private_kernels: tuple[str, ...] = ()
     _chosen_prunable: tuple[str, ...] | None = None
+    _view_task: int | None = None
+    _switch: TaskSwitch | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -103,8 +106,13 @@ class Masked(MaskedState):
         """Number of the task whose view the layer computes with.
 
         With None everything is visible, and the program has no mask. It is
-        read when the layer is traced, and is not saved.
+        read when the layer is traced, and is not saved. The layers of a
+        `PackNet` follow the network and cannot be set.
         """
+        if reads_whole_kernels():
+            return None
+        if self._switch is not None:
+            return self._switch.view_task
         return self._view_task
 
     @view_task.setter
@@ -118,7 +126,17 @@ class Masked(MaskedState):
                 f"view_task={owner!r} of layer {self.name!r}: expected None or "
                 f"the number of a task, 1 to {ownership.MAX_TASKS}."
             )
+        if self._switch is not None:
+            raise TaskError(
+                f"view_task={owner!r} of layer {self.name!r}: it belongs to a "
+                "network, which chooses the view; call the network's "
+                "activate() instead."
+            )
         self._view_task = None if owner is None else int(owner)
+
+    def follow(self, switch: TaskSwitch) -> None:
+        """Makes the layer compute for the task that a switch says."""
+        self._switch = switch
 
     @property
     def prunable(self) -> bool | tuple[str, ...]:
@@ -251,7 +269,12 @@ class Masked(MaskedState):
             kept = hidden_name(name)
             if kept in own and not hasattr(stock, name):
                 own[name] = own.pop(kept)
-        for setting in ("_chosen_prunable", "private_kernels", "_view_task"):
+        for setting in (
+            "_chosen_prunable",
+            "private_kernels",
+            "_view_task",
+            "_switch",
+        ):
             own.pop(setting, None)
 
     def _names(self, setting: str, value: bool | Sequence[str]) -> tuple:

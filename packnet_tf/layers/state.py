@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from packnet_tf.layers.kernel import MaskedKernel
+from packnet_tf.layers.switch import whole_kernels
 from packnet_tf.masks import codec
 from packnet_tf.tf_internals.layers import AfterBuild, hidden_variables
 
@@ -15,7 +16,6 @@ class MaskedState(AfterBuild):
     """Mixin for a layer that is saved and loaded with its masks."""
 
     kernel_names: tuple[str, ...]
-    _view_task: int | None = None
 
     def masked_kernels(self) -> list[MaskedKernel]:
         """Returns the layer's kernels."""
@@ -73,9 +73,5 @@ class MaskedState(AfterBuild):
         masks = {
             id(self.__dict__.get(f"{name}_mask")) for name in self.kernel_names
         }
-        owner, self._view_task = self._view_task, None
-        try:
-            with hidden_variables(self, masks):
-                yield
-        finally:
-            self._view_task = owner
+        with whole_kernels(), hidden_variables(self, masks):
+            yield

@@ -108,6 +108,7 @@ def add_task(
             f"Task {name!r} has {task.classes} classes but "
             f"{len(task.class_names)} class names."
         )
+    book.turns.refuse_others("add_task()")
     net.keep_active()
     task.claimed = claim_free(
         book.kernels, owner, origin, book.bank.pretrained, seed

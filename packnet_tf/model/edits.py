@@ -54,7 +54,7 @@ def remove_task(net: Any, name: str) -> None:
         kernel.mask.assign(ownership.release(mask, task.owner))
     book.drop_newest()
     # The next task gets the same number, and must not get its programs.
-    net.drop_functions("train", "test", "predict")
+    net.drop_programs("train", "test", "predict")
     net.start_phase()
     verify_digests(book)
 

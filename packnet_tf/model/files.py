@@ -25,8 +25,6 @@ from packnet_tf.untrusted.archives import (
 
 def write_tasks(book: TaskBook, store: Any) -> None:
     """Writes the tasks' records and private variables into a Keras store."""
-    if book.active is not None and not book.active.packed:
-        book.bank.keep(book.active.owner)
     book.bank.save(store, len(book.records))
     records = json.dumps([task.to_dict() for task in book.records])
     store["tasks"] = np.frombuffer(records.encode(), np.uint8)
@@ -45,8 +43,6 @@ def read_tasks(book: TaskBook, store: Any) -> None:
         take_over(task, record)
     book.bank.load(store, len(book.records))
     book.weights_missing = False
-    if book.active is not None:
-        book.bank.restore(book.active.owner)
 
 
 def check_path(path: Any, **kwargs: Any) -> None:

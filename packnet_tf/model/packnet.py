@@ -16,16 +16,17 @@ from packnet_tf.model import (
     files,
     heads,
     phases,
+    task_model,
 )
+from packnet_tf.model.answers import Answers
 from packnet_tf.model.copies import Copies
 from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.model.training import Trainer
 from packnet_tf.task import Task
-from packnet_tf.tf_internals.training import hand_on_mask
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
-class PackNet(Copies, Trainer):
+class PackNet(Copies, Answers, Trainer):
     """Adds tasks to one network; packed tasks never change again.
 
     Each task is trained on the free weights (`add_task`, `fit`), gives most
@@ -86,7 +87,9 @@ class PackNet(Copies, Trainer):
         with self.distribute_strategy.scope():
             self.backbone = mask_model(backbone, skip, depthwise)
         self.heads: list[keras.Layer] = []
-        self.book = TaskBook(self.backbone, self.heads, private)
+        self.book = TaskBook(
+            self.backbone, self.heads, private, self.distribute_strategy
+        )
         self.train_by(self.book)
         self._saving = False
         self.built = True
@@ -100,6 +103,7 @@ class PackNet(Copies, Trainer):
     pack = phases.pack
     remove_task = edits.remove_task
     rename_task = edits.rename_task
+    as_model = task_model.as_model
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -117,16 +121,25 @@ class PackNet(Copies, Trainer):
         return self.heads[task.owner - 1] if task.classes else None
 
     def activate(self, name: str) -> Task:
-        """Makes the network answer for a task, at any time.
+        """Makes the network answer for a task, at any time, in all threads.
+
+        Eager calls follow it, and so do Keras models made over the network or
+        its layers. A `tf.function` goes on answering for the task that it was
+        traced for.
 
         Args:
             name: A packed task, or the one in training.
 
         Raises:
             TaskError: If there is no task of that name.
+            PhaseError: If another thread is inside `fit`, `evaluate` or
+                `predict`; use `as_model` in threads.
         """
         task = self.task(name)
-        if task is not self.active_task:
+        if task is self.active_task:
+            self.book.turns.entered(task)
+            return task
+        with self.book.turns.alone(f"activate({name!r})"):
             self.keep_active()
             self.enter(task)
         return task
@@ -134,16 +147,15 @@ class PackNet(Copies, Trainer):
     def enter(self, task: Task, new_phase: bool = False) -> None:
         """Makes everything follow a task and its phase."""
         self.book.enter(task)
-        self.select_functions()
+        self.select_objective()
         if new_phase:
             self.start_phase()
 
     def keep_active(self) -> None:
-        """Keeps the live private variables of a task still in training."""
+        """Leaves a task that is still in training in order."""
         task = self.active_task
         if task is not None and not task.packed:
             self.equalize_replicas()
-            self.book.bank.keep(task.owner)
 
     def resume_task(self, record: dict[str, Any]) -> None:
         """Takes up the record of the task in training, as checkpoints do.
@@ -165,48 +177,6 @@ class PackNet(Copies, Trainer):
         take_over(task, saved)
         self.enter(task)
         self.masks_changed()
-
-    def features(self, inputs, training=None):
-        """Returns the backbone's features, as its outputs are."""
-        self.book.check_loaded()
-        return heads.only(self.backbone(inputs, training=training))
-
-    def head_outputs(self, task: Task, features, training=None):
-        """Returns what a task's head makes of the backbone's features.
-
-        A head of one `Dense` layer gets them flattened to rank 2, a head of
-        the user's own as they are.
-        """
-        if task.head is None:
-            features = heads.flat(features)
-        head = self.heads[task.owner - 1]
-        return heads.only(head(features, training=training))
-
-    def logits(self, inputs, training=None):
-        """Returns the active task's logits: the head before its activation.
-
-        Args:
-            inputs: A batch as the backbone takes it; of images, pixels 0 to
-                255.
-            training: As in Keras.
-        """
-        if self.active_task is None:
-            raise TaskError("The network has no task yet; call add_task().")
-        features = self.features(inputs, training=training)
-        return self.head_outputs(self.active_task, features, training=training)
-
-    def call(self, inputs, training=None):
-        """Returns the active task's scores."""
-        logits = self.logits(inputs, training=training)
-        if self.active_task.classes == 0:
-            return logits
-        scores = keras.activations.get(self.active_task.activation)(logits)
-        # Padded steps of a sequence stay out of the loss, as in Keras.
-        hand_on_mask(logits, scores)
-        return scores
-
-    def build(self, input_shape=None):
-        """Does nothing: the backbone comes built."""
 
     def feature_count(self) -> int:
         """Returns the number of features below the heads, once flattened.
@@ -272,18 +242,14 @@ class PackNet(Copies, Trainer):
     @contextlib.contextmanager
     def as_newest(self) -> Iterator[None]:
         """Makes files independent of the active task."""
-        active, newest = self.active_task, self.newest
         self.equalize_replicas()
         self.verify_digests()
-        if newest is not None:
-            self.activate(newest.name)
         self._saving = True
         try:
-            yield
+            with self.book.as_newest():
+                yield
         finally:
             self._saving = False
-            if active is not None:
-                self.activate(active.name)
 
     def save(self, filepath, *args, **kwargs):
         """Saves the whole network; see `keras.Model.save`.

@@ -135,7 +135,6 @@ def pack(net: Any) -> Task:
     )
     _settle(book)
     task.phase = PACKED
-    book.bank.keep(task.owner)
     task.digest = digests_of(book, [task])[0]
     # The slots of the last phase are of no more use.
     net.enter(task, new_phase=True)

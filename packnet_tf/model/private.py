@@ -1,28 +1,44 @@
 """Private variables: one copy of everything small for each task."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from packnet_tf.errors import StateError, TaskError
 from packnet_tf.layers import MaskedKernel
+from packnet_tf.layers.switch import TaskSwitch
 from packnet_tf.tf_internals.layers import layers_of
+from packnet_tf.tf_internals.variables import new_storage, storage_of
+from packnet_tf.tf_internals.variables import switch as make_switched
 
 
 class PrivateBank:
-    """Keeps each task's private variables while another task is active.
+    """Holds the private variables of all tasks.
 
     Private are all weights of the backbone that are neither masked kernels,
     nor masks, nor the adapted statistics of a `Normalization` layer (those
-    are preprocessing, the same for all tasks).
+    are preprocessing, the same for all tasks). Each task has storage of its
+    own for each of them, and a layer's variable reads and writes that of the
+    task it computes for.
 
     Args:
         backbone: The masked backbone.
         kernels: Its masked kernels.
+        switch: Says for which task the layers compute.
+        strategy: The network's strategy.
     """
 
-    def __init__(self, backbone: keras.Model, kernels: Sequence[MaskedKernel]):
+    def __init__(
+        self,
+        backbone: keras.Model,
+        kernels: Sequence[MaskedKernel],
+        switch: TaskSwitch,
+        strategy: tf.distribute.Strategy,
+    ):
         shared = {id(k.variable) for k in kernels}
         shared |= {id(k.mask) for k in kernels}
         layers = list(layers_of(backbone))
@@ -42,21 +58,33 @@ class PrivateBank:
             for layer in layers
             if isinstance(layer, keras.layers.BatchNormalization)
         ]
-        self._values: dict[int, list[np.ndarray]] = {}
+        self._switch = switch
+        self._strategy = strategy
+        # The first task has the storage that the layers were built with.
+        self._storage = {1: [storage_of(v) for v in self.variables]}
+        for place, variable in enumerate(self.variables):
+            make_switched(
+                variable,
+                functools.partial(self._choose, place),
+                switch.may_move,
+            )
         self.pretrained: list[np.ndarray] | None = None
         self.pretrained_private: list[np.ndarray] | None = None
+
+    def _choose(self, place: int) -> tf.Variable:
+        return self._storage[self._switch.now.owner or 1][place]
 
     def live(self) -> list[np.ndarray]:
         """Returns the values that the network holds now."""
         return [np.asarray(v) for v in self.variables]
 
     def of(self, owner: int) -> list[np.ndarray]:
-        """Returns the kept values of a task."""
-        return self._values[owner]
+        """Returns the values of a task."""
+        return [storage.numpy() for storage in self._storage[owner]]
 
-    def keep(self, owner: int) -> None:
-        """Keeps the values that the network holds now as a task's own."""
-        self._values[owner] = [value.copy() for value in self.live()]
+    def storage(self, owner: int) -> list[tf.Variable]:
+        """Returns the storage of a task, in the order of `variables`."""
+        return list(self._storage[owner])
 
     def begin(self, owner: int, *, pretrained: bool = False) -> None:
         """Gives a new task the values that it starts from.
@@ -69,23 +97,23 @@ class PrivateBank:
                 is left of the kernels.
         """
         if owner == 1:
-            self.keep(owner)
             return
         values = self.pretrained_private if pretrained else None
         if values is None:
-            values = self._values[1]
-        self._values[owner] = [v.copy() for v in values]
+            values = self.of(1)
+        with self._strategy.scope():
+            self._storage[owner] = [
+                new_storage(variable, value)
+                for variable, value in zip(self.variables, values, strict=True)
+            ]
 
     def forget(self, owner: int) -> None:
-        """Forgets the values of a task that is removed."""
-        self._values.pop(owner, None)
+        """Forgets the values of a task that is removed.
 
-    def restore(self, owner: int) -> None:
-        """Puts a task's values into the network."""
-        for variable, value in zip(
-            self.variables, self._values[owner], strict=True
-        ):
-            variable.assign(value)
+        A program that was traced for it gives NaN from now on.
+        """
+        for storage in self._storage.pop(owner):
+            spoil(storage)
 
     def freeze(self, frozen: bool) -> None:
         """Stops the moving statistics, or lets them move as at first."""
@@ -97,7 +125,7 @@ class PrivateBank:
         for owner in range(1, tasks + 1):
             joined = b"".join(
                 np.ascontiguousarray(value).tobytes()
-                for value in self._values[owner]
+                for value in self.of(owner)
             )
             store[f"private_{owner}"] = np.frombuffer(joined, np.uint8)
 
@@ -117,7 +145,16 @@ class PrivateBank:
                     f"{len(joined)} bytes in the file, {size} in the network; "
                     "the file is of another network."
                 )
-            self._values[owner] = _cut(joined, live)
+            for storage, value in zip(
+                self._storage[owner], _cut(joined, live), strict=True
+            ):
+                storage.assign(value)
+
+
+def spoil(variable: Any) -> None:
+    """Fills a variable with NaN, if it is of a type that has it."""
+    if tf.as_dtype(variable.dtype).is_floating:
+        variable.assign(np.full(variable.shape, np.nan))
 
 
 def _cut(joined: bytes, like: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 from packnet_tf.layers import MaskedKernel
 from packnet_tf.masks import ownership
 from packnet_tf.model import private, promise
-from packnet_tf.model.tasks import TaskBook, table_of
+from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import Task
 
 
@@ -149,3 +149,27 @@ class Readings:
     def summary_of_tasks(self) -> str:
         """Returns a table of who owns what, and what is left."""
         return table_of(self.tasks, self.owner_totals())
+
+
+def table_of(tasks: Sequence[Task], totals: dict[int, int]) -> str:
+    """Returns a table of who owns what, and what is left.
+
+    Args:
+        tasks: The tasks.
+        totals: How many weights each owner has.
+    """
+    everything = sum(totals.values()) or 1
+    lines = [
+        f"{'task':<20} {'phase':<8} {'classes':>7} {'weights':>12} {'share':>6}"
+    ]
+    rows = [(t.name, t.phase, t.classes, t.owner) for t in tasks]
+    for name, phase, classes, owner in [
+        *rows,
+        ("(free)", "", "", ownership.FREE),
+    ]:
+        own = totals.get(owner, 0)
+        lines.append(
+            f"{name:<20} {phase:<8} {classes:>7} {own:>12,} "
+            f"{own / everything:>6.1%}"
+        )
+    return "\n".join(lines)

@@ -1,5 +1,6 @@
 """What a trainer asks of the one who knows what is trained."""
 
+import contextlib
 from typing import Any, Protocol
 
 from packnet_tf.model.protection import Protection
@@ -11,6 +12,23 @@ class Rules(Protocol):
     @property
     def function_key(self) -> Any:
         """All that a traced function depends on."""
+
+    @property
+    def objective_key(self) -> Any:
+        """All that the state of losses and metrics depends on."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether what is active can never change again."""
+
+    def own_program(self) -> contextlib.AbstractContextManager[None]:
+        """Makes this thread run the network's own program."""
+
+    def inside(self, method: str) -> contextlib.AbstractContextManager[None]:
+        """Notes that this thread is inside a method of the network."""
+
+    def check_running(self) -> None:
+        """Refuses to go on for another task than a method began with."""
 
     def check_loaded(self) -> None:
         """Refuses a network whose weights have not been loaded yet."""

@@ -1,10 +1,12 @@
 """The tasks of a network: their records, what they own, which is active."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from packnet_tf.errors import (
     ConversionError,
@@ -13,15 +15,17 @@ from packnet_tf.errors import (
     TaskError,
 )
 from packnet_tf.layers import Masked, MaskedKernel
+from packnet_tf.layers.switch import Answering
 from packnet_tf.masks import ownership
 from packnet_tf.model import heads, losses
-from packnet_tf.model.private import PrivateBank
+from packnet_tf.model.active import Active
+from packnet_tf.model.private import PrivateBank, spoil
 from packnet_tf.model.protection import Protection
 from packnet_tf.task import Task
 from packnet_tf.tf_internals.layers import layers_of
 
 
-class TaskBook:
+class TaskBook(Active):
     """What a network knows of its tasks.
 
     To a `Trainer` it gives the rules: what the phase of the active task may
@@ -31,10 +35,10 @@ class TaskBook:
         backbone: The masked backbone.
         heads: The network's list of heads, one for each task.
         private: As in `PackNet`.
+        strategy: The network's strategy.
 
     Attributes:
         records: The tasks in the order added.
-        active: The task that the network answers for, or None.
         heads: The list of heads.
         kernels: The masked kernels, in a fixed order.
         bank: The private variables of all tasks.
@@ -43,13 +47,20 @@ class TaskBook:
     """
 
     def __init__(
-        self, backbone: keras.Model, heads: list[keras.Layer], private: str
+        self,
+        backbone: keras.Model,
+        heads: list[keras.Layer],
+        private: str,
+        strategy: tf.distribute.Strategy,
     ):
         self.records: list[Task] = []
-        self.active: Task | None = None
         self.heads = heads
         self.kernels = _kernels_of(backbone)
-        self.bank = PrivateBank(backbone, self.kernels)
+        super().__init__(strategy)
+        for layer in layers_of(backbone):
+            if isinstance(layer, Masked):
+                layer.follow(self.switch)
+        self.bank = PrivateBank(backbone, self.kernels, self.switch, strategy)
         self.weights_missing = False
         self._backbone = backbone
         self._frozen = private == "frozen"
@@ -91,6 +102,8 @@ class TaskBook:
                 f"{step}(): task {task.name!r} is packed and final; call "
                 "add_task() to go on with a new task."
             )
+        if step != "fit":
+            self.turns.refuse_others(f"{step}()")
         if self.active is not None and task is not self.active:
             raise PhaseError(
                 f"{step}() acts on the task in training, {task.name!r}, but "
@@ -112,31 +125,39 @@ class TaskBook:
         self.check_loaded()
         self.heads.append(head)
         self.records.append(task)
+        self.added(task)
         self.bank.begin(task.owner, pretrained=pretrained)
 
     def drop_newest(self) -> None:
         """Forgets the newest task, of which the kernels hold nothing more."""
-        self.heads.pop()
+        for variable in self.heads.pop().weights:
+            spoil(variable)
         self.bank.forget(self.records.pop().owner)
+        self.switch.forget_fixed()
 
     def enter(self, task: Task) -> None:
         """Makes everything follow a task and its phase."""
-        if task is not self.active:
-            self.active = task
-            self.bank.restore(task.owner)
-        for layer in layers_of(self._backbone):
-            if isinstance(layer, Masked):
-                # A packed task always runs through its view, so that its
-                # program is the same for ever; training needs no mask.
-                layer.view_task = task.owner if task.packed else None
+        self.turn_to(task)
         self.bank.freeze(self._frozen and task.owner > 1)
 
     def private_values(self, task: Task) -> list[np.ndarray]:
         """Returns a task's private variables, whichever task is active."""
         self.check_loaded()
-        if task is self.active:
-            return self.bank.live()
         return self.bank.of(task.owner)
+
+    @contextlib.contextmanager
+    def as_newest(self) -> Iterator[None]:
+        """Makes this thread read what belongs to the newest task."""
+        newest, active = self.newest, self.active
+        if newest is None or active is None:
+            yield
+            return
+        self.bank.freeze(self._frozen and newest.owner > 1)
+        try:
+            with self.switch.pin(Answering(newest.owner, newest.packed)):
+                yield
+        finally:
+            self.bank.freeze(self._frozen and active.owner > 1)
 
     def capacity(self) -> float:
         """Returns the share of the prunable weights that is free."""
@@ -197,13 +218,6 @@ class TaskBook:
 
     # The rules of training.
 
-    @property
-    def function_key(self) -> Any:
-        """All that a traced function depends on: the task, and if packed."""
-        if self.active is None:
-            return None
-        return self.active.owner, self.active.packed
-
     def protection(self, stale_slots: bool) -> Protection:
         """Returns what the current phase may change.
 
@@ -250,30 +264,6 @@ def take_over(task: Task, record: Task) -> None:
     """Makes a task's record, which others may hold, equal to another one."""
     for field in Task.__annotations__:
         setattr(task, field, getattr(record, field))
-
-
-def table_of(tasks: Sequence[Task], totals: dict[int, int]) -> str:
-    """Returns a table of who owns what, and what is left.
-
-    Args:
-        tasks: The tasks.
-        totals: How many weights each owner has.
-    """
-    everything = sum(totals.values()) or 1
-    lines = [
-        f"{'task':<20} {'phase':<8} {'classes':>7} {'weights':>12} {'share':>6}"
-    ]
-    rows = [(t.name, t.phase, t.classes, t.owner) for t in tasks]
-    for name, phase, classes, owner in [
-        *rows,
-        ("(free)", "", "", ownership.FREE),
-    ]:
-        own = totals.get(owner, 0)
-        lines.append(
-            f"{name:<20} {phase:<8} {classes:>7} {own:>12,} "
-            f"{own / everything:>6.1%}"
-        )
-    return "\n".join(lines)
 
 
 def _kernels_of(backbone: keras.Model) -> tuple[MaskedKernel, ...]:

@@ -1,11 +1,10 @@
 """Writes a packed network as a SavedModel, with a signature per task."""
 
-import contextlib
 import hashlib
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ from packnet_tf.errors import (
     PromiseError,
     StateError,
 )
+from packnet_tf.layers.switch import whole_kernels
 from packnet_tf.model import heads
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving import warmup
@@ -146,7 +146,7 @@ def _write(
 ) -> None:
     digest = state_digest(net)
     inputs = _input_specs(net, image_size)
-    with _raw_kernels(net):
+    with whole_kernels():  # The layers compute with those they are given.
         program = Program(net, layout)
         with atomic_files.whole_folder(path) as aside:
             arrays = aside / "arrays"
@@ -244,17 +244,3 @@ def _image_spec(shape: list[Any], image_size: int | None) -> tf.TensorSpec:
             "image_size where the size is open."
         )
     return tf.TensorSpec([None, *shape[1:]], tf.float32, name="images")
-
-
-@contextlib.contextmanager
-def _raw_kernels(net: PackNet) -> Iterator[None]:
-    """Makes the layers use the kernels they are given, unmasked."""
-    layers = {id(k.layer): k.layer for k in net.masked_kernels()}.values()
-    views = [layer.view_task for layer in layers]
-    try:
-        for layer in layers:
-            layer.view_task = None
-        yield
-    finally:
-        for layer, view in zip(layers, views, strict=True):
-            layer.view_task = view

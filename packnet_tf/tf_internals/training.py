@@ -1,5 +1,6 @@
 """Private names of Keras's training loop."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -39,6 +40,22 @@ class TrainerHooks(keras.Model):
             loss=None, _compile_loss=None, _compile_metrics=None
         )
 
+    @property
+    def objective_state(self) -> tuple[Any, Any, Any]:
+        """What holds the state of loss and metrics, or None for each."""
+        return self._compile_loss, self._compile_metrics, self._loss_tracker
+
+    def set_objective(self, state: tuple[Any, Any, Any]) -> None:
+        """Takes another `objective_state`."""
+        # As after `compile`, Keras must track none of them.
+        self.__dict__.update(
+            zip(
+                ("_compile_loss", "_compile_metrics", "_loss_tracker"),
+                state,
+                strict=True,
+            )
+        )
+
     def objective_metrics(self) -> list[Any]:
         """Returns the metrics given to `compile`, which compiling wraps."""
         metrics = self._compile_metrics
@@ -67,6 +84,54 @@ class TrainerHooks(keras.Model):
         which every later `fit` would start.
         """
         self._initial_epoch = None
+
+
+def fresh_objective(
+    state: tuple[Any, Any, Any], fresh: Callable[[Any], Any]
+) -> tuple[Any, Any, Any]:
+    """Returns an `objective_state` in which nothing has been seen yet.
+
+    Args:
+        state: What `compile` made.
+        fresh: Makes the losses or metrics given to `compile` again.
+    """
+    loss, metrics, tracker = state
+    if loss is not None:
+        loss = type(loss)(
+            fresh(loss._user_loss),
+            loss._user_loss_weights,
+            output_names=loss.output_names,
+        )
+    if metrics is not None:
+        metrics = type(metrics)(
+            fresh(metrics._user_metrics),
+            fresh(metrics._user_weighted_metrics),
+            output_names=metrics.output_names,
+        )
+    return loss, metrics, keras.metrics.Mean(name=tracker.name)
+
+
+def fresh_wrapper(metric: keras.metrics.Metric) -> Any:
+    """Returns a new metric of the same function, or None for other metrics.
+
+    A configuration names a function that Keras may not find again.
+    """
+    if type(metric) is not keras.metrics.MeanMetricWrapper:
+        return None
+    return keras.metrics.MeanMetricWrapper(
+        metric._fn,
+        name=metric.name,
+        dtype=metric.dtype,
+        **metric._fn_kwargs,
+    )
+
+
+def holds_state(loss: keras.losses.Loss) -> bool:
+    """Whether a loss of the user's own has variables or metrics."""
+    return any(
+        isinstance(part, (keras.Variable, tf.Variable, keras.metrics.Metric))
+        for part in keras.tree.flatten(dict(vars(loss)))
+    )
 
 
 def loss_arguments(loss: Any) -> dict[str, Any]:

@@ -1,0 +1,165 @@
+"""Which task the layers of a network compute for, in each thread."""
+
+import contextlib
+import dataclasses
+import threading
+import weakref
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from packnet_tf.tf_internals.variables import entry_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Answering:
+    """For which task, and in which phase, a program computes.
+
+    Attributes:
+        owner: The task's number, or None before there is one.
+        packed: Whether the task is packed.
+        whole: Whether its kernels are read without a mask while it trains.
+            It sees all that is not 0 then, and so must not be read after
+            another task has been added.
+    """
+
+    owner: int | None = None
+    packed: bool = False
+    whole: bool = False
+
+
+class _Pins(threading.local):
+    pin: Answering | None = None
+    whole: int = 0
+
+
+_pins = _Pins()
+
+
+@contextlib.contextmanager
+def whole_kernels() -> Iterator[None]:
+    """Makes this thread read kernels without masks, whatever is active."""
+    _pins.whole += 1
+    try:
+        yield
+    finally:
+        _pins.whole -= 1
+
+
+def reads_whole_kernels() -> bool:
+    """Whether this thread is inside `whole_kernels`."""
+    return _pins.whole > 0
+
+
+class TaskSwitch:
+    """Says for which task a network's layers compute, where they are called.
+
+    That is the active task, or one that is pinned to the thread. A program
+    captures what its task reads, and so belongs to that task.
+
+    Attributes:
+        active: What holds wherever nothing is pinned.
+    """
+
+    def __init__(self) -> None:
+        self.active = Answering()
+        self._pins = _Pins()
+        # A strategy runs its replicas in threads of its own.
+        self._replicas_pin: Answering | None = None
+        self._followers: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+        self._fixed: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+
+    @property
+    def pinned(self) -> Answering | None:
+        """What is pinned to this thread, or None."""
+        pin = self._pins.pin
+        if pin is None and self._replicas_pin is not None and _on_replica():
+            return self._replicas_pin
+        return pin
+
+    @property
+    def now(self) -> Answering:
+        """What holds in this thread."""
+        pin = self.pinned
+        if pin is None:
+            _remember_model(self._followers)
+            return self.active
+        return pin
+
+    @property
+    def view_task(self) -> int | None:
+        """Number of the task whose view is read; None for all weights."""
+        now = self.now
+        if not now.packed and (now.whole or tf.executing_eagerly()):
+            return None
+        # A traced program may outlive the training of its task.
+        return now.owner
+
+    @contextlib.contextmanager
+    def pin(
+        self, answering: Answering, replicas: bool = False
+    ) -> Iterator[None]:
+        """Makes this thread compute for a task, whichever is active.
+
+        Args:
+            answering: The task.
+            replicas: Whether this thread runs replicas, which follow it.
+        """
+        before, self._pins.pin = self._pins.pin, answering
+        outer = self._replicas_pin
+        if replicas:
+            self._replicas_pin = answering
+        try:
+            yield
+        finally:
+            self._pins.pin = before
+            if replicas:
+                self._replicas_pin = outer
+
+    def may_move(self) -> bool:
+        """Whether a forward pass may move statistics: not a packed task's."""
+        pin = self.pinned
+        return pin is None or not pin.packed
+
+    def turn(self, active: Answering) -> None:
+        """Makes another task, or phase, the active one.
+
+        Keras models that were made over the network's layers remember
+        programs of the task before, and forget them.
+        """
+        if active != self.active:
+            self.active = active
+            _forget_programs(self._followers)
+
+    def fix_model(self) -> None:
+        """Notes a Keras model whose program is of a pinned task."""
+        _remember_model(self._fixed)
+
+    def forget_fixed(self) -> None:
+        """Makes the models that were noted trace their programs again."""
+        _forget_programs(self._fixed)
+
+
+def _on_replica() -> bool:
+    return (
+        tf.distribute.has_strategy()
+        and not tf.distribute.in_cross_replica_context()
+    )
+
+
+def _remember_model(models: weakref.WeakSet[keras.Model]) -> None:
+    """Notes the Keras model, if the program of one is being traced."""
+    if not tf.executing_eagerly():
+        model = entry_model()
+        if model is not None:
+            models.add(model)
+
+
+def _forget_programs(models: weakref.WeakSet[keras.Model]) -> None:
+    traced = list(models)
+    models.clear()
+    for model in traced:
+        model.train_function = None
+        model.test_function = None
+        model.predict_function = None
