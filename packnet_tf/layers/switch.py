@@ -60,10 +60,12 @@ class TaskSwitch:
 
     Attributes:
         active: What holds wherever nothing is pinned.
+        network: The network, which chooses its own programs.
     """
 
     def __init__(self) -> None:
         self.active = Answering()
+        self.network: weakref.ref[keras.Model] | None = None
         self._pins = _Pins()
         # A strategy runs its replicas in threads of its own.
         self._replicas_pin: Answering | None = None
@@ -83,7 +85,7 @@ class TaskSwitch:
         """What holds in this thread."""
         pin = self.pinned
         if pin is None:
-            _remember_model(self._followers)
+            self._remember_model(self._followers)
             return self.active
         return pin
 
@@ -134,11 +136,19 @@ class TaskSwitch:
 
     def fix_model(self) -> None:
         """Notes a Keras model whose program is of a pinned task."""
-        _remember_model(self._fixed)
+        self._remember_model(self._fixed)
 
     def forget_fixed(self) -> None:
         """Makes the models that were noted trace their programs again."""
         _forget_programs(self._fixed)
+
+    def _remember_model(self, models: weakref.WeakSet[keras.Model]) -> None:
+        """Notes the Keras model, if the program of one is being traced."""
+        if not tf.executing_eagerly():
+            model = entry_model()
+            network = None if self.network is None else self.network()
+            if model is not None and model is not network:
+                models.add(model)
 
 
 def _on_replica() -> bool:
@@ -146,14 +156,6 @@ def _on_replica() -> bool:
         tf.distribute.has_strategy()
         and not tf.distribute.in_cross_replica_context()
     )
-
-
-def _remember_model(models: weakref.WeakSet[keras.Model]) -> None:
-    """Notes the Keras model, if the program of one is being traced."""
-    if not tf.executing_eagerly():
-        model = entry_model()
-        if model is not None:
-            models.add(model)
 
 
 def _forget_programs(models: weakref.WeakSet[keras.Model]) -> None:

@@ -81,7 +81,7 @@ class Active:
         if (
             now.owner is not None
             and not now.packed
-            and training not in (None, False)
+            and not (training is None or training is False)
             and not tf.executing_eagerly()
         ):
             check = self.moment.check(self.records[now.owner - 1].name)

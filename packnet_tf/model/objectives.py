@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from packnet_tf.errors import TaskError
+from packnet_tf.errors import TaskError, first_line
 from packnet_tf.tf_internals.training import fresh_wrapper, holds_state
 
 
@@ -37,20 +37,23 @@ def _again(given: Any, what: str) -> Any:
     cls = type(given)
     try:
         config = given.get_config()
-        taken = inspect.signature(cls).parameters.values()
-        unknown = [
-            p.name
-            for p in taken
-            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-            and p.name not in config
-        ]
+        unknown = [name for name in _arguments(cls) if name not in config]
         if not unknown:
             return cls.from_config(config)
         why = f"its get_config() lacks {', '.join(unknown)}"
     except Exception as error:
-        why = f"from_config() failed: {error}"
+        why = f"from_config() failed: {first_line(error)}"
     raise TaskError(
         f"The {what} {given.name!r} ({cls.__name__}) has state, and cannot be "
         f"made again for another task: {why}. Complete its get_config(), or "
         "call compile() with a new one after activate()."
     )
+
+
+def _arguments(cls: type) -> list[str]:
+    """Returns the arguments of a class of the user's own."""
+    if cls.__init__.__module__.startswith("keras."):
+        return []
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    taken = inspect.signature(cls).parameters.values()
+    return [p.name for p in taken if p.kind not in kinds]

@@ -1,6 +1,7 @@
 """PackNet: one backbone, many tasks, nothing forgotten."""
 
 import contextlib
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -90,6 +91,7 @@ class PackNet(Copies, Answers, Trainer):
         self.book = TaskBook(
             self.backbone, self.heads, private, self.distribute_strategy
         )
+        self.book.switch.network = weakref.ref(self)
         self.train_by(self.book)
         self._saving = False
         self.built = True

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support import blob_nets as nets
-from support.blob_nets import A, A_LABELS
+from support.blob_nets import A_LABELS, A
 
 from packnet_tf.errors import TaskError
 from packnet_tf.model.objectives import fresh

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support import blob_nets as nets
-from support.blob_nets import A, A_LABELS, B, B_LABELS, scores
+from support.blob_nets import A_LABELS, A, B, scores
 
 import packnet_tf as pn
 from packnet_tf.errors import NetworkError, PhaseError, TaskError

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from packnet_tf.tf_internals import files, layers, optimizers, training
+from packnet_tf.tf_internals import (
+    files,
+    layers,
+    optimizers,
+    training,
+    variables,
+)
 
 
 def dense():
@@ -77,7 +83,16 @@ OBJECT_NAMES = [
         "_maybe_symbolic_build _symbolic_build _compute_loss _loss_tracker "
         "_initial_epoch",
     ),
-    (lambda: model()._compile_metrics, "_user_metrics _user_weighted_metrics"),
+    (
+        lambda: model()._compile_metrics,
+        "_user_metrics _user_weighted_metrics output_names",
+    ),
+    (
+        lambda: model()._compile_loss,
+        "_user_loss _user_loss_weights output_names",
+    ),
+    (lambda: keras.metrics.MeanMetricWrapper(abs), "_fn _fn_kwargs"),
+    (lambda: dense().kernel, "_value _trainable"),
     (functional, "_nodes_by_depth"),
     (lambda: functional().output, "_keras_history"),
     (attention, "_flash_attention"),
@@ -184,3 +199,38 @@ def test_the_trainers_overrides_have_their_arguments():
     ours = inspect.signature(training.TrainerHooks._maybe_symbolic_build)
     theirs = inspect.signature(keras.Model._maybe_symbolic_build)
     assert list(ours.parameters) == list(theirs.parameters)
+
+
+def test_a_variable_reads_and_writes_the_storage_that_is_chosen():
+    layer = dense()
+    first = variables.storage_of(layer.bias)
+    second = variables.new_storage(layer.bias, [5.0, 6.0])
+    chosen = [first]
+    moves = [True]
+    variables.switch(layer.bias, lambda: chosen[0], lambda: moves[0])
+    layer.bias.assign([1.0, 2.0])
+    chosen[0] = second
+    assert np.array_equal(layer.bias, [5, 6])
+    moves[0] = False
+    layer.bias.assign([7.0, 8.0])
+    assert np.array_equal(second, [5, 6]) and np.array_equal(first, [1, 2])
+    with tf.GradientTape() as tape:
+        output = tf.reduce_sum(layer(np.ones((1, 3), "float32")))
+    assert np.array_equal(tape.gradient(output, [layer.bias])[0], [1, 1])
+    twin = variables.alias(layer.bias, first)
+    assert np.array_equal(twin, [1, 2]) and not twin.trainable
+    assert layer.bias.trainable
+
+
+def test_the_outermost_model_is_known_while_it_is_traced():
+    seen = []
+
+    class Inner(keras.layers.Layer):
+        def call(self, inputs):
+            seen.append(variables.entry_model())
+            return inputs
+
+    assert variables.entry_model() is None
+    outer = keras.Sequential([Inner()])
+    outer.predict(np.zeros((1, 3)), verbose=0)
+    assert seen[-1] is outer
