@@ -52,7 +52,8 @@ def _again(given: Any, what: str) -> Any:
 
 def _arguments(cls: type) -> list[str]:
     """Returns the arguments of a class of the user's own."""
-    if cls.__init__.__module__.startswith("keras."):
+    made: Any = cls
+    if made.__init__.__module__.startswith("keras."):
         return []
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     taken = inspect.signature(cls).parameters.values()
