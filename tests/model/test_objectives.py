@@ -42,7 +42,7 @@ def figures(net, name):
 
 SETS = {
     "f1": lambda: [keras.metrics.F1Score()],
-    "auc": lambda: [keras.metrics.AUC(multi_label=True)],
+    "auc": lambda: [keras.metrics.AUC(multi_label=True, name="auc")],
     "by class": lambda: [keras.metrics.Precision(class_id=0, name="p")],
     "named": lambda: ["accuracy"],
     "function": lambda: [
