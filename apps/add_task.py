@@ -30,7 +30,7 @@ run_flags.add(
     bool,
     False,
     Option(
-        "Print the tasks that are known by name, and stop.",
+        "Print the tasks known by name, and stop.",
         group=DATA,
         basic=True,
     ),

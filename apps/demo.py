@@ -1,4 +1,4 @@
-"""The main job on bundled data: three tasks in one small network.
+"""Adds three tasks of bundled data to one small network.
 
   python apps/demo.py
 

@@ -27,8 +27,8 @@ run_flags.add(
     list,
     [],
     Option(
-        "Task whose classes have a line each too: accuracy, and what they are "
-        "most often taken for. Repeatable.",
+        "Task to show class by class too: accuracy, and what each class is "
+        "most often mistaken for. Repeatable.",
         basic=True,
     ),
 )

@@ -102,17 +102,17 @@ def main() -> None:
 
 
 def _check() -> None:
-    """Refuses flags that do not go together."""
+    """Refuses flags that exclude each other."""
     flag = flags.FLAGS
     for name, useless in _USELESS.items():
         given = [other for other in useless if flag[other].present]
         if flag[name].present and given:
             raise FlagError(
-                f"--{given[0]} has no use beside --{name}; leave it out."
+                f"--{given[0]} has no effect with --{name}; leave it out."
             )
     if flag.task is None and flag.format != "saved_model":
         raise FlagError(
-            f"--format={flag.format} is for one task; name it by --task."
+            f"--format={flag.format} is for one task; name it with --task."
         )
     if flag.output == "":
         raise FlagError("--output=: expected a file or folder to write.")

@@ -18,7 +18,7 @@ from apps import process, run_flags
 from packnet_tf.errors import DataError, FlagError
 from packnet_tf.options.fields import Option
 
-run_flags.add("task", str, None, Option("The task to ask.", basic=True))
+run_flags.add("task", str, None, Option("The task that answers.", basic=True))
 run_flags.add(
     "images",
     str,

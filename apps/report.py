@@ -71,7 +71,7 @@ def main() -> None:
     check_writable(output.parent, "output")
     if places and not flag.evaluate:
         raise FlagError(
-            "--data has no use beside --evaluate=false; leave it out."
+            "--data has no effect with --evaluate=false; leave it out."
         )
     style.check_matplotlib()
     process.load()

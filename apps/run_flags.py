@@ -184,7 +184,7 @@ def define_test_data_flags() -> None:
         None,
         Option("Folder of prepared TFDS data sets.", group=DATA),
     )
-    add("batch_size", int, 32, Option("Images a step.", group=TRAINING))
+    add("batch_size", int, 32, Option("Images per step.", group=TRAINING))
 
 
 def task_options() -> TaskOptions:

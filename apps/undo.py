@@ -1,4 +1,4 @@
-"""Changes one's mind: removes the newest task, renames one, or goes back.
+"""Removes the newest task, renames a task, or goes back to a packed state.
 
   python apps/undo.py --workdir=runs/m --remove=flowers
   python apps/undo.py --workdir=runs/m --rename=cars=vehicles
@@ -6,8 +6,8 @@
 
 --remove takes the newest task, packed or in training; its weights are free
 again. --back_to goes back to an earlier packed state, by number or name, and
-removes all that came later. Nothing that an older task is made of is ever
-written to. The SavedModels follow; a running server is to be restarted.
+removes everything later. Files of older tasks are never written to. The
+SavedModels follow; restart a running server.
 """
 
 import os
@@ -23,7 +23,7 @@ from packnet_tf.errors import FlagError
 from packnet_tf.options.fields import Option
 
 for name, text in {
-    "remove": "The newest task, which is removed, packed or in training.",
+    "remove": "The newest task, packed or in training, to remove.",
     "rename": "OLD=NEW: another name for a packed task.",
     "back_to": "Packed state, by number or name, to go back to.",
 }.items():

@@ -1,4 +1,4 @@
-"""Checks that everything in a workdir is what it was when it was packed.
+"""Checks that a workdir is as it was when its tasks were packed.
 
   python apps/verify.py --workdir=runs/m
 
@@ -33,7 +33,7 @@ def main() -> None:
             f"{len(failed)} of {len(report.findings)} checks failed, first: "
             f"{failed[0].text}"
         )
-    print(f"{len(report.findings)} checks, all is as it was.")
+    print(f"{len(report.findings)} checks: everything is as it was.")
 
 
 if __name__ == "__main__":

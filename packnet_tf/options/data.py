@@ -26,15 +26,15 @@ class DataOptions:
     data: str | None = option(
         "The task's images: a folder (PATH/{train,test}/CLASS/*.jpg), a .npz "
         "file in Keras's layout, tfds:NAME[/CONFIG][:VERSION] or "
-        "bundled:NAME. By default the data set that is registered under the "
-        "task's name; --list_tasks shows them.",
+        "bundled:NAME. By default the data set registered under the task's "
+        "name; --list_tasks shows them.",
         None,
         basic=True,
     )
     data_dir: str | None = option("Folder of prepared TFDS data sets.", None)
     crop: str | None = option(
         "bbox cuts images to their bounding boxes and squashes them, none does "
-        "not; by default as the paper does with the task.",
+        "not; by default as in the paper, for its tasks.",
         None,
         choices=CROPS,
     )

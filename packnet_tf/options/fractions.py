@@ -65,8 +65,8 @@ def equal_share(planned_tasks: int, nth: int) -> float:
     if left < 0:
         raise CapacityError(
             f"This is task {nth} of {planned_tasks} planned for equal_share, "
-            "which left no weights; plan for more tasks from the first on, or "
-            "give a fraction as a number."
+            "so no weights are left; plan for more tasks from the start, or "
+            "give a number as the fraction."
         )
     return left / (left + 1)
 
@@ -102,7 +102,7 @@ def parse_fraction(
             if planned_tasks is None:
                 raise FlagError(
                     "prune_fraction=equal_share needs planned_tasks: how many "
-                    "tasks shall be added in all."
+                    "tasks will be added in all."
                 )
             return equal_share(planned_tasks, nth)
         values: Sequence[Any] = [part.strip() for part in text.split(",")]
@@ -139,7 +139,7 @@ def gradual_fractions(final: float, steps: int) -> list[float]:
     final = validate_fraction(final)
     if steps < 1:
         raise PackNetError(
-            f"Gradual pruning takes 1 step or more; received {steps}."
+            f"Gradual pruning needs 1 step or more; received {steps}."
         )
     rising = [final * (1 - (1 - t / steps) ** 3) for t in range(1, steps)]
     return [*rising, final]
@@ -201,7 +201,7 @@ def _parse_one(one: Any, whole: Any) -> float:
         number = float("nan")
     if not 0.0 < number < 1.0:
         raise FlagError(
-            f"prune_fraction={whole}: {one!r} is no number between 0 and 1, "
+            f"prune_fraction={whole}: {one!r} is not a number between 0 and 1, "
             "both excluded, such as 0.75."
         )
     return number

@@ -65,8 +65,8 @@ class NetworkOptions:
     network: str = option(
         "vgg16, resnet50, densenet121, mobilenet, another network of "
         "keras.applications, cnn (a small one), or the path of a .keras file. "
-        "This and the other options of the network are kept in the workdir by "
-        "its first command, and need not be given again.",
+        "The first command stores this and the other options of the network "
+        "in the workdir, and later ones need not repeat them.",
         "mobilenet",
         basic=True,
     )
@@ -112,21 +112,21 @@ class NetworkOptions:
         choices=("float32", "mixed_float16", "mixed_bfloat16"),
     )
     base_task: str = option(
-        "Name of the pretrained weights' task; name it yourself for a network "
-        "file that was not trained on ImageNet.",
+        "Name of the pretrained weights' task; choose another for a network "
+        "that was not trained on ImageNet.",
         "imagenet",
         check=check_task_name,
     )
     base_prune_fraction: float = option(
-        "Share of the pretrained weights freed for added tasks; more serves "
+        "Share of the pretrained weights freed for added tasks: more serves "
         "them, less serves the base task.",
         0.75,
         check=functools.partial(validate_fraction, name="base_prune_fraction"),
         basic=True,
     )
     base_recovery: str = option(
-        "How the base task recovers from pruning: none (if nobody will ask it "
-        "anything), distill (from the unpruned network, on the images of the "
+        "How the base task recovers from pruning: none (if nobody will use "
+        "it), distill (from the unpruned network, on the images of the "
         "first added task), or data (on --base_data).",
         "distill",
         choices=("none", "distill", "data"),
@@ -143,8 +143,8 @@ class NetworkOptions:
             raise FlagError("--network=: expected a name or a .keras file.")
         if self.network.endswith(".keras") and self.weights != "imagenet":
             raise FlagError(
-                f"--weights={self.weights} does not go with --network="
-                f"{self.network}: the file brings its own weights; leave "
+                f"--weights={self.weights} cannot be used with --network="
+                f"{self.network}: the file has its own weights; leave "
                 "--weights out."
             )
         fields.check(self)

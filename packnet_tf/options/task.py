@@ -49,7 +49,8 @@ def check_batch_size(batch_size: int, replicas: int = 1) -> None:
     if batch_size < replicas:
         raise FlagError(
             f"--batch_size={batch_size} is less than the {replicas} replicas, "
-            "each of which needs an image; give more, or fewer --replicas."
+            "each of which needs an image; give more images, or fewer "
+            "--replicas."
         )
 
 
@@ -113,7 +114,7 @@ class TaskOptions:
         "Epochs of the retrain phase.", 18, at_least=1, basic=True
     )
     batch_size: int = training(
-        "Images a step, over all replicas.",
+        "Images per step, over all replicas.",
         32,
         at_least=1,
         basic=True,
@@ -141,8 +142,8 @@ class TaskOptions:
         choices=SCHEDULES,
     )
     warmup_share: float = training(
-        "Share of both phases' steps, at the start, in which the rate of "
-        "cosine rises from 0 to its peak.",
+        "Share of both phases' steps in which the rate of cosine first rises "
+        "from 0 to its peak.",
         0.07,
         at_least=0,
         below=1,
@@ -196,8 +197,8 @@ class TaskOptions:
         if self.gradual_epochs > self.retrain_epochs:
             raise FlagError(
                 f"--gradual_epochs={self.gradual_epochs} is more than "
-                f"--retrain_epochs={self.retrain_epochs}; the pruning has to "
-                "end within the retrain phase."
+                f"--retrain_epochs={self.retrain_epochs}; pruning must end "
+                "within the retrain phase."
             )
         if self.gradual_epochs and self._skips_retraining:
             raise FlagError(

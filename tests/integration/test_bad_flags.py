@@ -93,7 +93,7 @@ FLAGS = [
     (
         "keras_weights",
         ["--network={files}/small.keras", "--network_options="],
-        ["--weights=none", "brings its own weights"],
+        ["--weights=none", "has its own weights"],
     ),
     (
         "keras_size",

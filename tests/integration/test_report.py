@@ -48,7 +48,7 @@ def test_a_page_and_its_figures_are_written(run_app, packed, tmp_path):
             ["--output=/proc/none/x.html"],
             "--output=/proc/none: cannot write to /proc",
         ),
-        (["--data=a=b", "--evaluate=false"], "--data has no use beside"),
+        (["--data=a=b", "--evaluate=false"], "--data has no effect with"),
         (["--data=a"], "--data=a: expected NAME=VALUE."),
         (["--data=other=x"], "Unknown task 'other'"),
         (["--prune_fraction=1"], "prune_fraction is 1.0; expected"),

@@ -43,7 +43,7 @@ def test_a_network_with_weights_is_pretrained(network, weights, pretrained):
 
 
 def test_weights_beside_a_keras_file_are_refused():
-    with pytest.raises(FlagError, match="brings its own weights"):
+    with pytest.raises(FlagError, match="has its own weights"):
         NetworkOptions(network="mine.keras", weights="other.h5")
 
 
