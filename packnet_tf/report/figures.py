@@ -13,6 +13,10 @@ from packnet_tf.workflow.report import megabytes, share
 _MOST_BARS = 40
 # Inches of a bar, and of what is around the bars.
 _BAR, _AROUND = 0.2, 1.0
+# Signs in a line of a legend.
+_LEGEND = 90
+# Tasks whose names, and states whose numbers, fit side by side.
+_SIDE_BY_SIDE, _NUMBERED = 7, 15
 # A share that is wide enough for its label.
 _LABELLED = 0.07
 
@@ -38,15 +42,23 @@ def ownership(reading: Reading) -> list[Picture]:
 def _owners(
     reading: Reading, kernels: Sequence[KernelOwners], number: str, part: str
 ) -> Picture:
-    figure = style.new_figure(_AROUND + _BAR * len(kernels))
+    names = [task.name for task in reading.tasks]
+    labels = ["free", *_labels(reading)]
+    columns = _LEGEND // (4 + max(map(len, labels)))
+    legend = _BAR * (len(names) // columns)
+    figure = style.new_figure(_AROUND + legend + _BAR * len(kernels))
     axes = figure.subplots()
     places = np.arange(len(kernels))
     left = np.zeros(len(kernels))
-    names = [task.name for task in reading.tasks]
     for owner in [*range(1, len(names) + 1), 0]:
         shares = np.array([kernel.shares[owner] for kernel in kernels])
-        name = names[owner - 1] if owner else "free"
-        axes.barh(places, shares, left=left, label=name, **style.look_of(owner))
+        axes.barh(
+            places,
+            shares,
+            left=left,
+            label=labels[owner],
+            **style.look_of(owner),
+        )
         for place in np.flatnonzero(shares >= _LABELLED).tolist():
             middle = left[place] + shares[place] / 2
             style.label(axes, middle, place, f"{shares[place]:.0%}")
@@ -56,7 +68,7 @@ def _owners(
     axes.set_ylim(len(kernels) - 0.5, -0.5)
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.set_xlabel("share of the kernel's weights")
-    figure.legend(loc="outside upper left", ncols=5)
+    figure.legend(loc="outside upper left", ncols=columns)
     total = ", ".join(
         f"{name} {value:.1%}"
         for name, value in zip(
@@ -92,7 +104,7 @@ def accuracy(reading: Reading) -> Picture | None:
         return None
     names = [task.name for task in reading.tasks]
     count = len(names)
-    figure = style.new_figure(max(1.8, 1.2 + 0.35 * count))
+    figure = style.new_figure(min(9.0, max(1.8, 1.2 + 0.35 * count)))
     axes = figure.subplots()
     image = axes.imshow(
         np.ma.masked_invalid(matrix),
@@ -101,16 +113,18 @@ def accuracy(reading: Reading) -> Picture | None:
         vmax=1,
         aspect="auto",
     )
-    for i, j in np.transpose(np.tril_indices(count)).tolist():
+    cells = np.transpose(np.tril_indices(count)).tolist()
+    for i, j in cells if count <= _NUMBERED else ():
         # Recorded values are in brackets.
         text = share(_or_none(matrix[i, j]), ".3f")
         if text != "-" and not reading.accuracies.measured[i, j]:
             text = f"({text})"
-        style.label(axes, j, i, text)
-    axes.set_xticks(range(count), names, rotation=30, ha="right")
-    axes.set_yticks(
-        range(count), [f"{i + 1} {name}" for i, name in enumerate(names)]
-    )
+        style.label(axes, j, i, text, 7 if count <= _SIDE_BY_SIDE else 5)
+    labels = _labels(reading)
+    axes.set_yticks(range(count), labels)
+    # Further ones by their numbers, which the rows explain.
+    few = count <= _SIDE_BY_SIDE
+    axes.set_xticks(range(count), labels if few else range(1, count + 1))
     axes.set_xlabel("task")
     axes.set_ylabel("packed state")
     axes.spines[:].set_visible(False)
@@ -141,6 +155,11 @@ def accuracy(reading: Reading) -> Picture | None:
             "Test accuracy by packed state and task", ["state", *names], rows
         ),
     )
+
+
+def _labels(reading: Reading) -> list[str]:
+    """Returns the tasks' numbers and names, as short as figures need them."""
+    return [f"{t.owner} {style.short(t.name)}" for t in reading.tasks]
 
 
 def _changes(matrix: np.ndarray) -> str:
@@ -183,11 +202,16 @@ def capacity(reading: Reading) -> Picture:
             linewidth=0.6,
             label=f"forecast, pruned by {reading.prune_fraction:g}",
         )
-    for place, value in enumerate([*free, *left]):
+    bars = [*free, *left]
+    for place, value in enumerate(bars if len(bars) <= _NUMBERED else []):
         style.label_above(axes, place, value, f"{value:.1%}")
     further = [f"+{i + 1}" for i in range(len(shown))]
     axes.set_xticks(
-        places, [*names, *further], rotation=30, ha="right", fontsize=8
+        places,
+        [*_labels(reading), *further],
+        rotation=45,
+        ha="right",
+        fontsize=7,
     )
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.set_ylabel("free weights")

@@ -94,7 +94,8 @@ thead th, thead th:first-child { font-weight: bold; vertical-align: bottom; }
 @media print {
   body { max-width: none; margin: 0; font-size: 11pt; }
   nav { display: none; }
-  h2 { break-after: avoid; }
+  h2, section > p { break-after: avoid; }
+  .missing { break-after: auto; }
 }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -81,6 +81,16 @@ def new_figure(height: float, width: float = WIDTH) -> "Figure":
     return Figure((width, height), layout="constrained")
 
 
+def short(name: str) -> str:
+    """Returns a name with at most 16 signs, for where there is no more room.
+
+    Example:
+        >>> short("black_footed_albatross")
+        'black_footed_al…'
+    """
+    return name if len(name) <= 16 else f"{name[:15]}…"
+
+
 def look_of(owner: int) -> dict[str, Any]:
     """Returns how the area of an owner is filled: colour, hatch, edge.
 
@@ -99,6 +109,13 @@ def look_of(owner: int) -> dict[str, Any]:
         "edgecolor": "black",
         "linewidth": 0.4,
     }
+
+
+def square_root() -> Any:
+    """Returns a scale of shades from 0 to 1 that tells small values apart."""
+    from matplotlib.colors import PowerNorm
+
+    return PowerNorm(0.5, vmin=0, vmax=1)
 
 
 def label(axes: Any, x: float, y: float, text: str, size: float = 7) -> None:

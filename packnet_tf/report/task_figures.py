@@ -30,7 +30,7 @@ def curve(found: Curve) -> Picture:
     accuracies = [name for name in _NAMES if name in found.series]
     panels += ["accuracy"] if accuracies else []
     panels += ["pruned"]
-    figure = style.new_figure(0.9 + 1.2 * len(panels))
+    figure = style.new_figure(0.7 + 0.95 * len(panels))
     rows = dict(
         zip(
             panels,
@@ -130,8 +130,8 @@ def confusion(found: Recognition) -> Picture:
     image = axes.imshow(
         rates,
         cmap=style.SHADES,
-        vmin=0,
-        vmax=1,
+        # A mistake is rare, and is to be seen.
+        norm=style.square_root(),
         aspect="auto",
         interpolation="nearest",
     )
@@ -140,10 +140,12 @@ def confusion(found: Recognition) -> Picture:
             style.label(axes, j, i, str(counts[i, j]), size=6)
     if classes <= _NAMED:
         size = 8 if classes <= _COUNTED else 6
-        axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(classes), names, fontsize=size)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("true class")
+        labels = [style.short(name) for name in names]
+        axes.set_xticks(range(classes), labels, rotation=90, fontsize=size)
+        axes.set_yticks(range(classes), labels, fontsize=size)
+    number = "" if classes <= _NAMED else ", by number"
+    axes.set_xlabel(f"answer{number}")
+    axes.set_ylabel(f"true class{number}")
     axes.spines[:].set_visible(False)
     figure.colorbar(image, label="share of the true class")
     wrong = counts.copy()
@@ -200,10 +202,9 @@ def worst(found: Recognition) -> Picture | None:
         axes.set_axis_off()
     for axes, one in zip(figure.axes, images, strict=False):
         axes.imshow(one.pixels, interpolation="nearest")
+        own, other = style.short(names[one.label]), names[one.answer]
         axes.set_title(
-            f"{_short(names[one.label])}\n→ {_short(names[one.answer])}\n"
-            f"{one.score:.3f}",
-            fontsize=7,
+            f"{own}\n→ {style.short(other)}\n{one.score:.3f}", fontsize=7
         )
     first = images[0]
     return Picture(
@@ -230,7 +231,3 @@ def worst(found: Recognition) -> Picture | None:
             ],
         ),
     )
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 16 else f"{name[:15]}…"
