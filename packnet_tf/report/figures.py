@@ -124,7 +124,8 @@ def accuracy(reading: Reading) -> Picture | None:
     axes.set_yticks(range(count), labels)
     # Further ones by their numbers, which the rows explain.
     few = count <= _SIDE_BY_SIDE
-    axes.set_xticks(range(count), labels if few else range(1, count + 1))
+    numbers = [str(task.owner) for task in reading.tasks]
+    axes.set_xticks(range(count), labels if few else numbers)
     axes.set_xlabel("task")
     axes.set_ylabel("packed state")
     axes.spines[:].set_visible(False)
