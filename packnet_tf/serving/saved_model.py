@@ -54,34 +54,19 @@ def export_saved_model(
     class names (`"0"`, `"1"`, ... where the task has none). A task without a
     head returns `features`.
 
-    A network of square images also has:
-
-    - `<task>_bytes`: input `image_bytes`, string [batch], JPEG, PNG, GIF,
-      WebP or 24-bit BMP files of any size, which are decoded, resized and
-      cropped as in evaluation, to the same bytes. Outputs as `<task>`. An
-      error names the rows that are not images.
-    - `all_tasks`: input `images`; outputs `<task>_scores` of every task
-      (`<task>_features` of one without a head).
-    - `by_task`: inputs `images` and `task`, string [batch], the task that
-      answers each row. Outputs `scores` and `classes`, as wide as the task
-      with the most classes, padded with 0 and empty names. A row has the
-      same bytes as from `<task>` on the same batch.
-    - `auto`: input `images`; a heuristic: each row is answered by the softmax
-      task with the highest score. Outputs as `by_task`, and `task` and
-      `certainty` (that score), [batch].
-
-    The class names of all tasks are in `assets/class_names.json`. With the
+    A network of square images also has `<task>_bytes` (encoded image files),
+    `all_tasks`, `by_task` and `auto`; docs/serving.md describes them. The
+    class names of all tasks are in `assets/class_names.json`. With the
     package's extra `serving` installed, `assets.extra` has warmup requests
     for TensorFlow Serving.
 
-    Logits have, in both layouts, the same bytes as those of `net.logits` in a
+    In both layouts, logits have the same bytes as those of `net.logits` in a
     `tf.function` with an open batch size, for the same batch on the same
-    machine. (Eagerly,
-    or with a fixed batch size, TensorFlow may sum in another order and round
-    differently.) Each weight is stored once. The layout `folded` computes the
-    tasks' views when the model is loaded; `on_the_fly` computes them in every
-    call, which takes less memory and more time. Loading needs neither Keras
-    nor packnet_tf.
+    machine. (Eagerly, or with a fixed batch size, TensorFlow may sum in
+    another order and round differently.) Each weight is stored once. The
+    layout `folded` computes the tasks' views when the model is loaded;
+    `on_the_fly` computes them in every call, which takes less memory and more
+    time. Loading needs neither Keras nor packnet_tf.
 
     Args:
         net: The network, with all its tasks packed, of any strategy.

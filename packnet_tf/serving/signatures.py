@@ -136,7 +136,8 @@ def _auto(answers: Mapping[str, _Function], inputs: Any) -> _Function:
     def auto(images):
         every = [answer(images) for answer in answers.values()]
         certainty = tf.stack(
-            [tf.cast(_certainty(e["scores"]), tf.float32) for e in every], 1
+            [tf.cast(tf.reduce_max(e["scores"], 1), tf.float32) for e in every],
+            1,
         )
         # The first task wins a tie.
         best = tf.argmax(certainty, 1)
@@ -152,11 +153,6 @@ def _auto(answers: Mapping[str, _Function], inputs: Any) -> _Function:
         }
 
     return auto
-
-
-def _certainty(scores: tf.Tensor) -> tf.Tensor:
-    """Returns the highest score of each row."""
-    return tf.reduce_max(scores, 1)
 
 
 def _most_classes(answers: Mapping[str, _Function]) -> int:

@@ -190,12 +190,9 @@ def config_of(folder: pathlib.Path) -> ServingConfig:
     Args:
         folder: The model's folder.
     """
-    known = filter(None, map(_layout_of, _newest_first(folder)))
-    return ServingConfig(folder.name, next(known, LAYOUTS[0]))
-
-
-def _newest_first(folder: pathlib.Path) -> list[pathlib.Path]:
-    return [path for _, path in sorted(versions_of(folder).items())][::-1]
+    newest_first = sorted(versions_of(folder).items(), reverse=True)
+    known = (_layout_of(path) for _, path in newest_first)
+    return ServingConfig(folder.name, next(filter(None, known), LAYOUTS[0]))
 
 
 def state_of(workdir: Workdir, folder: pathlib.Path) -> StateInfo | None:

@@ -86,7 +86,7 @@ def check_task_in_training(
     if record is not None and record.name != task:
         raise StateError(
             f"The workdir is in the middle of task {record.name!r}; "
-            f"finish it first, or remove {folder} to drop it."
+            f"finish it first, or remove {folder} to discard it."
         )
 
 
@@ -117,9 +117,9 @@ def check_settings(record: TrainingRecord | None, options: TaskOptions) -> None:
             if name in before and before[name] != value:
                 raise PhaseError(
                     f"Task {options.task!r} began its {phase} phase with "
-                    f"--{name}={before[name]}, not {value}; go on with the "
+                    f"--{name}={before[name]}, not {value}; continue with the "
                     "same, or remove the task with apps/undo.py "
-                    f"--remove={options.task} to begin it again."
+                    f"--remove={options.task} to start it again."
                 )
 
 
@@ -149,7 +149,7 @@ def check_pruning(
             flag = "prune_fraction" if name == "fraction" else name
             raise PhaseError(
                 f"Task {options.task!r} was pruned with --{flag}={was}, not "
-                f"{value}; go on with the same, or leave prune out of "
+                f"{value}; continue with the same, or leave prune out of "
                 "--phases; apps/prune.py prunes once more after the retrain "
                 "phase."
             )
@@ -192,7 +192,7 @@ def check_images(record: TrainingRecord, facts: ImageFacts) -> None:
                 f"Task {record.name!r} was begun on other images: {name} "
                 f"was {before}, and is now {now.get(name)}; give the same "
                 "--data and --crop, or remove the task with apps/undo.py "
-                f"--remove={record.name} to begin it again."
+                f"--remove={record.name} to start it again."
             )
 
 
@@ -236,7 +236,7 @@ def check_phases(options: TaskOptions, record: TrainingRecord) -> None:
             )
         if phase == "pack" and gradual and "retrain" not in done:
             raise PhaseError(
-                f"Task {task!r} is to be pruned over {len(gradual)} epochs of "
+                f"Task {task!r} will be pruned over {len(gradual)} epochs of "
                 "retraining; retrain it before pack, with "
                 "--phases=retrain,pack."
             )
@@ -247,9 +247,9 @@ def check_phases(options: TaskOptions, record: TrainingRecord) -> None:
 def _check_base(network, options, base_data: bool) -> None:
     if options.task == network.base_task:
         raise FlagError(
-            f"--task={options.task} is the name of the base task, that of the "
-            "network's own weights; choose another, or name the base task "
-            "with --base_task."
+            f"--task={options.task} is the name of the base task, which is "
+            "the network's own; choose another, or name the base task with "
+            "--base_task."
         )
     if network.base_recovery == "data" and not base_data:
         raise FlagError(
