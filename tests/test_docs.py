@@ -169,6 +169,7 @@ def test_public_names_are_documented():
     [
         ("python", ["kernel"]),
         ("any_network", ["binary_accuracy", "(8, 4)", "(8, 2)"]),
+        ("report", ["0.625 0.0"]),
     ],
 )
 def test_python_blocks_of_a_page_run(page, printed, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 
 from packnet_tf.console import Report
 from packnet_tf.data.images.pixel_path import evaluation_resize
-from packnet_tf.data.pipeline import evaluation_order
+from packnet_tf.data.pipeline import CACHE_BYTES, evaluation_order
 from packnet_tf.data.sources.base import Source
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import states
@@ -103,9 +103,8 @@ def measure(
     """
     for name in places:
         net.task(name)
-    size = test_data.image_size_of(workdir)
     found = Measured()
-    tested = {}
+    tests = {}
     for task in chosen[-1].tasks:
         test, why = None, "no head"
         if task.classes:
@@ -113,9 +112,19 @@ def measure(
         if test is None:
             found.missing[task.owner] = why
         else:
-            # Made once, so that the images are decoded once.
-            batches = test_data.batches(task, test, size, batch_size)
-            tested[task.owner] = (task, test, batches)
+            tests[task.owner] = (task, test)
+    if not tests:
+        return found
+    size = test_data.image_size_of(workdir)
+    # Made once, so that images are decoded once for all states.
+    memory = CACHE_BYTES // len(tests)
+    tested = {
+        owner: (
+            *pair,
+            test_data.batches(*pair, size, batch_size, cache_bytes=memory),
+        )
+        for owner, pair in tests.items()
+    }
     pairs = [
         (state, owner)
         for state in reversed(chosen)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from packnet_tf import data
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.integrity import find_bad, without_bad
+from packnet_tf.data.pipeline import CACHE_BYTES
 from packnet_tf.data.sources.base import Source
 from packnet_tf.errors import DataError, PackNetError, StateError
 from packnet_tf.storage.manifest import PackedTask
@@ -83,7 +84,11 @@ def find(
 
 
 def batches(
-    record: PackedTask, test: Source, image_size: int, batch_size: int
+    record: PackedTask,
+    test: Source,
+    image_size: int,
+    batch_size: int,
+    cache_bytes: int = CACHE_BYTES,
 ) -> tf.data.Dataset:
     """Returns a task's test images as the task sees them.
 
@@ -92,6 +97,7 @@ def batches(
         test: Its test split.
         image_size: Height and width of the network's images, in pixels.
         batch_size: Images of a batch.
+        cache_bytes: Memory that the images may take.
 
     Returns:
         Batches as those of `data.evaluation`.
@@ -101,6 +107,7 @@ def batches(
         image_size,
         batch_size,
         preprocessing=preprocessing_of(record, test),
+        cache_bytes=cache_bytes,
     )
 
 

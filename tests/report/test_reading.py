@@ -6,7 +6,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from support import ROOT
+from support import ROOT, tiny_nets
 from support.kept_files import needs_keras
 
 from packnet_tf.errors import DataError, TaskError
@@ -125,3 +125,11 @@ def test_a_workdir_of_release_0_1_is_read(tmp_path):
     assert matrix[1:, 1].tolist() == [1 / 3, 1 / 3] and matrix[2, 2] == 0.5
     assert found.accuracies.summary()[1:] == (0.0, 0.0)
     assert found.curves[0].spans[0].phase == "recovery"
+
+
+def test_a_workdir_of_a_python_program_needs_no_run_record(tmp_path):
+    workdir = tiny_nets.packed_workdir(tmp_path / "w", ("one",), serve=())
+    assert workdir.run is None
+    found = read(workdir)
+    assert found.untested == {1: "no data"}
+    assert found.sizes[0].served is None
