@@ -55,7 +55,7 @@ def main(*, again: bool = False) -> None:
     if data.validation is not None and flag["validation_share"].present:
         raise FlagError(
             f"--validation_share={flag.validation_share}: the data of task "
-            f"{data.name!r} has validation images of its own, "
+            f"{data.name!r} has its own validation images, "
             f"{data.validation.origin}; leave the flag out."
         )
     base_data = None

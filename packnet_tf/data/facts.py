@@ -22,7 +22,7 @@ class DataFacts:
         kind: `"folder"`, `"npz"`, `"tfds"`, `"bundled"` or `"python"`.
         preprocessing: How its images become the network's.
         train_from: Where the training images are, in one line.
-        validation_from: Where the validation images are, if not among them.
+        validation_from: Where the validation images are, if they are separate.
         test_from: Where the test images are.
         image_key: TFDS feature of the image, if the user chose one.
         label_key: TFDS feature of the label, if the user chose one.

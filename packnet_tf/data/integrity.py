@@ -50,8 +50,8 @@ def check(
             many.
         train: Whether training images are required.
         skip_corrupt: Whether to leave bad images out instead.
-        say: Prints a line about how the data was read, images that are left
-            out, or that are in two parts.
+        say: Prints a line about how the data was read, or about images that
+            are left out or in two parts.
         progress: Called with the number of images done and the total, e.g.
             by `console.bar`.
 

@@ -31,11 +31,6 @@ class MaskedDense(Masked, keras.layers.Dense):
 class MaskedEinsumDense(Masked, keras.layers.EinsumDense):
     """A `keras.layers.EinsumDense` whose kernel is shared by a mask.
 
-    Args:
-        *args: As for `keras.layers.EinsumDense`.
-        prunable: Whether pruning takes weights of the kernel.
-        **kwargs: As for `keras.layers.EinsumDense`.
-
     Example:
 
     >>> layer = MaskedEinsumDense("abc,cd->abd", output_shape=(None, 8))

@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 # Called with an image as soon as it is decoded.
 Then = Callable[[tf.Tensor], Any]
 
-# The parts of a task's data, and what folders and arrays of them are called.
+# The parts of a task's data, and the names of their folders and arrays.
 PARTS = {
     "train": ("train",),
     "validation": ("val", "valid", "validation"),
@@ -40,14 +40,14 @@ PARALLEL = 2 * max(2, CORES)
 
 
 def names_of_parts(have: Collection[str], where: str) -> dict[str, str]:
-    """Returns what the parts that there are are called, in their order.
+    """Returns the names under which the parts exist, in their order.
 
     Args:
-        have: Names that there are, of any kind.
+        have: All names in the data.
         where: What messages call the data.
 
     Raises:
-        DataError: If a part is there under two names.
+        DataError: If a part exists under two names.
     """
     found = {}
     for part, names in PARTS.items():
@@ -76,7 +76,7 @@ class Source(abc.ABC):
         class_names: Names in the order of the labels.
         preprocessing: How its images become the network's.
         origin: Where they come from, in one line.
-        notes: What a user has to know of how they were read, a line each.
+        notes: Lines for the user about how they were read.
     """
 
     labels: np.ndarray

@@ -157,7 +157,7 @@ def _class_folders(
 ) -> tuple[dict[str, list[pathlib.Path]], Listing]:
     """Returns the image files of each class, both in sorted order.
 
-    The listing is of what no class has.
+    The listing has what is in no class.
     """
     listing = Listing.of(folder)
     found = dict(sorted(_classes_in(listing, listing.others).items()))
@@ -224,7 +224,7 @@ def _classes_in(
 def _check_same(
     root: pathlib.Path, one: FolderSource, other: FolderSource
 ) -> None:
-    """Refuses two parts of different classes."""
+    """Refuses two parts with different classes."""
     parts = {
         pathlib.Path(source.origin).name: source for source in (one, other)
     }

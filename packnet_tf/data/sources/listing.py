@@ -15,7 +15,7 @@ SHOWN = 5
 
 @dataclasses.dataclass
 class Listing:
-    """What is in a folder, names that start with a dot aside.
+    """What is in a folder, without names that start with a dot.
 
     Attributes:
         images: Image files, by extension in any case, sorted.
@@ -49,15 +49,14 @@ class Listing:
         return found
 
     def left_out(self, where: pathlib.Path, place: str) -> tuple[str, ...]:
-        """Returns what to say of all that is listed and will not be read.
+        """Returns lines about everything listed that will not be read.
 
         Args:
             where: The folder.
-            place: Where images are that will not be read.
+            place: Where such images are.
 
         Returns:
-            A line on the files and one on the folders, as far as there are
-            such.
+            A line on the files and one on the folders, if there are any.
         """
         kinds, lines = self.others.copy(), []
         if self.images:

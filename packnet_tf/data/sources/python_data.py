@@ -107,7 +107,7 @@ def read_python(
         raise DataError(
             f"The data of task {name!r} has the keys "
             f"{', '.join(map(str, parts))}; expected 'train', 'test' or both, "
-            "and 'validation' if there is such a part."
+            "and optionally 'validation'."
         )
     if all(isinstance(value, tuple | list) for value in parts.values()):
         return _from_pairs(parts, name, preprocessing, class_names)
