@@ -153,7 +153,7 @@ def run(
             sys.exit(
                 f"error: out of memory ({what[0][:120]}); what is finished is "
                 "kept. Run the same command again with fewer other programs, "
-                "or begin the task anew (apps/undo.py) with a smaller "
+                "or start the task again (apps/undo.py) with a smaller "
                 "--batch_size."
             )
 

@@ -49,7 +49,7 @@ def bar(title: str, *, keep: bool = True) -> Iterator[Report]:
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeRemainingColumn(),
     )
-    # A descriptor of its own, so that it is seen while stderr is silenced.
+    # Its own descriptor, so that it is visible while stderr is silenced.
     with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
         progress = rich.progress.Progress(
             *columns,

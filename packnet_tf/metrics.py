@@ -1,4 +1,4 @@
-"""Metrics of continual learning, as functions of arrays: NumPy alone.
+"""Metrics of continual learning, as functions of NumPy arrays.
 
 All but the last two read the *accuracy matrix* R of Lopez-Paz and Ranzato
 (2017, "Gradient Episodic Memory for Continual Learning", section 2), an array
@@ -243,7 +243,7 @@ def bits_per_weight(size: int, weights: int) -> float:
 
 
 def _check(matrix: np.ndarray) -> None:
-    """Refuses what is no matrix of accuracies."""
+    """Refuses anything but a matrix of accuracies."""
     shape = np.shape(matrix)
     if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
         raise PackNetError(

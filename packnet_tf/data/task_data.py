@@ -111,7 +111,7 @@ def open_task(
             opening has to read them (TFDS).
 
     Returns:
-        The task's data. Folders may have a test part alone. `reopen` opens
+        The task's data. Folders may have only a test part. `reopen` opens
         the same data again, from the facts.
 
     Raises:

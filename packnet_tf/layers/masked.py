@@ -87,7 +87,7 @@ class Masked(MaskedState):
             setattr(cls, name, View(name))
         stock = getattr(super(), "get_config", None)
         if cls.get_config is Masked.get_config and is_automatic(stock):
-            # A layer without a `get_config` of its own keeps Keras's
+            # A layer without its own `get_config` keeps Keras's
             # automatic one.
             cls.get_config = automatic_config(Masked)
 

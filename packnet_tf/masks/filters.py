@@ -104,7 +104,7 @@ def free_channels(
         array([[2, 0],
                [2, 1]], dtype=uint8)
     """
-    # In C order, so that the flat view below is no copy.
+    # In C order, so that the flat view below is not a copy.
     new = np.array(mask, np.uint8, order="C")
     flat = new.reshape(-1)
     for block, channel in _Numbers(new.shape, axes, name).blocks():

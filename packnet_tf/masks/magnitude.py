@@ -121,7 +121,7 @@ def free_smallest(
     limit, ties = _threshold(ranked, number, kind)
     masks = []
     for one in ranked:
-        # In C order, so that the flat view below is no copy.
+        # In C order, so that the flat view below is not a copy.
         mask = np.array(one.mask, np.uint8, order="C")
         flat = mask.reshape(-1)
         for start, own, keys in one.blocks(kind):

@@ -16,9 +16,6 @@ from packnet_tf.data.images.pixel_path import (
 )
 from packnet_tf.data.images.preprocessing import Preprocessing
 
-# Part of the error for files that are not images.
-PROBLEM = "is no image that can be decoded"
-
 # Images decoded at once: more than a serving machine has cores.
 _PARALLEL = 16
 
@@ -83,9 +80,9 @@ def pixels_of(
                         tf.strings.reduce_join(
                             tf.strings.as_string(bad), separator=", "
                         ),
-                        f" (counted from 0) {PROBLEM}; send JPEG, PNG, "
-                        f"GIF, {'WebP ' if READS_WEBP else ''}or "
-                        "24-bit BMP files.",
+                        " (counted from 0) cannot be decoded as an image; "
+                        "send JPEG, PNG, GIF, "
+                        f"{'WebP ' if READS_WEBP else ''}or 24-bit BMP files.",
                     ]
                 )
             ],

@@ -1,8 +1,8 @@
 """Stores the arrays of a SavedModel, each weight once.
 
 The files hold every owned weight and its owner. When the model is loaded, the
-layout `folded` makes each task's view in memory of its own, so that a task
-runs at the speed of a plain model; `on_the_fly` makes each kernel once, and
+layout `folded` gives each task's view its own memory, so that a task runs at
+the speed of a plain model; `on_the_fly` makes each kernel once, and
 the views in every call.
 
 The arrays are assets rather than variables, so that what is needed only to

@@ -37,7 +37,7 @@ def layers_of(
 ) -> list[keras.layers.Layer]:
     """Returns a layer and every layer below it, each once.
 
-    `Model.layers` lists the first level alone, and not what a layer that is
+    `Model.layers` lists only the first level, and not what a layer that is
     no model is made of.
     """
     return list(layer._flatten_layers(include_self=include_self))
@@ -147,7 +147,7 @@ def hidden_name(kernel: str) -> str:
 def forbid_flash_attention(layer: keras.layers.Layer) -> bool:
     """Turns flash attention off in a layer that exists; was it asked for?
 
-    It is an argument of the constructor alone, and None leaves it to Keras.
+    Only the constructor has an argument for it, and None leaves it to Keras.
     """
     asked, layer._flash_attention = bool(layer._flash_attention), False
     return asked
@@ -175,5 +175,5 @@ def keras_mask(tensor: Any) -> Any:
 
 
 def set_keras_mask(tensor: Any, mask: Any) -> None:
-    """Gives a tensor a mask; public calls hand on those of layers alone."""
+    """Gives a tensor a mask; public calls pass on only those of layers."""
     _set_keras_mask(tensor, mask)

@@ -141,7 +141,7 @@ def _check_saved_model(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
         return findings
     if state is None:
         text = f"{folder} is of no packed state; the next command that "
-        text += "writes to the workdir puts it right"
+        text += "writes to the workdir repairs it"
         return [*findings, Finding(subject, False, text)]
     try:
         answers = golden.replay_saved_model(state, folder)
