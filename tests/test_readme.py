@@ -1,13 +1,13 @@
 """The README is short, and its commands and programs do what it says."""
 
 import os
+import re
 import subprocess
 
 import pytest
-from support import ROOT, tiny_nets
+from support import ROOT
 from support.documents import README, blocks, run_python
-
-import packnet_tf
+from support.tour import TOUR, notebook
 
 
 def test_first_command_installs_and_runs_the_demo():
@@ -58,12 +58,43 @@ def test_continuous_integration_takes_the_second_command(tmp_path):
 
 def test_python_blocks_of_the_readme_run(tmp_path):
     pytest.importorskip("sklearn")
-    net = tiny_nets.PackNet(tiny_nets.backbone(size=28))
-    for name in ("mnist", "fashion", "digits"):
-        tiny_nets.add_packed(net, name)
-    packnet_tf.export_saved_model(net, tmp_path / "runs/demo/serving/packnet/3")
     shown = run_python(README, tmp_path)
     assert "low" in shown and "(free)" in shown
+
+
+def test_the_notebook_is_made_of_the_readme():
+    # PYTHONPATH=tests python -m support.tour
+    assert TOUR.read_text() == notebook()
+
+
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    for package in ("sklearn", "ipykernel", "nbclient"):
+        pytest.importorskip(package)
+    import nbclient
+    import nbformat
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    tour = nbformat.read(TOUR, as_version=4)
+    client = nbclient.NotebookClient(
+        tour, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    shown = "".join(
+        output.get("text", "")
+        for cell in tour.cells
+        for output in cell.get("outputs", ())
+    )
+    assert "low {'accuracy'" in shown and "(free)" in shown
+    assert (tmp_path / "net.keras").is_file()
+
+
+def test_the_dockerfile_copies_what_is_there():
+    copied = re.findall(
+        r"^COPY (.*) \S+$", (ROOT / "Dockerfile").read_text(), re.M
+    )
+    names = " ".join(copied).split()
+    assert {"apps", "packnet_tf", "setup.py"} <= set(names)
+    assert not [name for name in names if not (ROOT / name).exists()]
 
 
 def test_the_readme_is_short():

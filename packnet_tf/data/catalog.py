@@ -59,7 +59,7 @@ _SMALL = Preprocessing(crop="random")
 # Digits must not be mirrored.
 _DIGITS = Preprocessing(crop="random", flip=False)
 
-_FOLDER = "--data=PATH with PATH/{train,test}/CLASS/*.jpg"
+_FOLDER = "--data=PATH with PATH/{train,val,test}/CLASS/*.jpg"
 
 _ENTRIES = (
     TaskEntry(

@@ -77,7 +77,7 @@ def table() -> str:
         shown.setdefault(name, entry)
     shown[f"{PERMUTED}/SEED"] = _REGISTRY["mnist"]
     return console.table(
-        ["task", "classes", "train", "test", "data", "needs"],
+        ["task", "classes", "train images", "test images", "data", "needs"],
         [_row(name, entry) for name, entry in shown.items()],
         left=(0, 4, 5),
     )

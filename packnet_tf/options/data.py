@@ -24,8 +24,8 @@ class DataOptions:
     """The location of a task's images, and how to read them."""
 
     data: str | None = option(
-        "The task's images: a folder (PATH/{train,test}/CLASS/*.jpg), a .npz "
-        "file in Keras's layout, tfds:NAME[/CONFIG][:VERSION] or "
+        "The task's images: a folder (PATH/{train,val,test}/CLASS/*.jpg), a "
+        ".npz file in Keras's layout, tfds:NAME[/CONFIG][:VERSION] or "
         "bundled:NAME. By default the data set registered under the task's "
         "name; --list_tasks shows them.",
         None,

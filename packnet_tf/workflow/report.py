@@ -12,10 +12,10 @@ from packnet_tf.workflow.evaluate import Answer, Evaluated
 from packnet_tf.workflow.session import Outcome
 
 _ACCURACIES = (
-    ("trained", "accuracy_trained"),
-    ("pruned", "accuracy_pruned"),
-    ("retrained", "accuracy_retrained"),
-    ("test", "test_accuracy"),
+    ("trained acc", "accuracy_trained"),
+    ("pruned acc", "accuracy_pruned"),
+    ("retrained acc", "accuracy_retrained"),
+    ("test acc", "test_accuracy"),
 )
 
 
@@ -100,7 +100,7 @@ def of_state(state: StateInfo) -> str:
             ]
         )
     head = ["task", "classes", *(name for name, _ in _ACCURACIES)]
-    head += ["train min", "prune", "retrain", "free after"]
+    head += ["train m:s", "prune m:s", "retrain m:s", "free after"]
     return table(head, rows)
 
 
@@ -117,7 +117,8 @@ def of_evaluation(rows: Sequence[Evaluated]) -> str:
         ]
         for row in rows
     ]
-    head = ["task", "classes", "images", "accuracy", "weights", "free after"]
+    head = ["task", "classes", "images", "accuracy"]
+    head += ["weights owned", "free after"]
     return table(head, cells)
 
 

@@ -141,6 +141,7 @@ def _back_to(workdir: Workdir, state: StateInfo | None) -> list[str]:
     if state is None:
         # It held the kernels of the first task before pruning.
         workdir.origin_path.unlink(missing_ok=True)
+        done.append(f"kept the network's options, {workdir.run_path}")
     return [*done, *_follow(workdir)]
 
 

@@ -26,6 +26,16 @@ APPS = {
 }
 
 
+# Modules beside the apps.
+SHARED = {"__init__", "flags_table", "process", "run_flags", "task_app"}
+SHARED.add("usage")
+
+
+def test_every_app_is_looked_at():
+    found = {path.stem for path in (ROOT / "apps").glob("*.py")}
+    assert set(APPS) == found - SHARED
+
+
 def run(app, *flags):
     return subprocess.run(
         [sys.executable, f"apps/{app}.py", *flags],

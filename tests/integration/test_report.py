@@ -1,5 +1,6 @@
 """The report as an app: what it writes, and what it refuses at once."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -87,7 +88,16 @@ def test_the_demo_ends_with_its_report(run_app, tmp_path):
     ended = run_app("demo", f"--workdir={tmp_path / 'demo'}")
     assert ended.code == 0, ended.stderr
     path = tmp_path / "demo" / "report.html"
-    assert ended.stdout.splitlines()[-1].split() == ["report", str(path)]
+    lines = ended.stdout.splitlines()
+    assert "minutes on two CPU cores" in lines[0]
+    place = [line.split() for line in lines].index(["report", str(path)])
+    # What to run next are commands that work.
+    assert lines[place + 2] == "What to run next:"
+    for line in lines[place + 3 :]:
+        if line.startswith("  python apps/") and "FOLDER" not in line:
+            _, app, *flags = line.split()
+            again = run_app(pathlib.Path(app).stem, *flags)
+            assert again.code in (0, None), again.stderr
     found = read_page(path.read_text())
     assert len(found.images) == 13 and not found.missing
     assert "forgetting 0.0000, backward transfer 0.0000" in found.text
