@@ -22,12 +22,17 @@ from packnet_tf.untrusted.archives import (
     check_weights_file,
 )
 
+# Where a file keeps what `book.sealed` stores; earlier versions have none.
+SEALED = "architecture"
+
 
 def write_tasks(book: TaskBook, store: Any) -> None:
     """Writes the tasks' records and private variables into a Keras store."""
     book.bank.save(store, len(book.records))
     records = json.dumps([task.to_dict() for task in book.records])
     store["tasks"] = np.frombuffer(records.encode(), np.uint8)
+    if book.packed:
+        store[SEALED] = book.sealed.stored()
 
 
 def read_tasks(book: TaskBook, store: Any) -> None:
@@ -35,10 +40,14 @@ def read_tasks(book: TaskBook, store: Any) -> None:
 
     Raises:
         TaskError: If the file is of other tasks.
-        PromiseError: If it holds another packed task of the same name.
+        PromiseError: If it holds another packed task of the same name, or
+            one of another architecture.
     """
     records = _records(store["tasks"])
     _check_same(book.records, records)
+    sealed = store[SEALED] if SEALED in store.keys() else None
+    book.sealed.refuse_other([t for t in records if t.packed], sealed)
+    book.sealed.take_over(sealed)
     for task, record in zip(book.records, records, strict=True):
         take_over(task, record)
     book.bank.load(store, len(book.records))
@@ -124,10 +133,13 @@ def check_file(book: TaskBook, file: Any) -> None:
             return
         else:
             check_weights_file(pathlib.Path(file))
-        stored = stack.enter_context(h5py.File(content, "r")).get("vars/tasks")
-        records = None if stored is None else _records(stored)
-    if records is not None:
+        held = stack.enter_context(h5py.File(content, "r"))
+        if (stored := held.get("vars/tasks")) is None:
+            return
+        records = _records(stored)
         _check_same(book.records, records)
+        packed = [task for task in records if task.packed]
+        book.sealed.refuse_other(packed, held.get(f"vars/{SEALED}"))
 
 
 @contextlib.contextmanager
@@ -142,12 +154,14 @@ def all_or_nothing(net: keras.Model, book: TaskBook) -> Iterator[None]:
     records = [copy.copy(task) for task in book.records]
     private: dict[str, np.ndarray] = {}
     book.bank.save(private, len(records))
+    sealed = book.sealed.copy()
     try:
         yield
     except Exception:
         for variable, value in values:
             variable.assign(value)
         book.bank.load(private, len(records))
+        book.sealed.restore(sealed)
         for task, record in zip(book.records, records, strict=True):
             take_over(task, record)
         raise

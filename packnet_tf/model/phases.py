@@ -136,6 +136,7 @@ def pack(net: Any) -> Task:
     _settle(book)
     task.phase = PACKED
     task.digest = digests_of(book, [task])[0]
+    book.sealed.keep(task)
     # The slots of the last phase are of no more use.
     net.enter(task, new_phase=True)
     return task

@@ -112,6 +112,16 @@ class Readings:
         """
         promise.verify_digests(self.book)
 
+    def verify_architecture(self) -> None:
+        """Compares the settings of all layers with those of packed tasks.
+
+        `verify_digests` does it too.
+
+        Raises:
+            PromiseError: Naming the tasks, the layer and the setting.
+        """
+        self.book.sealed.refuse_changed(self.book.packed)
+
     def refuse_not_finite(self, name: str) -> None:
         """Refuses to hand on a task with weights that are NaN or infinite.
 

@@ -21,6 +21,7 @@ from packnet_tf.model import heads, losses
 from packnet_tf.model.active import Active
 from packnet_tf.model.private import PrivateBank, spoil
 from packnet_tf.model.protection import Protection
+from packnet_tf.model.sealed import Sealed
 from packnet_tf.task import Task
 from packnet_tf.tf_internals.layers import layers_of
 
@@ -62,6 +63,7 @@ class TaskBook(Active):
                 layer.follow(self.switch)
         self.bank = PrivateBank(backbone, self.kernels, self.switch, strategy)
         self.weights_missing = False
+        self.sealed = Sealed(backbone, heads)
         self._backbone = backbone
         self._frozen = private == "frozen"
         # They are those of now for ever; see `check_whole`.
@@ -71,6 +73,11 @@ class TaskBook(Active):
     def newest(self) -> Task | None:
         """The task added last."""
         return self.records[-1] if self.records else None
+
+    @property
+    def packed(self) -> list[Task]:
+        """The packed tasks, in the order added."""
+        return [task for task in self.records if task.packed]
 
     def named(self, name: str) -> Task:
         """Returns the task of that name.
@@ -132,7 +139,9 @@ class TaskBook(Active):
         """Forgets the newest task, of which the kernels hold nothing more."""
         for variable in self.heads.pop().weights:
             spoil(variable)
-        self.bank.forget(self.records.pop().owner)
+        task = self.records.pop()
+        self.bank.forget(task.owner)
+        self.sealed.forget(task)
         self.switch.forget_fixed()
 
     def enter(self, task: Task) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import keras
 import numpy as np
 
-from packnet_tf.errors import StateError, first_line
+from packnet_tf.errors import PromiseError, StateError, first_line
 from packnet_tf.masks import ownership
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checksums
@@ -100,14 +100,22 @@ def read_network(file: pathlib.Path) -> PackNet:
         raise
     except Exception as error:
         # Damaged content can make Keras raise anything.
-        raise StateError(
-            f"{file} cannot be read: {first_line(error)}"
-        ) from error
+        raise StateError(f"{file} cannot be read: {_reason(error)}") from error
     if not isinstance(net, PackNet):
         raise StateError(
             f"{file} holds a {type(net).__name__}; expected a PackNet."
         )
     return net
+
+
+def _reason(error: Exception) -> str:
+    """Returns the line that says what is wrong.
+
+    Keras goes on reading after an error, and then tells of the first one in
+    a text of several lines.
+    """
+    _, _, reason = str(error).partition("Example error message for object ")
+    return reason.split("\n\n")[1] if "\n\n" in reason else first_line(error)
 
 
 def check_network(
@@ -138,6 +146,10 @@ def check_network(
     problems = mask_problems(net)
     if problems:
         raise StateError(f"{file} is damaged: {problems[0]}.")
+    try:
+        net.verify_architecture()
+    except PromiseError as error:
+        raise StateError(f"{file} is damaged: {error}") from error
 
 
 def mask_problems(net: PackNet) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from packnet_tf import atomic_files
-from packnet_tf.errors import PhaseError, StateError
+from packnet_tf.errors import PhaseError, PromiseError, StateError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checksums, golden, manifest
 from packnet_tf.storage.default_strategy import outside_strategy
@@ -79,6 +79,10 @@ def commit(
             file = aside / "net.keras"
             copy = read_network(file)
             check_network(copy, {t.name: t.digest for t in net.tasks}, file)
+            if before is not None and not net.book.sealed.is_certain(
+                net.tasks[:-1]
+            ):
+                _check_answers(copy, before)
             # From what was written, under the default strategy, as in
             # later replays.
             golden.write_probe(copy, probe_images, aside / "probe.npz")
@@ -176,6 +180,25 @@ def _check_follows(net: PackNet, before: StateInfo) -> None:
         raise StateError(
             f"The network's older tasks are not those of {before.path}; load "
             "that state and add tasks to it, or use another workdir."
+        )
+
+
+def _check_answers(net: PackNet, before: StateInfo) -> None:
+    """Asks older tasks what they answered in the state before.
+
+    Raises:
+        PromiseError: Naming the tasks that answer otherwise.
+    """
+    changed = [
+        f"{answered.task} ({answered})"
+        for answered in golden.replay_network(before, net)
+        if not answered.ok
+    ]
+    if changed:
+        raise PromiseError(
+            f"Packed task(s) {', '.join(changed)} answer otherwise than in "
+            f"{before.path}, with the same weights: a layer computes something "
+            "else. Load that state, and add the task again."
         )
 
 
