@@ -45,10 +45,10 @@ _ONLY_IN_TRAINING = (
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
 )
+_LOOKUPS = (keras.layers.StringLookup, keras.layers.IntegerLookup)
 # The entries of longer lists, such as vocabularies, become one digest.
 _LONGEST = 32
 _CODE = f"code of Python {sys.version_info.major}.{sys.version_info.minor}"
-_MISSING = object()
 
 
 def form_of(root: keras.layers.Layer, with_state: bool = True) -> list[Form]:
@@ -124,13 +124,19 @@ def _settings(layer: keras.layers.Layer, with_state: bool) -> dict[str, Any]:
         for key, value in config.items()
         if _counts(key)
     }
-    if isinstance(
-        layer, (keras.layers.StringLookup, keras.layers.IntegerLookup)
-    ):
-        found.pop("vocabulary", None)
-        if with_state:
-            found["vocabulary"] = _plain(layer.get_vocabulary())
+    if hasattr(layer, "get_vocabulary"):
+        # A config has it where it was an argument, but not after each load.
+        for key in ("vocabulary", "vocabulary_size", "idf_weights"):
+            found.pop(key, None)
+    if with_state and isinstance(layer, _LOOKUPS):
+        found["vocabulary"] = _plain(layer.get_vocabulary())
+        found["idf_weights"] = _plain(_numbers(layer, "idf_weights"))
     return found
+
+
+def _numbers(layer: keras.layers.Layer, name: str) -> list[float] | None:
+    value = getattr(layer, name, None)
+    return None if value is None else np.asarray(value).tolist()
 
 
 def _graph(model: keras.Model, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +175,8 @@ def _serialized(value: Any) -> Any:
 def _plain(value: Any, places: Mapping[str, int] | None = None) -> Any:
     """Returns a serialized value without names, as JSON gives it back."""
     if isinstance(value, dict):
-        kind, config = value.get("class_name"), value.get("config")
+        kind: str | None = value.get("class_name")
+        config: Any = value.get("config")
         if kind is None:
             return {str(k): _plain(v, places) for k, v in value.items()}
         if kind == "__keras_tensor__" and places:

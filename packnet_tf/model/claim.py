@@ -113,6 +113,7 @@ def add_task(
     task.claimed = claim_free(
         book.kernels, owner, origin, book.bank.pretrained, seed
     )
+    book.note_masks()
     book.add(
         task,
         new_head,

@@ -52,6 +52,7 @@ def remove_task(net: Any, name: str) -> None:
         # The task before sees all that is left.
         kernel.variable.assign(ownership.view(value, mask, task.owner - 1))
         kernel.mask.assign(ownership.release(mask, task.owner))
+    book.note_masks()
     book.drop_newest()
     # The next task gets the same number, and must not get its programs.
     net.drop_programs("train", "test", "predict")

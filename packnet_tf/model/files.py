@@ -48,6 +48,7 @@ def read_tasks(book: TaskBook, store: Any) -> None:
     sealed = store[SEALED] if SEALED in store.keys() else None
     book.sealed.refuse_other([t for t in records if t.packed], sealed)
     book.sealed.take_over(sealed)
+    book.note_masks(known=False)  # They are read after this.
     for task, record in zip(book.records, records, strict=True):
         take_over(task, record)
     book.bank.load(store, len(book.records))

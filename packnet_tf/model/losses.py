@@ -8,6 +8,8 @@ the user's own nothing is known.
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from packnet_tf.errors import TaskError
 from packnet_tf.task import Task
@@ -182,6 +184,43 @@ def check_metrics(
             f"{task.name!r} is trained with {name}; use 'mae' or another "
             "metric of numbers."
         )
+
+
+def check_labels(task: Task, loss: Any, labels: Any) -> None:
+    """Refuses labels that are no numbers of classes, where Keras rounds them.
+
+    Args:
+        task: The task.
+        loss: What `compile` took.
+        labels: Arrays or lists; of what is anything else nothing is known
+            before it runs.
+
+    Raises:
+        TaskError: Naming the first such label.
+    """
+    if not takes_numbers(loss) or task.classes == 0:
+        return
+    if not isinstance(labels, (np.ndarray, list, tuple, tf.Tensor)):
+        return
+    values = np.asarray(labels)
+    if values.dtype.kind not in "iuf":
+        return
+    wrong = (values < 0) | (values >= task.classes) | (values % 1 != 0)
+    ignored = loss_arguments(_one(loss)).get("ignore_class")
+    if ignored is not None:
+        wrong &= values != ignored
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        raise TaskError(
+            f"Task {task.name!r}: label {values.reshape(-1)[place]} of row "
+            f"{place // (wrong.size // len(wrong))} (from 0) is not the number "
+            f"of a class; expected whole numbers from 0 to {task.classes - 1}."
+        )
+
+
+def takes_numbers(loss: Any) -> bool:
+    """Whether a loss takes the numbers of classes as labels."""
+    return loss_name(loss) == "sparse_categorical_crossentropy"
 
 
 def _one(loss: Any) -> Any:

@@ -44,6 +44,11 @@ def innermost(optimizer: keras.optimizers.Optimizer):
     return optimizer
 
 
+def scales_loss(layer: keras.layers.Layer) -> bool:
+    """Whether Keras scales the loss of a model with the layer's precision."""
+    return layer.dtype_policy.name == "mixed_float16"
+
+
 def _parts(optimizer) -> Iterator[keras.optimizers.Optimizer]:
     """Yields an optimizer and all that it is made of."""
     yield optimizer

@@ -16,7 +16,11 @@ from packnet_tf.model import (
     edits,
     files,
     heads,
+    inference,
+    labels,
+    optimizers,
     phases,
+    restored,
     task_model,
 )
 from packnet_tf.model.answers import Answers
@@ -24,6 +28,7 @@ from packnet_tf.model.copies import Copies
 from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.model.training import Trainer
 from packnet_tf.task import Task
+from packnet_tf.tf_internals.layers import layers_of
 
 
 @keras.saving.register_keras_serializable("packnet_tf")
@@ -106,6 +111,11 @@ class PackNet(Copies, Answers, Trainer):
     remove_task = edits.remove_task
     rename_task = edits.rename_task
     as_model = task_model.as_model
+    # In place of Keras's.
+    compute_loss = labels.compute_loss
+    load_weights = restored.load_weights
+    set_weights = restored.set_weights
+    __call__ = inference.call
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -178,6 +188,7 @@ class PackNet(Copies, Answers, Trainer):
             )
         take_over(task, saved)
         self.enter(task)
+        self.book.note_masks()
         self.masks_changed()
 
     def feature_count(self) -> int:
@@ -211,6 +222,8 @@ class PackNet(Copies, Answers, Trainer):
             "depthwise": self.depthwise,
             "tasks": [task.to_dict() for task in self.tasks],
         }
+        if optimizers.scales_loss(self):
+            config["dtype"] = self.dtype_policy.name
         kept = kept_paths(self.backbone)
         return {**config, "kept_plain": kept} if kept else config
 
@@ -224,6 +237,9 @@ class PackNet(Copies, Answers, Trainer):
         records = config.pop("tasks", [])
         config["backbone"] = read_shared(config["backbone"], custom_objects)
         keep_plain(config["backbone"], config.pop("kept_plain", ()))
+        if any(map(optimizers.scales_loss, layers_of(config["backbone"]))):
+            # Earlier versions did not write it.
+            config.setdefault("dtype", "mixed_float16")
         net = cls(**config)
         for record in records:
             task = Task.from_dict(record)
@@ -272,24 +288,6 @@ class PackNet(Copies, Answers, Trainer):
         """Saves all weights, masks and private variables of all tasks."""
         with self.as_newest():
             super().save_weights(filepath, *args, **kwargs)
-
-    def load_weights(self, filepath, *args, **kwargs):
-        """Loads what `save_weights` wrote, into the same tasks: all or nothing.
-
-        Raises:
-            TaskError: If the file is of other tasks.
-            PromiseError: If a packed task is not what its digest says, or
-                the file holds another one of the same name.
-        """
-        files.check_file(self.book, filepath)
-        if self.newest is not None:
-            self.activate(self.newest.name)
-        try:
-            with files.all_or_nothing(self, self.book):
-                super().load_weights(filepath, *args, **kwargs)
-                self.verify_digests()
-        finally:
-            self.masks_changed()
 
     def save_own_variables(self, store):
         """Stores every task's private variables and the tasks' records."""

@@ -127,6 +127,7 @@ def pack(net: Any) -> Task:
         )
     net.equalize_replicas()
     verify_digests(book)
+    book.refuse_other_masks()
     refuse_not_finite(
         book,
         task,
@@ -156,6 +157,7 @@ def _free_smallest(
     With images, those that stay are fitted; see `prune`.
     """
     book: TaskBook = net.book
+    book.refuse_other_masks()
     trained = {id(variable) for variable in net.trainable_variables}
     kernels: list[MaskedKernel] = []
     frozen: list[MaskedKernel] = []
@@ -200,6 +202,7 @@ def _free_smallest(
         kernel.mask.assign(mask)
         # The newest task sees all that is not free.
         kernel.variable.assign(ownership.view(value, mask, task.owner))
+    book.note_masks()
 
 
 def _settle(book: TaskBook) -> None:

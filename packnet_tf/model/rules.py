@@ -39,5 +39,8 @@ class Rules(Protocol):
     def check_objective(self, loss: Any, metrics: Any, trains: bool) -> None:
         """Refuses a loss and metrics that do not suit the outputs."""
 
+    def check_labels(self, loss: Any, labels: Any) -> None:
+        """Refuses labels that are no classes of the outputs."""
+
     def trains_with(self, loss: Any) -> None:
         """Takes note that training has begun, with this loss."""

@@ -2,16 +2,18 @@
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import keras
 import numpy as np
 
-from packnet_tf.errors import PromiseError, StateError
+from packnet_tf.errors import PhaseError, PromiseError, StateError
 from packnet_tf.model import architecture
 from packnet_tf.model.architecture import Form
 from packnet_tf.task import Task
+from packnet_tf.tf_internals.layers import layers_of
 
 _BACKBONE = "backbone"
 
@@ -168,3 +170,30 @@ def _read(stored: Any) -> dict[str, list[Form]]:
             "The file's record of the architecture is damaged; restore it "
             "from a copy."
         ) from error
+
+
+def forbid_adapt(
+    backbone: keras.Model, packed: Callable[[], Sequence[Task]]
+) -> None:
+    """Makes `adapt` of preprocessing layers refuse once a task is packed.
+
+    Args:
+        backbone: The masked backbone.
+        packed: Returns the packed tasks.
+    """
+
+    def adapt(layer, *args, **kwargs):
+        if tasks := packed():
+            raise PhaseError(
+                f"adapt() of layer {layer.name!r}: packed task(s) "
+                f"{', '.join(task.name for task in tasks)} answer with what it "
+                "has learned of their data, which all tasks share; adapt it "
+                "before the first pack(), or give the new data to a network "
+                "of its own."
+            )
+        return type(layer).adapt(layer, *args, **kwargs)
+
+    for layer in layers_of(backbone):
+        if callable(getattr(type(layer), "adapt", None)):
+            # Past Keras's tracking of attributes.
+            vars(layer)["adapt"] = types.MethodType(adapt, layer)

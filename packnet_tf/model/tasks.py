@@ -1,6 +1,7 @@
 """The tasks of a network: their records, what they own, which is active."""
 
 import contextlib
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from packnet_tf.model import heads, losses
 from packnet_tf.model.active import Active
 from packnet_tf.model.private import PrivateBank, spoil
 from packnet_tf.model.protection import Protection
-from packnet_tf.model.sealed import Sealed
+from packnet_tf.model.sealed import Sealed, forbid_adapt
 from packnet_tf.task import Task
 from packnet_tf.tf_internals.layers import layers_of
 
@@ -64,6 +65,7 @@ class TaskBook(Active):
         self.bank = PrivateBank(backbone, self.kernels, self.switch, strategy)
         self.weights_missing = False
         self.sealed = Sealed(backbone, heads)
+        forbid_adapt(backbone, lambda: self.packed)
         self._backbone = backbone
         self._frozen = private == "frozen"
         # They are those of now for ever; see `check_whole`.
@@ -225,6 +227,34 @@ class TaskBook(Active):
                 "layers. Change the plain model and make a new PackNet of it."
             )
 
+    def note_masks(self, known: bool = True) -> None:
+        """Takes note that a step of the network has changed masks.
+
+        Args:
+            known: Whether they are what that step made of them.
+        """
+        self._masks = self._fingerprint() if known else None
+
+    def refuse_other_masks(self) -> None:
+        """Refuses masks that no step of the network made.
+
+        Raises:
+            PromiseError: If they are known, and others now.
+        """
+        if self._masks not in (None, self._fingerprint()):
+            raise PromiseError(
+                "The masks have changed since weights were claimed or pruned "
+                "last, by set_weights() or load_weights() of the backbone or a "
+                "layer; use those of the network, which keep what is pruned, "
+                "and load the last packed state now."
+            )
+
+    def _fingerprint(self) -> int:
+        found = 0
+        for kernel in self.kernels:
+            found = zlib.crc32(np.ascontiguousarray(kernel.mask).data, found)
+        return found
+
     # The rules of training.
 
     def protection(self, stale_slots: bool) -> Protection:
@@ -267,6 +297,19 @@ class TaskBook(Active):
         losses.check_metrics(task, activation, loss, metrics)
         if not trains:
             losses.check_evaluated_loss(task, activation, loss)
+
+    def check_labels(self, loss: Any, labels: Any) -> None:
+        """Refuses labels that are no classes of the active task.
+
+        Args:
+            loss: As in `compile`.
+            labels: Arrays, or anything else, of which nothing is known.
+
+        Raises:
+            TaskError: Naming the first such label.
+        """
+        if self.active is not None:
+            losses.check_labels(self.active, loss, labels)
 
 
 def take_over(task: Task, record: Task) -> None:

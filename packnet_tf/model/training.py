@@ -243,6 +243,11 @@ class Trainer(Compiled):
         stock = getattr(keras.Model, method)
         given = inspect.signature(stock).bind(self, *args, **kwargs).arguments
         del given["self"]
+        if self.compiled:
+            validation = given.get("validation_data")
+            apart = validation if isinstance(validation, (list, tuple)) else ()
+            for labels in (given.get("y"), *apart[1:2]):
+                self._trainer.rules.check_labels(self.loss, labels)
         return given.pop("kwargs", {}) | given
 
     def equalize_replicas(self) -> None:

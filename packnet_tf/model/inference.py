@@ -1,0 +1,53 @@
+"""Inference must not write to weights, or a packed task would change itself."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from packnet_tf.errors import ConversionError
+
+
+def call(net: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls a network as a layer, and looks at what is traced.
+
+    A program that runs many times is looked at once, when it is made.
+
+    Raises:
+        ConversionError: If a layer writes to a weight in inference.
+    """
+    graph = None
+    if kwargs.get("training") is False and not tf.executing_eagerly():
+        graph = tf.compat.v1.get_default_graph()
+        known = len(graph.get_operations())
+    outputs = keras.Model.__call__(net, *args, **kwargs)
+    if graph is not None:
+        _refuse_writes(net, graph, graph.get_operations()[known:])
+    return outputs
+
+
+def _refuse_writes(
+    net: Any, graph: tf.Graph, operations: list[tf.Operation]
+) -> None:
+    written = {
+        id(operation.inputs[0])
+        for operation in operations
+        if operation.type.startswith("Assign") and operation.inputs
+    }
+    if not written:
+        return
+    outer = {
+        id(given)
+        for given, inner in getattr(graph, "captures", ())
+        if id(inner) in written
+    }
+    for variable in net.weights:
+        value = variable.value
+        for copy in getattr(value, "values", [value]):
+            if id(copy.handle) in outer:
+                raise ConversionError(
+                    f"A layer writes to its weight {variable.path} in "
+                    "inference, so that each call would change what a packed "
+                    "task is; let it write in training alone "
+                    "(call(..., training)), or keep count outside the network."
+                )
