@@ -114,8 +114,10 @@ def _reason(error: Exception) -> str:
     Keras goes on reading after an error, and then tells of the first one in
     a text of several lines.
     """
-    _, _, reason = str(error).partition("Example error message for object ")
-    return reason.split("\n\n")[1] if "\n\n" in reason else first_line(error)
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and "Example error message for object " in lines[0]:
+        return lines[1]
+    return first_line(error)
 
 
 def check_network(
