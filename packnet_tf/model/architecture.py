@@ -48,7 +48,8 @@ _ONLY_IN_TRAINING = (
 _LOOKUPS = (keras.layers.StringLookup, keras.layers.IntegerLookup)
 # The entries of longer lists, such as vocabularies, become one digest.
 _LONGEST = 32
-_CODE = f"code of Python {sys.version_info.major}.{sys.version_info.minor}"
+_CODES = "code of Python "
+_CODE = f"{_CODES}{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def form_of(root: keras.layers.Layer, with_state: bool = True) -> list[Form]:
@@ -118,7 +119,7 @@ def _settings(layer: keras.layers.Layer, with_state: bool) -> dict[str, Any]:
     except Exception:
         config = {}  # A subclassed model need not have one.
     if has_graph(layer) and "output_layers" in config:
-        return _graph(layer, config)
+        return {"graph": _graph(layer, config)}
     found = {
         key: _plain(_serialized(value))
         for key, value in config.items()
@@ -153,10 +154,12 @@ def _graph(model: keras.Model, config: Mapping[str, Any]) -> dict[str, Any]:
         ]
         found[f"inputs of {key}"] = uses
         if part["name"] not in layers:
-            found[f"operation {key}"] = _plain(part["config"])
+            found[f"operation {key}"] = _object("", part["config"], places)
     for key in ("input_layers", "output_layers"):
-        found[key] = keras.tree.map_structure(
-            lambda part: places.get(part, part), _plain(config[key])
+        found[key] = _plain(
+            keras.tree.map_structure(
+                lambda part: places.get(part, part), config[key]
+            )
         )
     return found
 
@@ -236,27 +239,38 @@ def _digest(value: Any) -> str:
 
 
 def _changed(
-    then: Any, now: Any, path: str = ""
+    then: Any, now: Any, path: str = "", open_ended: bool = True
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yields path, old and new value of what differs in two settings.
 
-    What only one of them has is not compared.
+    Args:
+        then: The old value.
+        now: The new one.
+        path: Where they are.
+        open_ended: Whether they are the settings of an object, of which what
+            only one side has is not compared.
     """
     if isinstance(then, dict) and isinstance(now, dict):
-        if then.get("class") == now.get("class"):
+        open_ended |= all(key.startswith(_CODES) for key in {**then, **now})
+        if open_ended or then.keys() == now.keys():
             for key in then.keys() & now.keys():
-                inner = f"{path}.{key}".removeprefix(".")
-                yield from _changed(then[key], now[key], inner)
+                inner = path if key == "settings" else f"{path}.{key}"
+                yield from _changed(
+                    then[key],
+                    now[key],
+                    inner.removeprefix("."),
+                    key == "settings",
+                )
             return
     elif isinstance(then, list) and isinstance(now, list):
         if len(then) == len(now):
             for old, new in zip(then, now, strict=True):
-                yield from _changed(old, new, path)
+                yield from _changed(old, new, path, False)
             return
     # NaN is equal to itself here, and 1 to 1.0.
     elif then == now or repr(then) == repr(now):
         return
-    yield path.replace(".settings", ""), then, now
+    yield path, then, now
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Inference must not write to weights, or a packed task would change itself."""
+"""Inference does not write to weights: asking a task must not change it."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def _refuse_writes(
             if id(copy.handle) in outer:
                 raise ConversionError(
                     f"A layer writes to its weight {variable.path} in "
-                    "inference, so that each call would change what a packed "
-                    "task is; let it write in training alone "
-                    "(call(..., training)), or keep count outside the network."
+                    "inference, so that asking a task would change it, which "
+                    "once it is packed nothing may; let it write in training "
+                    "alone (call(..., training)), or count outside the network."
                 )

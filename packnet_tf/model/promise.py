@@ -43,8 +43,8 @@ def verify_digests(book: TaskBook) -> None:
         book: The network's tasks.
 
     Raises:
-        PromiseError: Naming the tasks that differ, and where it is known
-            the variable, or the layer and its setting.
+        PromiseError: Naming the tasks that differ, or the layer and the
+            setting that do.
     """
     packed = book.packed
     changed = [
@@ -53,27 +53,12 @@ def verify_digests(book: TaskBook) -> None:
         if digest != task.digest
     ]
     if changed:
-        parts = ", ".join(_changed_parts(book))
         raise PromiseError(
             f"Packed task(s) {', '.join(changed)} have changed since they "
-            f"were packed{f' ({parts})' if parts else ''}, by set_weights, a "
-            "callback, a training loop of your own, or a layer that writes to "
-            "its weights; load the last packed state."
+            "were packed (by set_weights, a callback or a training loop "
+            "of your own?); load the last packed state."
         )
     book.sealed.refuse_changed(packed)
-
-
-def _changed_parts(book: TaskBook) -> Iterator[str]:
-    """Yields paths of the active packed task's variables that have moved.
-
-    Of kernels and heads there is no other copy to compare them with.
-    """
-    if book.active is not None and book.active.packed:
-        for variable, value in zip(
-            book.bank.variables, book.bank.of(book.active.owner), strict=True
-        ):
-            if np.asarray(variable).tobytes() != value.tobytes():
-                yield variable.path
 
 
 def refuse_not_finite(book: TaskBook, task: Task, remedy: str) -> None:

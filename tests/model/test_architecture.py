@@ -133,6 +133,44 @@ def test_settings_of_training_alone_may_change():
     packed("b", net=net).verify_digests()
 
 
+def graph(merge, order=(0, 1), factor=2.0):
+    given = keras.Input((4,))
+    one, two = layers.Dense(3)(given), layers.Dense(3)(given)
+    first, second = ((one, two)[place] for place in order)
+    return keras.Model(given, merge(first * factor, second))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: graph(keras.ops.add),
+        lambda: graph(keras.ops.subtract, (0, 0)),
+        lambda: graph(keras.ops.subtract, factor=3.0),
+    ],
+)
+def test_what_connects_layers_is_compared(other):
+    then = form_of(graph(keras.ops.subtract))
+    assert list(differences(then, form_of(graph(keras.ops.subtract)))) == []
+    assert [line for line in differences(then, form_of(other()))]
+
+
+def test_arguments_that_are_left_out_are_compared():
+    one, two = (
+        form_of(layers.Lambda(doubled, arguments=given))
+        for given in ({"factor": 3.0}, {})
+    )
+    assert [line for line in differences(one, two)]
+
+
+def test_code_of_a_lambda_is_compared():
+    one, same, other = (
+        form_of(layers.Lambda(function))
+        for function in (lambda x: x + 1, lambda x: x + 1, lambda x: x + 2)
+    )
+    assert list(differences(one, same)) == []
+    assert [line for line in differences(one, other)]
+
+
 @pytest.mark.parametrize("head", [False, True])
 def test_a_setting_edited_in_a_file_is_named_as_it_is_loaded(head, tmp_path):
     net = PackNet(backbone())
