@@ -93,7 +93,7 @@ def page(required: Collection[str], *, full: bool) -> str:
         if entries:
             parts.append("\n".join([f"{group}:", *entries]))
     last = (
-        "--flagfile=FILE reads flags from a file, one a line: the place to "
+        "--flagfile=FILE reads flags from a file, one per line: the place to "
         "keep your settings."
     )
     if hidden:

@@ -68,7 +68,7 @@ def no_data(entry: TaskEntry) -> DataError:
 
 
 def table() -> str:
-    """Returns all known tasks as a table of text, a line each."""
+    """Returns all known tasks as a table of text."""
     shown: dict[str, TaskEntry] = {}
     for entry in _REGISTRY.values():
         head = entry.name.partition(".")[0]

@@ -62,7 +62,7 @@ def remember(key: str, arrays: Mapping[str, np.ndarray]) -> None:
         atomic_files.whole_file(path) as aside,
         open(aside, "wb") as file,
     ):
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _path(key: str) -> pathlib.Path:

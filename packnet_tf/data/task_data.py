@@ -55,7 +55,7 @@ class TaskData:
 
     @property
     def notes(self) -> list[str]:
-        """What a user has to know of how the data was read, a line each."""
+        """Lines for the user about how the data was read."""
         found = []
         if self.train is not None and self.validation is not None:
             found.append(

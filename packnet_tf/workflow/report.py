@@ -139,7 +139,7 @@ def of_classes(row: Evaluated) -> str:
 def of_answers(answers: Sequence[Answer]) -> str:
     """Returns the answers for some images as a table.
 
-    Below it are the images that could not be read, a line each.
+    Below it are the images that could not be read, one per line.
     """
     cells = [
         [
