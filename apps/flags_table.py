@@ -22,9 +22,9 @@ _HEAD = """# Flags
 `python -m apps.flags_table` writes this page from the options that the code
 declares, and `python apps/add_task.py --helpfull` shows the same on a
 terminal; `--help` shows only those in bold. `--flagfile=FILE` reads flags from
-a file, one per line. The flags of the network are fixed by the first command on a
-workdir and need not be given again. `prune.py` and `retrain.py` have the flags
-of `add_task.py`; those that other apps share with it are listed once.
+a file, one per line. The first command on a workdir fixes the flags of the
+network, and later ones need not repeat them. `prune.py` and `retrain.py` have
+the flags of `add_task.py`; those that other apps share with it are listed once.
 """
 
 
