@@ -257,6 +257,19 @@ def write_config(
     """
     if not versions:
         return False
+    content = _config(folder, versions, stable)
+    file = folder / FILE
+    before = file.read_bytes() if file.exists() else b""
+    if before != content:
+        atomic_files.write_file(file, content)
+    # Moving a workdir changes only the path, which is not worth reporting.
+    return _PATH.sub(b"", before) != _PATH.sub(b"", content)
+
+
+def _config(
+    folder: pathlib.Path, versions: Collection[int], stable: int | None
+) -> bytes:
+    """Returns the content of `models.config`; see `write_config`."""
     latest = max(versions)
     if stable is not None and stable not in versions:
         known = ", ".join(map(str, sorted(versions)))
@@ -269,7 +282,7 @@ def write_config(
         stable = latest
     # The server wants an absolute path.
     path = os.path.abspath(folder).replace("\\", "\\\\").replace('"', '\\"')
-    content = _CONFIG.format(
+    return _CONFIG.format(
         name=folder.name,
         path=path,
         versions="".join(
@@ -279,12 +292,34 @@ def write_config(
         stable=stable,
         latest=latest,
     ).encode()
-    file = folder / FILE
-    before = file.read_bytes() if file.exists() else b""
-    if before != content:
-        atomic_files.write_file(file, content)
-    # Moving a workdir changes only the path, which is not worth reporting.
-    return _PATH.sub(b"", before) != _PATH.sub(b"", content)
+
+
+def config_problem(folder: pathlib.Path) -> str | None:
+    """Compares `models.config` with the versions of a model.
+
+    Args:
+        folder: The model's folder.
+
+    Returns:
+        What is wrong, naming the file; None if nothing is, or there are no
+        versions. A workdir that was moved is not wrong.
+    """
+    found, file = versions_of(folder), folder / FILE
+    if not found:
+        return None
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        content, reason = b"", f" ({error.strerror})"
+    else:
+        reason = ""
+    expected = _config(folder, found, None)
+    if _PATH.sub(b"", content) == _PATH.sub(b"", expected):
+        return None
+    return (
+        f"{file} does not fit the versions beside it{reason}; the next command "
+        "that writes to the workdir puts it right"
+    )
 
 
 def stable_version(folder: pathlib.Path) -> int | None:

@@ -6,6 +6,7 @@ its packed state has the same bytes as one without interruption.
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import zipfile
@@ -134,7 +135,9 @@ def save(folder: pathlib.Path, net: PackNet, record: TrainingRecord) -> None:
         # No packed state keeps it yet.
         arrays.update(origin_arrays(net))
     written = dataclasses.replace(record, task=task).to_dict()
-    arrays["record"] = np.frombuffer(json.dumps(written).encode(), np.uint8)
+    content = json.dumps(written).encode()
+    arrays["record"] = np.frombuffer(content, np.uint8)
+    arrays["record_sha256"] = _digest(content)
     with (
         atomic_files.whole_file(folder / FILE) as aside,
         open(aside, "wb") as file,
@@ -242,13 +245,22 @@ def _record_of(
     arrays: Mapping[str, np.ndarray], path: pathlib.Path
 ) -> TrainingRecord:
     try:
-        found = json.loads(arrays["record"].tobytes())
+        content = arrays["record"].tobytes()
+        if "record_sha256" in arrays and not np.array_equal(
+            arrays["record_sha256"], _digest(content)
+        ):
+            raise ValueError("the record's digest differs")
+        found = json.loads(content)
         if found["phase"] == "recovery" and "seed" in found["settings"]:
             # Release 0.1 did not nest this phase's settings.
             found["settings"] = {"recovery": found["settings"]}
         return msgspec.convert(found, TrainingRecord)
     except Exception as error:
         raise _damaged(path, error) from error
+
+
+def _digest(content: bytes) -> np.ndarray:
+    return np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
 
 
 def _damaged(path, error) -> StateError:

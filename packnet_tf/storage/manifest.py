@@ -59,6 +59,7 @@ class Manifest:
         versions: Versions of Python and of packages, by name.
         probe: The program that computed the probe's logits.
         origin: Digest of the workdir's `origin.npz`, or None.
+        run: Digest of the workdir's `run.json`, or None in older records.
         schema: Version of the file's format.
     """
 
@@ -70,6 +71,7 @@ class Manifest:
     versions: dict[str, Any]
     probe: str
     origin: Digest | None = None
+    run: Digest | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -99,6 +101,7 @@ def write(
     versions: Mapping[str, Any],
     probe: str,
     origin: str | None,
+    run: str | None = None,
 ) -> None:
     """Writes `manifest.json` and `manifest.sha256` into a state's folder.
 
@@ -111,6 +114,7 @@ def write(
         versions: The same.
         probe: The same.
         origin: The same.
+        run: The same.
     """
     record = Manifest(
         number=len(tasks),
@@ -121,8 +125,12 @@ def write(
         versions=dict(versions),
         probe=probe,
         origin=origin,
+        run=run,
     )
-    checksums.write_sealed_json(folder, _NAME, record)
+    content = dict(vars(record))
+    if run is None:
+        del content["run"]
+    checksums.write_sealed_json(folder, _NAME, content)
 
 
 def read(folder: pathlib.Path, number: int, name: str) -> Manifest:

@@ -26,6 +26,7 @@ from packnet_tf.storage.network_file import (
 )
 from packnet_tf.storage.origin import origin_arrays, set_origin
 from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.tf_internals.layers import is_graph
 from packnet_tf.untrusted.archives import check_array_archive
 
 
@@ -88,16 +89,18 @@ def commit(
             golden.write_probe(copy, probe_images, aside / "probe.npz")
 
         outside_strategy(read_back)
-        origin = workdir.origin_path
+        origin, run = (
+            checksums.digest_of_file(file) if file.exists() else None
+            for file in (workdir.origin_path, workdir.run_path)
+        )
         manifest.write(
             aside,
             _packed_tasks(net, before, metrics, facts),
             machine=machine_facts(),
             versions=_versions(),
             probe=golden.OPEN,
-            origin=(
-                checksums.digest_of_file(origin) if origin.exists() else None
-            ),
+            origin=origin,
+            run=run,
         )
     return workdir.read_state(path)
 
@@ -138,6 +141,7 @@ def load(
     tasks = state.manifest.tasks
     check_network(net, {t.name: t.digest for t in tasks}, file)
     _check_records(net, state)
+    _check_run(net, workdir)
     for task, record in zip(net.tasks, state.tasks, strict=True):
         # The file has the old names of renamed tasks.
         task.name = record.name
@@ -213,6 +217,39 @@ def _check_records(net: PackNet, state: StateInfo) -> None:
                     f"{state.network_path.name}; restore it from a copy, or "
                     "go back to an earlier state."
                 )
+
+
+def _check_run(net: PackNet, workdir: Workdir) -> None:
+    """Refuses a `run.json` that says other things than the network does.
+
+    Workdirs of early releases have no digest of it. A file that cannot be read
+    is left to those who need it.
+    """
+    try:
+        run = workdir.run
+    except StateError:
+        return
+    if run is None:
+        return
+    there: dict[str, Any] = {"private": net.private, "depthwise": net.depthwise}
+    size = _image_size(net)
+    if size is not None:
+        there["image_size"] = size
+    for name, ours in there.items():
+        if getattr(run, name) != ours:
+            raise StateError(
+                f"{workdir.run_path} is damaged: it has {name}="
+                f"{getattr(run, name)!r}, and the network has {ours!r}; "
+                "restore it from a copy."
+            )
+
+
+def _image_size(net: PackNet) -> int | None:
+    """Returns the height and width of a network's images, if they are fixed."""
+    if not is_graph(net.backbone) or len(net.backbone.inputs) != 1:
+        return None
+    shape = net.backbone.inputs[0].shape
+    return shape[1] if len(shape) == 4 and shape[1] == shape[2] else None
 
 
 def _refuse_damaged(file, digest: str) -> None:

@@ -12,35 +12,23 @@ workdir/
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
 import pathlib
 import re
 from collections.abc import Callable
-from typing import Any
-
-import msgspec
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import StateError, TaskError
 from packnet_tf.options.network import NetworkOptions
-from packnet_tf.storage import checksums, manifest
+from packnet_tf.storage import checksums, manifest, run_file
 from packnet_tf.storage.lock import Lock
 from packnet_tf.storage.manifest import Manifest, PackedTask
 from packnet_tf.storage.renames import read_names, renamed
 
 _STATE = re.compile(r"(\d{3,})-(.+)")
-_RUN_SCHEMA = 1
-_OPTIONS = frozenset(NetworkOptions.__dataclass_fields__)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """The content of `run.json`: options of the network, by name."""
-
-    schema: Any
-    facts: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,38 +101,31 @@ class Workdir:
         """The network given to `create`, or None before that.
 
         Raises:
-            StateError: If `run.json` is damaged or of a later release.
+            StateError: If `run.json` is damaged, of a later release, or not
+                what it was when the last task was packed.
         """
-        try:
-            content = self.run_path.read_bytes()
-        except FileNotFoundError:
+        content = run_file.content_of(self.run_path)
+        if content is None:
             return None
-        except OSError as error:
-            raise StateError(
-                f"{self.run_path}: cannot be read ({error.strerror}); give "
-                "the folder of a network as the workdir."
-            ) from error
-        try:
-            record = msgspec.json.decode(content, type=_Run)
-            if record.schema != _RUN_SCHEMA:
+        found = run_file.parse(content, self.run_path)
+        self._check_sealed(content, "is not what it was")
+        return found
+
+    def _check_sealed(self, content: bytes, what: str) -> None:
+        """Refuses a `run.json` that is not the one of the packed states."""
+        for folder in reversed(self.state_folders()):
+            try:
+                digest = self.read_state(folder).manifest.run
+            except StateError:
+                continue  # Those who read the state will say so.
+            if digest is None:
+                continue
+            if digest != hashlib.sha256(content).hexdigest():
                 raise StateError(
-                    f"{self.run_path} has schema {record.schema!r}, this "
-                    f"release reads {_RUN_SCHEMA}; use the release that wrote "
-                    "it."
+                    f"{self.run_path} {what} when {folder} was packed "
+                    f"(digest differs); {run_file.REMEDY}."
                 )
-            unknown = sorted(record.facts.keys() - _OPTIONS)
-            if unknown:
-                raise StateError(
-                    f"{self.run_path} has facts that this release does not "
-                    f"know: {', '.join(unknown)}; use the release that wrote "
-                    "it."
-                )
-            return msgspec.convert(record.facts, NetworkOptions)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise StateError(
-                f"{self.run_path} is damaged ({error}); restore it from a "
-                "copy, or use another workdir."
-            ) from error
+            return
 
     def compare(self, network: NetworkOptions) -> None:
         """Refuses a network that is not this workdir's.
@@ -179,8 +160,9 @@ class Workdir:
         """
         self.compare(network)
         if self.run is None:
-            record = _Run(_RUN_SCHEMA, vars(network))
-            atomic_files.write_file(self.run_path, checksums.json_bytes(record))
+            content = run_file.format_run(network)
+            self._check_sealed(content, "would not be what it was")
+            atomic_files.write_file(self.run_path, content)
 
     def states(self) -> list[StateInfo]:
         """Returns the packed states, oldest first.

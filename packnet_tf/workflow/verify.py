@@ -52,12 +52,13 @@ class Report:
 def verify(workdir: Workdir) -> Report:
     """Checks every packed state and SavedModel of a workdir.
 
-    It checks the digests of all files and, recomputed from the weights, of
-    all tasks; masks against weights; heads against tasks; and it replays the
-    probe on every task's view and on the SavedModel. The probe's logits must
-    have the same bytes if the facts of the machine match the manifest's;
-    otherwise the largest difference is reported, which is not a failure. No
-    lock is needed: files that a writer removes meanwhile are skipped.
+    It checks that no state is missing; the digests of all files and, recomputed
+    from the weights, of all tasks; masks against weights; heads against tasks;
+    and it replays the probe on every task's view and on the SavedModel. The
+    probe's logits must have the same bytes if the facts of the machine match
+    the manifest's; otherwise the largest difference is reported, which is not
+    a failure. No lock is needed: files that a writer removes meanwhile are
+    skipped.
 
     Args:
         workdir: The workdir.
@@ -76,7 +77,13 @@ def verify(workdir: Workdir) -> Report:
     findings += _still_there(workdir.run_path, _check_run(workdir))
     for folder in workdir.state_folders():
         findings += _still_there(folder, _check_state(workdir, folder))
+    findings += _check_numbers(workdir)
     if workdir.serving_path.is_dir():
+        for model in sorted(workdir.serving_path.iterdir()):
+            problem = versions.config_problem(model)
+            if problem is not None:
+                found = [Finding(str(model), False, problem)]
+                findings += _still_there(model / versions.FILE, found)
         for folder in sorted(workdir.serving_path.glob("*/*")):
             if atomic_files.is_leftover(folder):
                 continue  # The next writer removes it.
@@ -98,6 +105,24 @@ def _check_run(workdir: Workdir) -> list[Finding]:
     except StateError as error:
         return [Finding(subject, False, str(error))]
     return [Finding(subject, True, "facts of the network")]
+
+
+def _check_numbers(workdir: Workdir) -> list[Finding]:
+    """Finds states that are missing before the newest."""
+    there = [workdir.number_of(path) for path in workdir.state_folders()]
+    # Networks that were packed elsewhere may come with several tasks.
+    first = 1 if workdir.run_path.exists() else min(there, default=1)
+    missing = sorted({*range(first, max(there, default=0))} - {*there})
+    return [
+        Finding(
+            str(workdir.states_path),
+            False,
+            f"{workdir.states_path} has no state {number:03d}; restore it from "
+            "a copy, or nothing can be undone past it. Later states are whole "
+            "without it",
+        )
+        for number in missing
+    ]
 
 
 def _check_state(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
