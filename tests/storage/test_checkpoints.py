@@ -143,3 +143,20 @@ def test_a_changed_packed_task_is_neither_saved_nor_restored(trained, tmp_path):
     np.savez(tmp_path / "checkpoint.npz", **changed)
     with pytest.raises(PromiseError):
         checkpoints.restore(tmp_path, net_in_training())
+
+
+def test_a_changed_record_is_refused(trained, tmp_path):
+    _, folder = trained
+    with np.load(folder / checkpoints.FILE) as old:
+        arrays = {**old}
+    record = arrays["record"].tobytes()
+    assert b'"epoch": 1' in record
+    changed = record.replace(b'"epoch": 1', b'"epoch": 0')
+    arrays["record"] = np.frombuffer(changed, np.uint8)
+    np.savez(tmp_path / checkpoints.FILE, **arrays)
+    with pytest.raises(StateError, match="damaged .the record's digest"):
+        checkpoints.read_record(tmp_path)
+    # Checkpoints of release 0.1 have no digest of it.
+    del arrays["record_sha256"]
+    np.savez(tmp_path / checkpoints.FILE, **arrays)
+    assert checkpoints.read_record(tmp_path).epoch == 0

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from support import tiny_nets
 
+from packnet_tf.options.network import NetworkOptions
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving.versions import recover
 from packnet_tf.storage import checksums, environment, manifest, states
 from packnet_tf.storage.network_file import write_network
 from packnet_tf.workflow import verify
@@ -180,6 +183,43 @@ def test_a_saved_model_of_no_state_is_named(workdir):
     os.rename(workdir.states_path / "002-b", workdir.path / "away")
     (text,) = _failed(workdir)
     assert "net/2 is of no packed state" in text
+
+
+def test_a_state_that_is_missing_with_its_version_is_named(tmp_path):
+    workdir = tiny_nets.packed_workdir(tmp_path / "w", ("a", "b", "c"))
+    shutil.rmtree(workdir.states_path / "002-b")
+    shutil.rmtree(workdir.serving_path / "net" / "2")
+    texts = _failed(workdir)
+    assert any("has no state 002; restore it" in text for text in texts)
+    shutil.rmtree(workdir.states_path / "001-a")
+    shutil.rmtree(workdir.serving_path / "net" / "1")
+    # A network may have come with all of its tasks, but for the apps' own.
+    assert not any(
+        "has no state" in f.text for f in verify.verify(workdir).findings
+    )
+    workdir.create(NetworkOptions(image_size=tiny_nets.SIZE))
+    texts = [t for t in _failed(workdir) if "has no state" in t]
+    assert ["001" in t for t in texts] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"versions: 2", b"versions: 3"),
+        (b'name: "net"', b'name: "met"'),
+        (b"value: 2", b"value: 9"),
+        (b"tensorflow", b"tensorflop"),
+        (b"}", b""),
+    ],
+)
+def test_a_config_of_the_server_that_does_not_fit_is_named(workdir, old, new):
+    file = workdir.serving_path / "net" / "models.config"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(old, new, 1))
+    (text,) = _failed(workdir)
+    assert "models.config does not fit the versions beside it" in text
+    recover(workdir, ServingConfig("net"))
+    assert verify.verify(workdir).ok
 
 
 def test_what_was_being_written_is_no_part_of_it(workdir):
