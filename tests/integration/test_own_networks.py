@@ -103,7 +103,7 @@ def test_vgg16_bn_by_name(tmp_path):
         ("mlp", {"options": {"depth": 0}}, "depth=0 of mlp must be 1 or"),
         ("mlp", {"options": {"dropout": 1.0}}, "dropout=1.0 of mlp"),
         ("vgg16_bn", {"weights": "imagenet"}, "none for vgg16_bn; use --we"),
-        ("vgg16_bn", {"image_size": 31}, "--image_size=31: vgg16_bn takes 32"),
+        ("vgg16_bn", {"image_size": 31}, "--image_size=31: vgg16_bn needs 32"),
         ("vgg16_bn", {"options": {"classes": 0}}, "classes=0 of vgg16_bn"),
         ("vgg16_bn", {"options": {"dropout": -1}}, "dropout=-1 of vgg16_bn"),
         ("vit", {"weights": "imagenet"}, "vit has no published weights; use"),
