@@ -12,7 +12,6 @@ A plain model is written by Keras, then loaded and compared with it.
 
 import contextlib
 import os
-import pathlib
 import sys
 
 # From the project's root: this folder has an inspect.py, as Python has.
@@ -79,7 +78,7 @@ def main() -> None:
     flag = flags.FLAGS
     workdir = Workdir(path)
     state = flag.state
-    output = None if flag.output is None else pathlib.Path(flag.output)
+    output = None if flag.output is None else run_flags.path_of("output")
     # Refuses a missing state before the lock leaves its file in a folder.
     workdir.state(state)
     if flag.stable is not None:

@@ -10,7 +10,6 @@ It needs matplotlib: pip install "packnet_tf[report]".
 """
 
 import os
-import pathlib
 import sys
 
 # From the project's root: this folder has an inspect.py, as Python has.
@@ -63,7 +62,7 @@ def main() -> None:
     fractions.validate_fraction(flag.prune_fraction, "prune_fraction")
     output = path / "report.html"
     if flag.output is not None:
-        output = pathlib.Path(flag.output)
+        output = run_flags.path_of("output")
         if output.suffix not in (".html", ".htm") or output.is_dir():
             raise FlagError(
                 f"--output={flag.output}: expected a file that ends in .html."

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from packnet_tf.errors import FlagError
+from packnet_tf.errors import FlagError, first_line
 from packnet_tf.options import fields
 from packnet_tf.options.data import DataOptions, task_name
 from packnet_tf.options.fields import DATA, NETWORK, TRAINING, Option
@@ -208,13 +208,28 @@ def pairs(flag: str) -> dict[str, str]:
     return found
 
 
+def path_of(flag: str) -> pathlib.Path:
+    """Returns the value of a flag as a path.
+
+    Shells leave the `~` of `--workdir=~/m` as it is.
+
+    Args:
+        flag: The flag's name.
+    """
+    text = flags.FLAGS[flag].value
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError as error:
+        raise FlagError(f"--{flag}={text}: {first_line(error)}") from error
+
+
 def workdir_path(*, writing: bool) -> pathlib.Path:
     """Returns `--workdir` after quick checks.
 
     Args:
         writing: Whether it may be created; otherwise it must exist.
     """
-    path = pathlib.Path(flags.FLAGS.workdir)
+    path = path_of("workdir")
     if not flags.FLAGS.workdir.strip():
         raise FlagError("--workdir=: expected a folder.")
     if writing:

@@ -65,7 +65,8 @@ def parse(
         )
     missing = [name for name in required if flags.FLAGS[name].value is None]
     if missing and not (unless and flags.FLAGS[unless].value):
-        names = " and ".join(f"--{name}" for name in missing)
+        *most, last = (f"--{name}" for name in missing)
+        names = f"{', '.join(most)} and {last}" if most else last
         verb = "is" if len(missing) == 1 else "are"
         raise FlagError(
             f"{names} {verb} missing; give all that this app needs, as in: "
@@ -144,7 +145,7 @@ def _refusal(error: Exception) -> str:
         close = difflib.get_close_matches(
             error.flagname, run_flags.OPTIONS, n=2, cutoff=0.6
         )
-        remedy = "--help shows the flags"
+        remedy = "--help shows the flags."
         if close:
             remedy = f"did you mean {' or '.join(f'--{n}' for n in close)}?"
         return f"--{error.flagname}: there is no such flag; {remedy}"

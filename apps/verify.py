@@ -26,6 +26,8 @@ def main() -> None:
     from packnet_tf.workflow.verify import verify
 
     report = verify(Workdir(path))
+    if not report.findings:
+        raise StateError(f"{path} holds nothing to verify; add a task first.")
     print(report, flush=True)
     failed = [finding for finding in report.findings if not finding.ok]
     if failed:

@@ -1,6 +1,7 @@
 """Help is short and grouped; a wrong or missing flag is one line."""
 
 import ast
+import os
 import pathlib
 import re
 import subprocess
@@ -36,10 +37,11 @@ def test_every_app_is_looked_at():
     assert set(APPS) == found - SHARED
 
 
-def run(app, *flags):
+def run(app, *flags, env=None):
     return subprocess.run(
         [sys.executable, f"apps/{app}.py", *flags],
         cwd=ROOT,
+        env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
         timeout=100,
@@ -102,7 +104,8 @@ def test_help_is_found_by_its_other_names(asked):
 def test_missing_flags_are_named_with_an_example(app):
     ended = run(app)
     (line,) = ended.stderr.splitlines()
-    names = " and ".join(f"--{name}" for name in APPS[app])
+    names = ", ".join(f"--{name}" for name in APPS[app])
+    names = " and ".join(names.rsplit(", ", 1))
     assert line.startswith(f"error: {names} ")
     assert f"python apps/{app}.py --workdir=runs/m" in line
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -131,6 +134,13 @@ def test_a_wrong_flag_is_one_line_in_plain_words(flags, message):
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: {message}")
     assert (ended.returncode, ended.stdout) == (1, "")
+
+
+def test_the_home_folder_is_what_shells_leave_for_an_app_to_find(tmp_path):
+    found = run("verify", "--workdir=~/w", env={"HOME": str(tmp_path)})
+    assert f"--workdir={tmp_path}/w does not exist" in found.stderr
+    found = run("verify", "--workdir=~nobody_at_all/w")
+    assert found.stderr.startswith("error: --workdir=~nobody_at_all/w: ")
 
 
 def test_settings_are_read_from_a_file_of_flags(tmp_path):

@@ -56,6 +56,12 @@ PACKED = [
     ),
     ("predict_state", "predict", ["--state=birds"], ["'birds'"]),
     ("inspect_state", "inspect", ["--state=9"], ["9", "001-colours"]),
+    (
+        "verify_empty",
+        "verify",
+        ["--workdir={files}/empty"],
+        ["{files}/empty", "nothing to verify"],
+    ),
     ("inspect_share", "inspect", ["--prune_fraction=1"], ["prune_fraction"]),
     (
         "export_task",
@@ -133,6 +139,7 @@ def test_a_workdir_stays_as_it_is(
         "evaluate": [],
         "predict": ["--task=colours", f"--images={colours}/test/red"],
         "inspect": [],
+        "verify": [],
         "export": [],
     }[app]
     before = contents(packed)
