@@ -1,5 +1,6 @@
 """From phase to phase: prune, prune gradually, pack."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,7 @@ def prune(
         The task's record.
 
     Raises:
-        PhaseError: If no task is in training, if it never trained, or if
-            all that it could give back is frozen.
+        PhaseError: If no task is in training, or it never trained.
         PackNetError: If an argument is not what is expected, a weight
             is NaN, or the images are unsuitable; nothing is changed then.
 
@@ -166,11 +166,12 @@ def _free_smallest(
             still = id(kernel.variable) not in trained
             (frozen if still else kernels).append(kernel)
     if frozen and not kernels:
-        raise PhaseError(
-            f"All layers of which task {task.name!r} owns weights are frozen "
-            "(trainable=False), and frozen layers are not pruned; set "
-            "trainable = True and train them, or pack() the task with all it "
-            "owns."
+        warnings.warn(
+            f"Nothing was pruned: all layers of which task {task.name!r} owns "
+            "weights are frozen (trainable=False). Later tasks can have no "
+            "more of them than zeros; set trainable = True and train them "
+            "before prune() to leave room.",
+            stacklevel=3,
         )
     # All masks are known before anything changes. Variables are read one at a
     # time: a copy of every kernel would take as much memory as the network.
