@@ -216,7 +216,7 @@ def path_of(flag: str) -> pathlib.Path:
     Args:
         flag: The flag's name.
     """
-    text = flags.FLAGS[flag].value
+    text = str(flags.FLAGS[flag].value)
     try:
         return pathlib.Path(text).expanduser()
     except RuntimeError as error:

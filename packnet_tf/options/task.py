@@ -152,7 +152,8 @@ class TaskOptions:
         "Decoupled weight decay; by default Keras's own.", None, at_least=0
     )
     validation_share: float = training(
-        "Share of the training images kept for validation.",
+        "Share of the training images kept for validation, where the data has "
+        "no validation images of its own.",
         0.1,
         at_least=0,
         below=1,
