@@ -45,6 +45,8 @@ model_config_list {{
 }}
 """
 _PATH = re.compile(rb"base_path: .*")
+# Early releases loaded the newest version, with no label.
+_LABELS = re.compile(rb"\n    model_version_policy .*\n    }\n", re.DOTALL)
 _STABLE = re.compile(r'key: "stable"\s+value: (\d+)')
 
 
@@ -313,8 +315,8 @@ def config_problem(folder: pathlib.Path) -> str | None:
         content, reason = b"", f" ({error.strerror})"
     else:
         reason = ""
-    expected = _config(folder, found, None)
-    if _PATH.sub(b"", content) == _PATH.sub(b"", expected):
+    expected = _PATH.sub(b"", _config(folder, found, None))
+    if _PATH.sub(b"", content) in (expected, _LABELS.sub(b"\n", expected)):
         return None
     return (
         f"{file} does not fit the versions beside it{reason}; the next command "
