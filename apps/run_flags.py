@@ -111,6 +111,17 @@ def define_network_flags(*, basic: bool | None = None) -> None:
             group=NETWORK,
         ),
     )
+    add(
+        "base_images",
+        str,
+        None,
+        Option(
+            "Unlabelled images that the base task is fitted on once it is "
+            "pruned, best of its own kind: a folder, or a place as in --data; "
+            "by default those of --base_data, or of the first added task.",
+            group=NETWORK,
+        ),
+    )
 
 
 def define_task_flags(**defaults: Any) -> None:

@@ -20,6 +20,11 @@ def main(*, again: bool = False) -> None:
     path = run_flags.workdir_path(writing=True)
     given = run_flags.values(NetworkOptions, given=True)
     NetworkOptions(**given)
+    if flags.FLAGS.base_images is not None and not options.reconstruct:
+        raise FlagError(
+            f"--base_images={flags.FLAGS.base_images} serves --reconstruct, "
+            "which is off; leave one of the two out."
+        )
     serving = ServingConfig(**run_flags.values(ServingConfig))
     process.load()
 
@@ -29,6 +34,7 @@ def main(*, again: bool = False) -> None:
     from packnet_tf.model.replicas import make_strategy
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import report
+    from packnet_tf.workflow.fit_images import images_at
     from packnet_tf.workflow.run_config import network_options_of
     from packnet_tf.workflow.session import Session
 
@@ -63,6 +69,15 @@ def main(*, again: bool = False) -> None:
         base_data = open_task(
             network.base_task, flag.base_data, data_dir=flag.data_dir
         )
+    base_images = None
+    if flag.base_images is not None and workdir.newest() is None:
+        base_images = images_at(
+            flag.base_images,
+            network.base_task,
+            options.reconstruct_images,
+            network.image_size,
+            flag.data_dir,
+        )
     line = session.check(options, base_data=base_data is not None, again=again)
 
     def checked(opened):
@@ -80,5 +95,7 @@ def main(*, again: bool = False) -> None:
         base_data = checked(base_data)
     if line:
         print(line, flush=True)
-    outcome = session.run(data, options, base_data, again=again)
+    outcome = session.run(
+        data, options, base_data, base_images=base_images, again=again
+    )
     print(report.of_run(outcome))

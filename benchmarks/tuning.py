@@ -34,6 +34,7 @@ from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.workflow.base_run import make_base_task
 from packnet_tf.workflow.datasets import prepare
+from packnet_tf.workflow.fit_images import training_images
 from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.task_run import TaskRun, run_phases
 
@@ -47,6 +48,9 @@ _TASKS = flags.DEFINE_list("tasks", ["cars"], "Tasks, in this order.")
 _OPTIONS = flags.DEFINE_string("options", "", "Fields of TaskOptions.")
 _BASE = flags.DEFINE_float(
     "base_prune_fraction", NetworkOptions.base_prune_fraction, "As in add_task."
+)
+_BASE_SCOPE = flags.DEFINE_string(
+    "base_scope", NetworkOptions.base_scope, "As in add_task."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 
@@ -81,6 +85,7 @@ def packnet():
         weights=_weights(),
         image_size=_SIZE,
         base_prune_fraction=_BASE.value,
+        base_scope=_BASE_SCOPE.value,
         # What the base task recovers changes no byte of the others.
         base_recovery="none",
     )
@@ -92,7 +97,13 @@ def packnet():
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        base = make_base_task(network, facts, None, folder, strategy)
+        first = _options(_TASKS.value[0])
+        images = None
+        if first.reconstruct:
+            images = training_images(_prepared(first), first.reconstruct_images)
+        base = make_base_task(
+            network, facts, None, folder, strategy, images=images
+        )
         for number, task in enumerate(_TASKS.value, start=1):
             options = _options(task)
             run = TaskRun(
@@ -129,6 +140,7 @@ def main(_):
         "method": _METHOD.value,
         "options": _OPTIONS.value,
         "base_prune_fraction": _BASE.value,
+        "base_scope": _BASE_SCOPE.value,
         "seed": _SEED.value,
         "validation": found,
         "seconds": round(time.monotonic() - start),

@@ -8,6 +8,7 @@ from packnet_tf.errors import FlagError, NetworkError
 from packnet_tf.options import fields
 from packnet_tf.options.fields import NETWORK, options_of
 from packnet_tf.options.fractions import validate_fraction
+from packnet_tf.options.task import SCOPES
 from packnet_tf.task import check_task_name
 
 option = options_of(NETWORK)
@@ -123,6 +124,13 @@ class NetworkOptions:
         0.75,
         check=functools.partial(validate_fraction, name="base_prune_fraction"),
         basic=True,
+    )
+    base_scope: str = option(
+        "Rank the base task's weights within each layer (the paper), or "
+        "global: over all layers, which serves the base task and leaves more "
+        "room in the large layers.",
+        SCOPES[0],
+        choices=SCOPES,
     )
     base_recovery: str = option(
         "How the base task recovers from pruning: none (if nobody will use "

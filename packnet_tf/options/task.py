@@ -100,6 +100,16 @@ class TaskOptions:
         None,
         at_least=0,
     )
+    reconstruct: bool = pruning(
+        "Fit the weights that stay so that each layer answers as before, on "
+        "unlabelled training images: those of the base task, what a task "
+        "starts from, and those of a task that is pruned at once "
+        "(--gradual_epochs=0).",
+        True,
+    )
+    reconstruct_images: int = pruning(
+        "How many images to fit on, at most.", 384, at_least=1
+    )
     origin: str = training(
         "Where claimed weights start: pretrained (the values that they had "
         "before the base task was pruned), zero (the paper's code), random, "
@@ -218,6 +228,7 @@ class TaskOptions:
         names += ["schedule", "warmup_share", "weight_decay", "augment"]
         if phase == "train":
             names += ["origin", "learning_rate"]
+            names += ["reconstruct", "reconstruct_images"]
         else:
             names += ["retrain_learning_rate"]
         # The decay of the learning rate spans both phases.

@@ -41,6 +41,7 @@ from packnet_tf.reconstruct.units import (
     same_halves,
     units_of,
 )
+from packnet_tf.tf_internals.layers import forgetful_graphs
 
 Report = Callable[[int, int], None]
 
@@ -166,7 +167,8 @@ class _Walk:
             lambda x: np.concatenate([x, x]), batch
         )
         try:
-            self._backbone(twice, training=False)
+            with forgetful_graphs(self._backbone):
+                self._backbone(twice, training=False)
         except _Stop as stop:
             if stop.error is not None:
                 raise stop.error from None

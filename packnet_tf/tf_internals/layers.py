@@ -1,6 +1,8 @@
 """Private names of Keras's layers and models."""
 
+import collections
 import contextlib
+import functools
 import itertools
 from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, Any
@@ -98,6 +100,63 @@ def inputs_of_uses(
     graph = getattr(model, "_functional", model)
     nodes = itertools.chain(*graph._nodes_by_depth.values())
     return [list(n.input_tensors) for n in nodes if n.operation is layer]
+
+
+@contextlib.contextmanager
+def forgetful_graphs(model: keras.Model) -> Iterator[None]:
+    """Lets graphs drop every tensor after its last use.
+
+    Keras keeps the outputs of all layers until the last one has run: for
+    hundreds of images at once, several times the memory.
+
+    Args:
+        model: A model that runs eagerly, functional or with such models in it.
+    """
+    graphs = [getattr(m, "_functional", m) for m in layers_of(model)]
+    graphs = [graph for graph in graphs if isinstance(graph, Functional)]
+    for graph in graphs:
+        run = functools.partial(_run_through_graph, graph)
+        vars(graph)["_run_through_graph"] = run
+    try:
+        yield
+    finally:
+        for graph in graphs:
+            vars(graph).pop("_run_through_graph", None)
+
+
+def _run_through_graph(graph, inputs, operation_fn, call_fn=None):
+    """Does what Keras's method does."""
+    del call_fn  # It is for symbolic tensors.
+    by_depth = graph._nodes_by_depth
+    nodes = [
+        node
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+        if node.operation and not node.is_input
+    ]
+    uses = collections.Counter(id(x) for n in nodes for x in n.input_tensors)
+    uses.update(id(x) for x in graph.outputs)
+    values = dict(
+        zip(map(id, graph.inputs), keras.tree.flatten(inputs), strict=False)
+    )
+    for node in nodes:
+        if any(id(x) not in values for x in node.input_tensors):
+            continue
+        args, kwargs = node.arguments.fill_in(values)
+        for x in node.input_tensors:
+            uses[id(x)] -= 1
+            if not uses[id(x)]:
+                del values[id(x)]
+        outputs = operation_fn(node.operation)(*args, **kwargs)
+        for x, y in zip(
+            node.outputs, keras.tree.flatten(outputs), strict=False
+        ):
+            if uses[id(x)]:
+                values[id(x)] = y
+        del args, kwargs, outputs
+    return keras.tree.pack_sequence_as(
+        graph._outputs_struct, [values[id(x)] for x in graph.outputs]
+    )
 
 
 def freeze_alone(layer: keras.layers.Layer, frozen: bool) -> None:

@@ -8,6 +8,7 @@ the unpruned one, on the unlabelled images of the task at hand.
 import contextlib
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,6 +32,7 @@ def make_base_task(
     folder: pathlib.Path,
     strategy: tf.distribute.Strategy,
     *,
+    images: Any = None,
     log_folder: pathlib.Path | None = None,
     seed: int = 0,
     say: Say = print,
@@ -44,6 +46,8 @@ def make_base_task(
             `base_recovery="data"` uses their labels.
         folder: Folder of the checkpoint.
         strategy: The strategy to train with.
+        images: What to fit the weights that stay on, as for `PackNet.prune`;
+            None leaves them as they are.
         log_folder: TensorBoard folder, or None.
         seed: Seed of everything random.
         say: Prints a line of progress.
@@ -73,15 +77,23 @@ def make_base_task(
     )
     # Built before anything is pruned.
     teacher = _Teacher(network) if distill else None
-    net.prune(options.base_prune_fraction)
+    net.prune(
+        options.base_prune_fraction, scope=options.base_scope, images=images
+    )
+    fitted = "" if images is None else ", and those that stay are fitted"
     say(
         f"  {options.base_task}: {options.base_prune_fraction:.0%} of its "
-        "weights are pruned"
+        f"weights are pruned{fitted}"
     )
     record = TrainingRecord(options.base_task)
     training = Training(net, record, folder, log_folder, say)
     if data is not None and options.base_recovery != "none":
-        _recover(training, options, data, teacher, seed)
+        settings: dict[str, Value] = {
+            "seed": seed,
+            "steps": data.train.steps,
+            "fitted": images is not None,
+        }
+        _recover(training, options, data, teacher, settings)
     task.activation = "softmax"
     net.pack()
     return training
@@ -92,13 +104,13 @@ def _recover(
     options: NetworkOptions,
     data: Prepared,
     teacher: "_Teacher | None",
-    seed: int,
+    settings: dict[str, Value],
 ) -> None:
     """Trains the pruned network on labels, or on the teacher's answers."""
     net = training.net
     kept = contextlib.nullcontext() if teacher is None else _kernels_kept(net)
     with kept:
-        keras.utils.set_random_seed(seed)
+        keras.utils.set_random_seed(int(settings["seed"] or 0))
         net.compile(
             make_optimizer(
                 "adam",
@@ -108,7 +120,7 @@ def _recover(
             ),
             data.train.loss if teacher is None else relative_error,
         )
-        _resume(training, {"seed": seed, "steps": data.train.steps})
+        _resume(training, settings)
 
         def batches(epoch):
             images = data.train.epoch(epoch)
@@ -131,11 +143,14 @@ def _resume(training: Training, settings: dict[str, Value]) -> None:
     if found is None or found.name != name:
         return
     before = found.settings.get("recovery")
+    if before is not None:
+        # Older checkpoints do not say; what was restored goes on as it is.
+        before = {"fitted": settings["fitted"], **before}
     if before != settings:
         raise PhaseError(
-            f"The recovery of {name!r} began with other images, --batch_size "
-            f"or --seed ({before}, not {settings}); go on with the same, or "
-            f"remove {folder} to begin it again."
+            f"The recovery of {name!r} began with other images, --batch_size, "
+            f"--seed or --reconstruct ({before}, not {settings}); go on with "
+            f"the same, or remove {folder} to begin it again."
         )
     training.record = checkpoints.restore(folder, training.net)
     training.say(f"  going on after epoch {training.record.epoch}")
@@ -145,9 +160,8 @@ def _resume(training: Training, settings: dict[str, Value]) -> None:
 def _kernels_kept(net: PackNet) -> Iterator[None]:
     """Restricts distillation to what belongs to the base task alone.
 
-    Kernels fitted to a few images of another task would be part of every
-    later task. Unchanged kernels let a new task start exactly from the
-    unpruned network.
+    Kernels trained on a few images of another task would be part of every
+    later task.
     """
     kernels = [kernel.variable for kernel in net.masked_kernels()]
     for kernel in kernels:

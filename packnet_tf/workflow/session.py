@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -24,6 +25,7 @@ from packnet_tf.workflow import preflight
 from packnet_tf.workflow.base_run import make_base_task
 from packnet_tf.workflow.commit import commit_task, recover
 from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
+from packnet_tf.workflow.fit_images import training_images
 from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.run_config import facts_of
 from packnet_tf.workflow.task_run import TaskRun, run_phases
@@ -162,6 +164,7 @@ class Session:
         options: TaskOptions,
         base_data: TaskData | None = None,
         *,
+        base_images: Any = None,
         again: bool = False,
     ) -> Outcome:
         """Runs a task's phases, up to its packed state and SavedModel.
@@ -173,6 +176,9 @@ class Session:
             data: The task's data.
             options: How to train it.
             base_data: The base task's own data, for its recovery.
+            base_images: What the base task is fitted on after it is pruned,
+                as for `PackNet.prune`; by default images of `base_data`, or
+                else of `data`.
             again: Whether pruning may be repeated; see `run_phases`.
 
         Returns:
@@ -197,7 +203,11 @@ class Session:
                 raise atomic_files.gone(self.workdir.path)
             if state is None and self.network.pretrained:
                 state = self._make_base(
-                    network, base_prepared or prepared, prepared, options
+                    network,
+                    base_prepared or prepared,
+                    prepared,
+                    options,
+                    base_images,
                 )
             if state is not None and preflight.is_packed(state, options.task):
                 self._say(f"  {options.task} is packed already: {state.path}")
@@ -278,8 +288,11 @@ class Session:
         source: Prepared,
         prepared: Prepared,
         options: TaskOptions,
+        images: Any,
     ) -> StateInfo:
         name = self.network.base_task
+        if images is None and options.reconstruct:
+            images = training_images(source, options.reconstruct_images)
         self._say(f"{name} (the base task)")
         base = make_base_task(
             network,
@@ -287,6 +300,7 @@ class Session:
             source,
             self.workdir.training_path,
             self.strategy,
+            images=images,
             log_folder=self.workdir.logs_path / name,
             seed=options.seed,
             say=self._say,

@@ -6,6 +6,7 @@ phase in progress continues after its last finished epoch, to the same bytes.
 
 import dataclasses
 import time
+from typing import Any
 
 import keras
 
@@ -18,6 +19,7 @@ from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
 from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.workflow import preflight
 from packnet_tf.workflow.datasets import Prepared
+from packnet_tf.workflow.fit_images import training_images
 from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.schedules import make_optimizer
 from packnet_tf.workflow.train_loop import Training, run_epochs
@@ -47,6 +49,14 @@ class TaskRun(Training):
         return fractions.parse_fraction(
             self.options.prune_fraction, self.number, self.options.planned_tasks
         )
+
+    @property
+    def fit_images(self) -> Any:
+        """Images to fit what pruning leaves on, or None to leave it."""
+        if not self.options.reconstruct:
+            return None
+        number = self.options.reconstruct_images
+        return training_images(self.data, number)
 
     def peak(self, phase: str) -> float:
         """Returns the highest learning rate of a phase."""
@@ -95,6 +105,8 @@ def _begin(run: TaskRun) -> None:
             class_names=run.data.class_names,
             origin=options.origin,
             seed=options.seed,
+            # A checkpoint has the start, and what became of it.
+            images=_start_images(run) if found is None else None,
         )
     if found is None:
         run.record.images = preflight.facts_of_images(run.data.facts)
@@ -113,6 +125,13 @@ def _begin(run: TaskRun) -> None:
     run.record = dataclasses.replace(found, diverged=False)
     where = found.phase or ", ".join(found.done)
     run.say(f"  going on after {where}, epoch {found.epoch}")
+
+
+def _start_images(run: TaskRun) -> Any:
+    """Returns what to fit the new task's start on, or None."""
+    origins = ("auto", "pretrained")
+    known = run.net.pretrained_kernels is not None
+    return run.fit_images if known and run.options.origin in origins else None
 
 
 def _compile(run: TaskRun, phase: str) -> None:
@@ -179,7 +198,10 @@ def _prune(run: TaskRun) -> None:
         )
     else:
         run.net.prune(
-            how.fraction, scope=how.scope, granularity=how.granularity
+            how.fraction,
+            scope=how.scope,
+            granularity=how.granularity,
+            images=run.fit_images,
         )
         _note(run, "accuracy_pruned", _validate(run))
     record.pruning.append(how)

@@ -93,7 +93,7 @@ OBJECT_NAMES = [
     ),
     (lambda: keras.metrics.MeanMetricWrapper(abs), "_fn _fn_kwargs"),
     (lambda: dense().kernel, "_value _trainable"),
-    (functional, "_nodes_by_depth"),
+    (functional, "_nodes_by_depth _run_through_graph _outputs_struct"),
     (lambda: functional().output, "_keras_history"),
     (attention, "_flash_attention"),
     (lambda: keras.layers.Lambda(abs), "_output_shape"),
