@@ -21,6 +21,7 @@ from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import TrainingRecord, Value
 from packnet_tf.workflow.datasets import Prepared
+from packnet_tf.workflow.fit_images import saying_warnings
 from packnet_tf.workflow.schedules import make_optimizer
 from packnet_tf.workflow.train_loop import Say, Training, run_epochs
 
@@ -77,9 +78,10 @@ def make_base_task(
     )
     # Built before anything is pruned.
     teacher = _Teacher(network) if distill else None
-    net.prune(
-        options.base_prune_fraction, scope=options.base_scope, images=images
-    )
+    with saying_warnings(say):
+        net.prune(
+            options.base_prune_fraction, scope=options.base_scope, images=images
+        )
     fitted = "" if images is None else ", and those that stay are fitted"
     say(
         f"  {options.base_task}: {options.base_prune_fraction:.0%} of its "

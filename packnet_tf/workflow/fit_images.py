@@ -1,6 +1,9 @@
 """The unlabelled images that the weights left by pruning are fitted on."""
 
+import contextlib
 import pathlib
+import warnings
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -83,6 +86,16 @@ def images_at(
                 f"--base_images: {file} cannot be read ({reason}); remove it."
             ) from error
     return np.stack(images)
+
+
+@contextlib.contextmanager
+def saying_warnings(say: Callable[[str], None]) -> Iterator[None]:
+    """Prints warnings as lines of progress, without a place in the code."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        yield
+    for one in found:
+        say(f"  note: {one.message}")
 
 
 def _some(

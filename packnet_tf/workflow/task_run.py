@@ -19,7 +19,7 @@ from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
 from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.workflow import preflight
 from packnet_tf.workflow.datasets import Prepared
-from packnet_tf.workflow.fit_images import training_images
+from packnet_tf.workflow.fit_images import saying_warnings, training_images
 from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.schedules import make_optimizer
 from packnet_tf.workflow.train_loop import Training, run_epochs
@@ -99,15 +99,16 @@ def _begin(run: TaskRun) -> None:
     found = checkpoints.read_record(run.folder)
     preflight.check_task_in_training(found, options.task, run.folder)
     if net.newest is None or net.newest.packed:
-        net.add_task(
-            options.task,
-            len(run.data.class_names),
-            class_names=run.data.class_names,
-            origin=options.origin,
-            seed=options.seed,
-            # A checkpoint has the start, and what became of it.
-            images=_start_images(run) if found is None else None,
-        )
+        with saying_warnings(run.say):
+            net.add_task(
+                options.task,
+                len(run.data.class_names),
+                class_names=run.data.class_names,
+                origin=options.origin,
+                seed=options.seed,
+                # A checkpoint has the start, and what became of it.
+                images=_start_images(run) if found is None else None,
+            )
     if found is None:
         run.record.images = preflight.facts_of_images(run.data.facts)
         return
@@ -197,12 +198,13 @@ def _prune(run: TaskRun) -> None:
             how.fraction, how.gradual_epochs
         )
     else:
-        run.net.prune(
-            how.fraction,
-            scope=how.scope,
-            granularity=how.granularity,
-            images=run.fit_images,
-        )
+        with saying_warnings(run.say):
+            run.net.prune(
+                how.fraction,
+                scope=how.scope,
+                granularity=how.granularity,
+                images=run.fit_images,
+            )
         _note(run, "accuracy_pruned", _validate(run))
     record.pruning.append(how)
     record.seconds["prune"] = time.monotonic() - start

@@ -23,8 +23,6 @@ from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow.fit_images import images_at
 from packnet_tf.workflow.session import Session
 
-pytestmark = pytest.mark.filterwarnings("ignore:images=")
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
@@ -127,3 +125,8 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "one.jpg").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"--base_images: .*one\.jpg"):
         images_at(str(tmp_path), "old", 5, SIZE)
+
+
+def test_few_images_are_a_line_of_the_run(tmp_path, data, base, capsys):
+    run(tmp_path / "w", data, network=base, phases=("train",), train_epochs=1)
+    assert "  note: images=: " in capsys.readouterr().out
