@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from packnet_tf.tf_internals.layers import has_graph, layers_of
+from packnet_tf.tf_internals.layers import direct_layers, has_graph
 
 # A layer's record: its name, class and settings; JSON-able.
 Form: TypeAlias = dict[str, Any]
@@ -66,9 +66,19 @@ def form_of(root: keras.layers.Layer, with_state: bool = True) -> list[Form]:
             "class": type(layer).__name__,
             "settings": _settings(layer, with_state),
         }
-        for layer in layers_of(root)
+        for layer in _uses(root)
         if not isinstance(layer, keras.layers.InputLayer)
     ]
+
+
+def _uses(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """Yields a layer and all below it, as often as a layer is made of them.
+
+    A layer that two models share is read from a file as two.
+    """
+    yield layer
+    for part in direct_layers(layer):
+        yield from _uses(part)
 
 
 def differences(then: Sequence[Form], now: Sequence[Form]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from packnet_tf.errors import ConversionError
+from packnet_tf.tf_internals.training import traced_graph
 
 
 def call(net: Any, *args: Any, **kwargs: Any) -> Any:
@@ -18,7 +19,7 @@ def call(net: Any, *args: Any, **kwargs: Any) -> Any:
     """
     graph = None
     if kwargs.get("training") is False and not tf.executing_eagerly():
-        graph = tf.compat.v1.get_default_graph()
+        graph = traced_graph()
         known = len(graph.get_operations())
     outputs = keras.Model.__call__(net, *args, **kwargs)
     if graph is not None:

@@ -79,6 +79,11 @@ def masks_of_now(book: TaskBook) -> Iterator[None]:
     if task is None:
         yield
         return
+    if book.weights_missing:
+        # The network has only its configuration; the file has the rest.
+        yield
+        book.note_masks()
+        return
     before = copy.copy(task)
     masks = [np.array(kernel.mask) for kernel in book.kernels]
     yield

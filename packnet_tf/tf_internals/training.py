@@ -144,3 +144,8 @@ def hand_on_mask(source: Any, result: Any) -> None:
     mask = keras_mask(source)
     if mask is not None and result is not source:
         set_keras_mask(result, mask)
+
+
+def traced_graph() -> tf.Graph:
+    """Returns the graph that is being traced."""
+    return tf.compat.v1.get_default_graph()

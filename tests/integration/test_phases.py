@@ -192,7 +192,7 @@ def test_a_pruned_task_is_not_taken_for_one_pruned_otherwise(
 ):
     begun = {"train_epochs": 1, "retrain_epochs": 2}
     run(tmp_path, data, phases=("train", "prune"), **begun)
-    with pytest.raises(PhaseError, match=f"pruned with --{flag}; go on"):
+    with pytest.raises(PhaseError, match=f"pruned with --{flag}; continue"):
         run(tmp_path, data, phases=("prune", "retrain"), **begun, **changed)
     # Who does not prune has no say.
     run(tmp_path, data, phases=("retrain",), **begun, **changed)

@@ -234,3 +234,15 @@ def test_the_outermost_model_is_known_while_it_is_traced():
     outer = keras.Sequential([Inner()])
     outer.predict(np.zeros((1, 3)), verbose=0)
     assert seen[-1] is outer
+
+
+def test_the_graph_that_is_traced_is_known():
+    seen = []
+
+    @tf.function
+    def traced(x):
+        seen.append(training.traced_graph())
+        return x + 1
+
+    graph = traced.get_concrete_function(tf.constant(1)).graph
+    assert seen == [graph]
