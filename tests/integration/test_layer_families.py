@@ -1,5 +1,7 @@
 """Every family of masked layers, held to the same standard."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from packnet_tf.serving.saved_model import export_saved_model
 ROW, LINE, IMAGE, VOLUME = (6,), (7, 6), (7, 7, 6), (5, 5, 5, 4)
 WORDS = 11
 
+# Keras 3.14 brought the gate.
+GATE = "use_gate" in inspect.signature(layers.MultiHeadAttention).parameters
 # Name, layer, shape of its input, number of masked kernels.
 FAMILIES = {
     "dense": (lambda: layers.Dense(5), ROW, 1),
@@ -56,10 +60,15 @@ FAMILIES = {
     "attention": (lambda: layers.MultiHeadAttention(2, 3), LINE, 4),
     "attention_scores": (
         lambda: layers.MultiHeadAttention(
-            2, 3, value_dim=2, dropout=0.1, use_gate=True, seed=1
+            2,
+            3,
+            value_dim=2,
+            dropout=0.1,
+            seed=1,
+            **({"use_gate": True} if GATE else {}),
         ),
         LINE,
-        5,
+        4 + GATE,
     ),
     "grouped": (
         lambda: layers.GroupQueryAttention(3, 4, 2, use_bias=False),
