@@ -29,7 +29,7 @@ HAS_WINDOWS = (
 )
 
 
-@keras.saving.register_keras_serializable("packnet_tf_tests")
+@keras.saving.register_keras_serializable("test_composite")
 class Block(layers.Layer):
     """Part of a transformer, as users write it: most is made in `build`."""
 
@@ -67,7 +67,7 @@ class Lazy(layers.Layer):
         return self.rnn(self.hidden(x))
 
 
-@keras.saving.register_keras_serializable("packnet_tf_tests")
+@keras.saving.register_keras_serializable("test_composite")
 class Inner(keras.Model):
     """A subclassed model, to stand inside another."""
 
@@ -198,7 +198,7 @@ def test_skip_inside(tmp_path):
 
 
 def test_depthwise_kernels_inside_are_private(tmp_path):
-    @keras.saving.register_keras_serializable("packnet_tf_tests")
+    @keras.saving.register_keras_serializable("test_composite")
     class Convolutions(layers.Layer):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)

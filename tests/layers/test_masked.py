@@ -161,7 +161,7 @@ def test_recurrent_cell():
 
 
 def test_a_users_subclass_of_a_twin(tmp_path):
-    @keras.saving.register_keras_serializable("packnet_tf_tests")
+    @keras.saving.register_keras_serializable("test_masked")
     class Doubled(MaskedDense):
         def build(self, input_shape):
             super().build(input_shape)

@@ -132,7 +132,7 @@ def test_own_layer_with_automatic_config(tmp_path):
 
 
 def test_works_in_a_subclassed_model(tmp_path):
-    @keras.saving.register_keras_serializable("packnet_tf_tests")
+    @keras.saving.register_keras_serializable("test_state")
     class Net(keras.Model):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)

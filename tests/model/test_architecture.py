@@ -19,7 +19,7 @@ layers = keras.layers
 ROWS = np.random.default_rng(3).normal(size=(8, 16)).astype("float32")
 
 
-@keras.saving.register_keras_serializable("packnet_tf_tests")
+@keras.saving.register_keras_serializable("test_architecture")
 class Block(layers.Layer):
     """Has layers that its own config does not tell of."""
 
@@ -33,7 +33,7 @@ class Block(layers.Layer):
         return self.rest(self.first(inputs))
 
 
-@keras.saving.register_keras_serializable("packnet_tf_tests")
+@keras.saving.register_keras_serializable("test_architecture")
 def doubled(x, factor=2.0):
     return x * factor
 

@@ -14,7 +14,7 @@ LABELS = np.arange(8) % 3
 WORDS = tf.constant([["a b"], ["b c"], ["c a"], ["b"]])
 
 
-@keras.saving.register_keras_serializable("packnet_tf_tests")
+@keras.saving.register_keras_serializable("test_sealed")
 class Counter(layers.Layer):
     """Counts its calls: all of them, or those of training alone."""
 

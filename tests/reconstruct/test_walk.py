@@ -283,7 +283,7 @@ def test_values_that_are_not_finite_name_the_kernel():
 
 
 def test_a_layer_that_never_runs_is_named():
-    @keras.saving.register_keras_serializable("packnet_tf_tests")
+    @keras.saving.register_keras_serializable("test_walk")
     class Idle(layers.Layer):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)

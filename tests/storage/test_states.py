@@ -244,7 +244,7 @@ def test_code_in_a_layer_is_refused_by_name(empty):
     assert not empty.states()
 
 
-@keras.saving.register_keras_serializable("packnet_tf_tests")
+@keras.saving.register_keras_serializable("test_states")
 def double(x):
     return x * 2.0
 
