@@ -1,4 +1,6 @@
-r"""Retrains a pruned task: the retrain phase by itself; see apps/prune.py.
+r"""Retrains a pruned task: the retrain phase by itself.
+
+It follows apps/prune.py, and may be run again.
 
   python apps/retrain.py --workdir=runs/m --task=birds --data=PATH \
       --retrain_epochs=20

@@ -206,6 +206,8 @@ def check(made, folder, kind, number):
     workdir = folder / "w"
     shutil.copytree(made.path, workdir)
     files = files_of(workdir, kind)
+    if not files:
+        pytest.skip(f"no {kind} without tensorflow-serving-api")
     file = files[int(random.integers(len(files)))]
     content, what = mutated(file.read_bytes(), random)
     file.write_bytes(content)
@@ -229,7 +231,9 @@ def check(made, folder, kind, number):
 
 def test_every_file_is_damaged(made):
     there = {kind_of(p) for p in made.path.rglob("*") if p.is_file()}
-    assert there == {*KINDS}
+    # TensorFlow Serving's package writes the requests.
+    optional = {"tf_serving_warmup_requests"}
+    assert {*KINDS} - optional <= there <= {*KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)
