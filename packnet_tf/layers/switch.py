@@ -29,27 +29,30 @@ class Answering:
     whole: bool = False
 
 
-class _Pins(threading.local):
-    pin: Answering | None = None
-    whole: int = 0
+class _Pinned(threading.local):
+    answering: Answering | None = None
 
 
-_pins = _Pins()
+class _Whole(threading.local):
+    depth: int = 0
+
+
+_whole = _Whole()
 
 
 @contextlib.contextmanager
 def whole_kernels() -> Iterator[None]:
     """Makes this thread read kernels without masks, whatever is active."""
-    _pins.whole += 1
+    _whole.depth += 1
     try:
         yield
     finally:
-        _pins.whole -= 1
+        _whole.depth -= 1
 
 
 def reads_whole_kernels() -> bool:
     """Whether this thread is inside `whole_kernels`."""
-    return _pins.whole > 0
+    return _whole.depth > 0
 
 
 class TaskSwitch:
@@ -66,7 +69,7 @@ class TaskSwitch:
     def __init__(self) -> None:
         self.active = Answering()
         self.network: weakref.ref[keras.Model] | None = None
-        self._pins = _Pins()
+        self._pinned = _Pinned()
         # A strategy runs its replicas in threads of its own.
         self._replicas_pin: Answering | None = None
         self._followers: weakref.WeakSet[keras.Model] = weakref.WeakSet()
@@ -75,7 +78,7 @@ class TaskSwitch:
     @property
     def pinned(self) -> Answering | None:
         """What is pinned to this thread, or None."""
-        pin = self._pins.pin
+        pin = self._pinned.answering
         if pin is None and self._replicas_pin is not None and _on_replica():
             return self._replicas_pin
         return pin
@@ -108,14 +111,15 @@ class TaskSwitch:
             answering: The task.
             replicas: Whether this thread runs replicas, which follow it.
         """
-        before, self._pins.pin = self._pins.pin, answering
+        pinned = self._pinned
+        before, pinned.answering = pinned.answering, answering
         outer = self._replicas_pin
         if replicas:
             self._replicas_pin = answering
         try:
             yield
         finally:
-            self._pins.pin = before
+            pinned.answering = before
             if replicas:
                 self._replicas_pin = outer
 

@@ -15,7 +15,7 @@ class Answers(keras.Model):
     """The forward pass of a `PackNet`.
 
     From its start to its end it is that of one task, in every thread: the
-    active one, unless `TaskModel` asks for another.
+    active one, unless `as_model` asks for another.
     """
 
     book: TaskBook

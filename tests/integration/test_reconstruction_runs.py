@@ -1,12 +1,12 @@
 """Runs that fit what pruning leaves: resumed to the byte, refused, or off."""
 
-import keras
 import numpy as np
 import pytest
 from support.sessions import (
     SIZE,
     check_equal,
     options_of,
+    pretrained,
     run,
     run_in_pieces,
 )
@@ -16,7 +16,6 @@ from packnet_tf.errors import DataError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.networks import build
-from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
@@ -27,23 +26,8 @@ from packnet_tf.workflow.session import Session
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """The options of a small network that comes with weights."""
-    path = tmp_path_factory.mktemp("base") / "base.keras"
-    layers = keras.layers
-    keras.utils.set_random_seed(3)
-    keras.Sequential(
-        [
-            keras.Input((SIZE, SIZE, 3)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(8, 3, strides=2, activation="relu"),
-            layers.Conv2D(12, 3, activation="relu"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(5, activation="softmax"),
-        ]
-    ).save(path)
-    return NetworkOptions(
-        network=str(path),
-        image_size=SIZE,
-        base_task="old",
+    return pretrained(
+        tmp_path_factory.mktemp("base") / "base.keras",
         base_prune_fraction=0.6,
         base_recovery="none",
     )

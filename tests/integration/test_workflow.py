@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 
-import keras
 import numpy as np
 import pytest
 from support.sessions import (
@@ -14,11 +13,11 @@ from support.sessions import (
     SIZE,
     check_equal,
     everything,
+    pretrained,
     run,
     run_in_pieces,
 )
 
-from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
 
@@ -157,24 +156,8 @@ def test_an_old_task_answers_as_when_it_was_packed(tmp_path, whole, program):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """Options of a pretrained network with a head, from a .keras file."""
-    path = tmp_path_factory.mktemp("base") / "base.keras"
-    layers = keras.layers
-    keras.utils.set_random_seed(3)
-    keras.Sequential(
-        [
-            keras.Input((SIZE, SIZE, 3)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(6, 3, strides=2, activation="relu"),
-            layers.BatchNormalization(),
-            layers.Conv2D(8, 3, activation="relu"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(5, activation="softmax"),
-        ]
-    ).save(path)
-    return NetworkOptions(
-        network=str(path),
-        image_size=SIZE,
-        base_task="old",
+    return pretrained(
+        tmp_path_factory.mktemp("base") / "base.keras",
         base_prune_fraction=0.5,
         base_recovery_epochs=2,
     )

@@ -213,14 +213,21 @@ def test_a_removed_tasks_head_is_forgotten():
     net.verify_digests()
 
 
-def test_a_state_without_the_record_is_read_and_sealed_by_the_next(
-    tmp_path, monkeypatch
-):
+@pytest.fixture
+def without_record(tmp_path, monkeypatch):
+    """A workdir of task `a`, as versions without the record wrote it."""
     workdir = Workdir(tmp_path / "w")
     workdir.path.mkdir()
     with monkeypatch.context() as patch:
         patch.setattr("packnet_tf.model.files.SEALED", "of_no_version")
         states.commit(workdir, packed("a"), probe_images=ROWS)
+    return workdir
+
+
+def test_a_state_without_the_record_is_read_and_sealed_by_the_next(
+    without_record,
+):
+    workdir = without_record
     net, _ = states.load(workdir)
     net.book.sealed.take_over(None)
     states.commit(workdir, packed("b", net=net), probe_images=ROWS)
@@ -229,13 +236,9 @@ def test_a_state_without_the_record_is_read_and_sealed_by_the_next(
 
 
 def test_earlier_answers_are_asked_for_where_there_was_no_record(
-    tmp_path, monkeypatch
+    without_record,
 ):
-    workdir = Workdir(tmp_path / "w")
-    workdir.path.mkdir()
-    with monkeypatch.context() as patch:
-        patch.setattr("packnet_tf.model.files.SEALED", "of_no_version")
-        states.commit(workdir, packed("a"), probe_images=ROWS)
+    workdir = without_record
     file = workdir.newest().network_path
     with zipfile.ZipFile(file) as archive:
         assert b"tanh" in archive.read("config.json")

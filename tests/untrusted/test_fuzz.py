@@ -14,8 +14,6 @@ from packnet_tf.masks import codec
 from packnet_tf.storage import checksums, manifest
 
 MANY = 10_000
-# As a value, behind digests that fit.
-
 RECORD = {
     "schema": 2,
     "number": 1,
