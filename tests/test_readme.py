@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from support import ROOT
-from support.documents import README, blocks, run_python
+from support.documents import README, blocks
 from support.tour import TOUR, notebook
 
 
@@ -54,12 +54,6 @@ def test_continuous_integration_takes_the_second_command(tmp_path):
     answer = run()
     assert answer.returncode == 1
     assert answer.stdout.splitlines()[-1] == "1 failed in 1s"
-
-
-def test_python_blocks_of_the_readme_run(tmp_path):
-    pytest.importorskip("sklearn")
-    shown = run_python(README, tmp_path)
-    assert "low" in shown and "(free)" in shown
 
 
 def test_the_notebook_is_made_of_the_readme():

@@ -81,7 +81,9 @@ def kinds(model):
     return [type(part) for part in layers_of(model)]
 
 
-@pytest.mark.parametrize("depthwise", ["masked", "private"])
+@pytest.mark.parametrize(
+    "depthwise", ["private", pytest.param("masked", marks=pytest.mark.slow)]
+)
 def test_bytes_files_and_extracted_tasks_are_equal(depthwise, tmp_path):
     model = network()
     twin = mask_model(model, depthwise=depthwise)

@@ -187,6 +187,7 @@ def test_a_base_task_without_recovery(tmp_path, data, base):
     assert [s.name for s in Workdir(tmp_path).states()] == ["old", "first"]
 
 
+@pytest.mark.slow
 def test_recovery_costs_added_tasks_nothing(tmp_path, data, base):
     found = []
     for recovery in ("none", "distill"):
