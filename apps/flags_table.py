@@ -15,7 +15,8 @@ from packnet_tf.options import fields
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _MAIN = "add_task"
 _OTHERS = (
-    "prune retrain evaluate predict inspect report verify undo export demo"
+    "prune retrain evaluate predict inspect report compare verify undo export "
+    "demo"
 )
 _HEAD = """# Flags
 

@@ -2,14 +2,17 @@
 
   python apps/report.py --workdir=runs/m
   python apps/report.py --workdir=runs/m --data=imagenet=PATH --png
+  python apps/report.py --comparison=runs/compared
 
 The page needs no other file and fetches nothing; --png writes its figures
 beside it. Tasks whose test data is there are evaluated in every packed state;
 --evaluate=false shows recorded accuracies instead, without test images.
+--comparison shows what apps/compare.py found: accuracy against bytes.
 It needs matplotlib: pip install "packnet_tf[report]".
 """
 
 import os
+import pathlib
 import sys
 
 # From the project's root: this folder has an inspect.py, as Python has.
@@ -27,11 +30,22 @@ from packnet_tf.report import style
 
 run_flags.define_state_flag()
 run_flags.add(
+    "comparison",
+    str,
+    None,
+    Option(
+        "Folder of a comparison, or its comparison.json: shown in place of a "
+        "workdir.",
+        basic=True,
+    ),
+)
+run_flags.add(
     "output",
     str,
     None,
     Option(
-        "The HTML file to write; by default report.html in the workdir.",
+        "The HTML file to write; by default report.html in the workdir or "
+        "beside the comparison.",
         basic=True,
     ),
 )
@@ -55,19 +69,15 @@ run_flags.define_forecast_flag()
 
 
 def main() -> None:
+    flag = flags.FLAGS
+    if flag.comparison is not None:
+        _show_comparison()
+        return
     path = run_flags.workdir_path(writing=False)
     places = run_flags.pairs("data")
-    flag = flags.FLAGS
     check_batch_size(flag.batch_size, 1)
     fractions.validate_fraction(flag.prune_fraction, "prune_fraction")
-    output = path / "report.html"
-    if flag.output is not None:
-        output = run_flags.path_of("output")
-        if output.suffix not in (".html", ".htm") or output.is_dir():
-            raise FlagError(
-                f"--output={flag.output}: expected a file that ends in .html."
-            )
-    check_writable(output.parent, "output")
+    output = _output(path)
     if places and not flag.evaluate:
         raise FlagError(
             "--data has no effect with --evaluate=false; leave it out."
@@ -95,5 +105,39 @@ def main() -> None:
         print(file)
 
 
+def _show_comparison() -> None:
+    for name in ("workdir", "data", "state"):
+        if flags.FLAGS[name].present:
+            raise FlagError(
+                f"--{name} has no effect with --comparison; leave one of the "
+                "two out."
+            )
+    path = run_flags.path_of("comparison")
+    output = _output(path if path.is_dir() else path.parent)
+    style.check_matplotlib()
+    process.load()
+
+    from packnet_tf.compare.summary import read_summary
+    from packnet_tf.report.write import write_comparison
+
+    summary = read_summary(path)
+    for file in write_comparison(summary, output, png=flags.FLAGS.png):
+        print(file)
+
+
+def _output(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the page's path, by default in a folder."""
+    text = flags.FLAGS.output
+    output = folder / "report.html"
+    if text is not None:
+        output = run_flags.path_of("output")
+        if output.suffix not in (".html", ".htm") or output.is_dir():
+            raise FlagError(
+                f"--output={text}: expected a file that ends in .html."
+            )
+    check_writable(output.parent, "output")
+    return output
+
+
 if __name__ == "__main__":
-    process.run(main, "workdir")
+    process.run(main, "workdir", unless="comparison")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from absl import flags
@@ -41,7 +41,7 @@ def add(name: str, kind: type, default: Any, how: Option) -> None:
     if how.choices:
         flags.DEFINE_enum(name, default, [*how.choices], how.help)
     elif kind in _DEFINE:
-        value = list(default) if kind is tuple else default
+        value = [*map(str, default or ())] if kind is tuple else default
         _DEFINE[kind](name, value, how.help)
     else:
         # An empty dict becomes an empty string.
@@ -61,15 +61,24 @@ add(
 )
 
 
-def define(record: type, *, basic: bool | None = None, **defaults: Any) -> None:
+def define(
+    record: type,
+    *,
+    basic: bool | None = None,
+    without: Collection[str] = (),
+    **defaults: Any,
+) -> None:
     """Defines a flag for every option of a record.
 
     Args:
         record: A dataclass of options.
         basic: Whether `--help` shows them; by default as they are declared.
+        without: Options that have no flag, by name.
         **defaults: Defaults other than the record's, by name.
     """
     for one in fields.declared(record):
+        if one.name in without:
+            continue
         how = one.option
         if basic is not None:
             how = dataclasses.replace(how, basic=basic)
@@ -77,15 +86,20 @@ def define(record: type, *, basic: bool | None = None, **defaults: Any) -> None:
         add(one.flag, one.type, default, how)
 
 
-def values(record: type, *, given: bool = False) -> dict[str, Any]:
+def values(
+    record: type, *, given: bool = False, without: Collection[str] = ()
+) -> dict[str, Any]:
     """Returns the values of a record's flags, by the names of its fields.
 
     Args:
         record: A dataclass of options whose flags are defined.
         given: Whether to return only flags that the command line sets.
+        without: Options that have no flag.
     """
     found = {}
     for one in fields.declared(record):
+        if one.name in without:
+            continue
         flag = flags.FLAGS[one.flag]
         if given and not flag.present:
             continue

@@ -27,6 +27,10 @@ class ProtectionError(PackNetError):
     """A training setting under which older tasks cannot be kept exact."""
 
 
+class DivergedError(PackNetError):
+    """Training that ended in NaN or infinity."""
+
+
 class ConversionError(PackNetError):
     """A model or layer that cannot be masked, or not completely."""
 

@@ -1,11 +1,14 @@
-"""Writes the report of a workdir to disk."""
+"""Writes the page of a workdir, or of a comparison, to disk."""
 
 import pathlib
+from collections.abc import Callable, Sequence
 
 from packnet_tf import atomic_files
+from packnet_tf.compare.summary import Summary
 from packnet_tf.errors import PackNetError
 from packnet_tf.report import style
-from packnet_tf.report.page import render
+from packnet_tf.report.comparison import comparison_sections
+from packnet_tf.report.page import Section, render
 from packnet_tf.report.reading import Reading, read
 from packnet_tf.report.sections import sections_of
 from packnet_tf.storage.workdir import Workdir
@@ -34,7 +37,7 @@ def closing_line(workdir: Workdir) -> str:
 def write_report(
     reading: Reading, path: pathlib.Path, *, png: bool = False
 ) -> list[pathlib.Path]:
-    """Writes a page, and its figures as files beside it.
+    """Writes a workdir's page, and its figures as files beside it.
 
     The same reading always becomes the same bytes, with the same matplotlib.
 
@@ -50,9 +53,38 @@ def write_report(
     Raises:
         StateError: If a file cannot be written.
     """
+    title = f"packnet_tf: {', '.join(t.name for t in reading.tasks)}"
+    return _write(title, lambda: sections_of(reading), path, png)
+
+
+def write_comparison(
+    summary: Summary, path: pathlib.Path, *, png: bool = False
+) -> list[pathlib.Path]:
+    """Writes a comparison's page, and its figure as a file beside it.
+
+    Args:
+        summary: What it shows.
+        path: As for `write_report`.
+        png: The same.
+
+    Returns:
+        What was written, the page first.
+
+    Raises:
+        StateError: If a file cannot be written.
+    """
+    title = f"packnet_tf: methods on {', '.join(summary.tasks)}"
+    return _write(title, lambda: comparison_sections(summary), path, png)
+
+
+def _write(
+    title: str,
+    draw: Callable[[], Sequence[Section]],
+    path: pathlib.Path,
+    png: bool,
+) -> list[pathlib.Path]:
     with style.applied():
-        sections = sections_of(reading)
-        title = f"packnet_tf: {', '.join(t.name for t in reading.tasks)}"
+        sections = draw()
         files = {path: render(title, sections).encode()}
         pictures = [p for s in sections for p in s.pictures] if png else []
         for picture in pictures:

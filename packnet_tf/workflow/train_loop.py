@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.errors import PackNetError
+from packnet_tf.errors import DivergedError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
@@ -68,7 +68,7 @@ def run_epochs(
         score: Returns the validation accuracy after an epoch, or None.
 
     Raises:
-        PackNetError: If the loss or a weight is not finite, naming the step
+        DivergedError: If the loss or a weight is not finite, naming the step
             and the learning rate; the previous checkpoint is kept.
     """
     net, record = training.net, training.record
@@ -141,7 +141,7 @@ def _stop(training: Training, what: str) -> NoReturn:
     phase, epoch = training.record.phase or "", training.record.epoch
     rate = float(np.asarray(training.net.optimizer.learning_rate))
     checkpoints.mark_diverged(training.folder, training.record)
-    raise PackNetError(
+    raise DivergedError(
         f"{what} epoch {epoch + 1} of the {phase} phase, at learning rate "
         f"{rate:.2g}; what was trained before that epoch is kept. "
         f"{_lower(phase)}"

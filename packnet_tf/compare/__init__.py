@@ -1,0 +1,1 @@
+"""PackNet beside other methods: the same data and budget, one table."""
