@@ -104,4 +104,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    process.run(main, "workdir", "tasks")
+    process.run(
+        main,
+        "workdir",
+        "tasks",
+        kept="finished cells are kept, the one in progress is run again",
+    )

@@ -85,6 +85,10 @@ def load() -> None:
         signal.signal(number, _stop_now)
 
 
+# What an interrupted app says of its work.
+_KEPT = ["what is finished is kept, the last epoch too"]
+
+
 def _stop_now(number: int, frame: object) -> NoReturn:
     """Ends the process at a signal, with one line.
 
@@ -97,8 +101,8 @@ def _stop_now(number: int, frame: object) -> NoReturn:
     # A terminal shows ^C where the progress bar was, which hid the cursor.
     start = "\n\x1b[?25h" if sys.stderr.isatty() else ""
     line = (
-        f"{start}interrupted; what is finished is kept, the last epoch too. "
-        "Run the same command again to go on.\n"
+        f"{start}interrupted; {_KEPT[-1]}. Run the same command again to go "
+        "on.\n"
     )
     os.write(2, line.encode())
     os._exit(128 + number)
@@ -115,7 +119,10 @@ def _stop_at_signals() -> None:
 
 
 def run(
-    main: Callable[[], None], *required: str, unless: str | None = None
+    main: Callable[[], None],
+    *required: str,
+    unless: str | None = None,
+    kept: str = _KEPT[0],
 ) -> None:
     """Runs an app, turning its errors into one line and exit code 1.
 
@@ -125,7 +132,9 @@ def run(
         main: The app, without arguments.
         *required: Required flags.
         unless: A flag that makes the others unnecessary.
+        kept: What an interruption leaves.
     """
+    _KEPT.append(kept)
     # The terminal may be unable to show names of files and classes.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
