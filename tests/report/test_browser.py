@@ -1,23 +1,7 @@
 """A browser draws every figure of the page, and fetches nothing."""
 
 import pytest
-from support.browser import browser
-
-# Draws each image on a canvas, and returns how many of its pixels are inked.
-INKED = """
-Promise.all([...document.images].map(async (image) => {
-  await image.decode();
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-  const drawn = canvas.getContext("2d");
-  drawn.drawImage(image, 0, 0);
-  const { data } = drawn.getImageData(0, 0, canvas.width, canvas.height);
-  let inked = 0;
-  for (let i = 0; i < data.length; i += 4)
-    inked += data[i + 3] > 0 && data[i] + data[i + 1] + data[i + 2] < 600;
-  return inked / (canvas.width * canvas.height);
-}))
-"""
+from support.browser import INKED, browser
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,22 @@ os.dup2(pair[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
+# Draws each image on a canvas, and returns how many of its pixels are inked.
+INKED = """
+Promise.all([...document.images].map(async (image) => {
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  const drawn = canvas.getContext("2d");
+  drawn.drawImage(image, 0, 0);
+  const { data } = drawn.getImageData(0, 0, canvas.width, canvas.height);
+  let inked = 0;
+  for (let i = 0; i < data.length; i += 4)
+    inked += data[i + 3] > 0 && data[i] + data[i + 1] + data[i + 2] < 600;
+  return inked / (canvas.width * canvas.height);
+}))
+"""
+
 
 class Browser:
     """A page in Chromium, spoken to in its DevTools protocol.
