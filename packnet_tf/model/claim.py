@@ -130,13 +130,14 @@ def add_task(
 def _fit_start(net, task, pretrained, images, active) -> None:
     """Fits a new task's start, or takes the task back."""
     try:
-        values = fits.to_pretrained(net, task, pretrained, images)
+        fitted = fits.to_pretrained(net, task, pretrained, images)
     except BaseException:
         net.remove_task(task.name)
         net.activate(active.name)
         raise
-    for kernel, value in zip(net.masked_kernels(), values, strict=True):
+    for kernel, value in zip(net.masked_kernels(), fitted.kernels, strict=True):
         kernel.variable.assign(value)
+    fitted.assign_statistics()
 
 
 def claim_free(

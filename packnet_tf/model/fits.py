@@ -1,15 +1,41 @@
 """Fits a task's weights so that its network answers as another one did."""
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from packnet_tf import console
 from packnet_tf.layers import MaskedKernel
-from packnet_tf.reconstruct import Change, reconstruct
+from packnet_tf.reconstruct import (
+    Change,
+    Normalization,
+    may_fit,
+    reconstruct,
+)
 from packnet_tf.task import Task
+from packnet_tf.tf_internals.layers import layers_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """What a fit found; nothing is assigned yet.
+
+    Attributes:
+        kernels: Values of the kernels that were asked for.
+        statistics: Variables of normalizations, with their values.
+    """
+
+    kernels: list[np.ndarray]
+    statistics: list[tuple[keras.Variable, np.ndarray]]
+
+    def assign_statistics(self) -> None:
+        """Writes the statistics."""
+        for variable, value in self.statistics:
+            variable.assign(value)
 
 
 def after_pruning(
@@ -18,8 +44,8 @@ def after_pruning(
     kernels: Sequence[MaskedKernel],
     masks: Sequence[np.ndarray],
     images: Any,
-) -> list[np.ndarray]:
-    """Returns kernels pruned to new masks, and fitted to what they were.
+) -> Fit:
+    """Fits kernels that are pruned to new masks to what they were.
 
     Args:
         net: The network, which is only read.
@@ -43,8 +69,8 @@ def to_pretrained(
     task: Task,
     pretrained: Sequence[np.ndarray],
     images: Any,
-) -> list[np.ndarray]:
-    """Returns a new task's kernels, fitted to those of the unpruned network.
+) -> Fit:
+    """Fits a new task's kernels to those of the unpruned network.
 
     Args:
         net: The network, which is only read.
@@ -60,10 +86,19 @@ def to_pretrained(
     return _fitted(net, changes, images)
 
 
-def _fitted(net: Any, changes: list[Change], images: Any) -> list[np.ndarray]:
+def _fitted(net: Any, changes: list[Change], images: Any) -> Fit:
     net.equalize_replicas()
+    # Those of frozen layers stay, and those that later tasks share with the
+    # first (`private="frozen"`).
+    norms = [
+        Normalization(layer)
+        for layer in layers_of(net.backbone)
+        if may_fit(layer)
+    ]
     with console.bar("fitting kernels") as report:
-        kept = reconstruct(net.backbone, changes, images, report=report)
+        kept = reconstruct(
+            net.backbone, changes, images, normalizations=norms, report=report
+        )
     if kept:
         warnings.warn(
             f"{', '.join(kept)}: the weights that stay keep their values; "
@@ -71,4 +106,7 @@ def _fitted(net: Any, changes: list[Change], images: Any) -> list[np.ndarray]:
             "own, are not fitted.",
             stacklevel=4,
         )
-    return [c.start if c.fitted is None else c.fitted for c in changes]
+    return Fit(
+        [c.start if c.fitted is None else c.fitted for c in changes],
+        [pair for norm in norms for pair in norm.values],
+    )

@@ -22,6 +22,7 @@ from packnet_tf.model import (
     phases,
     restored,
     task_model,
+    tolerance,
 )
 from packnet_tf.model.answers import Answers
 from packnet_tf.model.copies import Copies
@@ -107,6 +108,7 @@ class PackNet(Copies, Answers, Trainer):
     add_task = claim.add_task
     prune = phases.prune
     prune_to = phases.prune_to
+    prune_within = tolerance.prune_within
     pack = phases.pack
     remove_task = edits.remove_task
     rename_task = edits.rename_task

@@ -199,10 +199,14 @@ def _free_smallest(
         bank.pretrained = [np.asarray(k.variable) for k in book.kernels]
         bank.pretrained_private = [value.copy() for value in bank.live()]
     for place, (kernel, mask) in enumerate(zip(kernels, masks, strict=True)):
-        value = np.asarray(kernel.variable) if fitted is None else fitted[place]
+        value = np.asarray(kernel.variable)
+        if fitted is not None:
+            value = fitted.kernels[place]
         kernel.mask.assign(mask)
         # The newest task sees all that is not free.
         kernel.variable.assign(ownership.view(value, mask, task.owner))
+    if fitted is not None:
+        fitted.assign_statistics()
     book.note_masks()
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from packnet_tf.errors import CapacityError, FlagError, PackNetError
 
 EQUAL_SHARE = "equal_share"
+# The fraction is found when the task is pruned.
+AUTO = "auto"
 
 
 def validate_fraction(fraction: float, name: str = "fraction") -> float:

@@ -7,7 +7,7 @@ from packnet_tf.errors import FlagError
 from packnet_tf.options import fields
 from packnet_tf.options.augmentation import Augmentation
 from packnet_tf.options.fields import PRUNING, TRAINING, option, options_of
-from packnet_tf.options.fractions import EQUAL_SHARE, parse_fraction
+from packnet_tf.options.fractions import AUTO, EQUAL_SHARE, parse_fraction
 
 training = options_of(TRAINING)
 pruning = options_of(PRUNING)
@@ -71,7 +71,8 @@ class TaskOptions:
     )
     prune_fraction: Any = pruning(
         "Share of the task's weights freed for later tasks: a number, a comma-"
-        "separated list (the n-th added task takes the n-th), or equal_share.",
+        "separated list (the n-th added task takes the n-th), equal_share, or "
+        "auto: as much as validation accuracy allows (--tolerance).",
         0.75,
         basic=True,
     )
@@ -79,6 +80,12 @@ class TaskOptions:
         "For equal_share: how many tasks will be added in all.",
         None,
         at_least=1,
+    )
+    tolerance: float | None = pruning(
+        "For auto: how many points of validation accuracy pruning and the fit "
+        "may cost; by default 0.5.",
+        None,
+        at_least=0,
     )
     scope: str = pruning(
         "Rank weights within each layer (the paper), or global: over all "
@@ -192,6 +199,13 @@ class TaskOptions:
         self._check_pruning()
 
     def _check_pruning(self) -> None:
+        if self.finds_fraction:
+            self._check_search()
+        elif self.tolerance is not None:
+            raise FlagError(
+                f"--tolerance={self.tolerance:g} is for --prune_fraction=auto, "
+                f"not {self.prune_fraction}; give one of the two."
+            )
         if self.planned_tasks is not None and (
             str(self.prune_fraction).strip() != EQUAL_SHARE
         ):
@@ -202,7 +216,8 @@ class TaskOptions:
             )
         # Which of the added tasks this will be is not known here; that the
         # setting is well formed is.
-        parse_fraction(self.prune_fraction, 1, self.planned_tasks)
+        if not self.finds_fraction:
+            parse_fraction(self.prune_fraction, 1, self.planned_tasks)
         if self.gradual_epochs is None:
             return
         if self.gradual_epochs > self.retrain_epochs:
@@ -217,6 +232,32 @@ class TaskOptions:
                 f"phase, and --phases={','.join(self.phases)} has none "
                 "between prune and pack; add it, or prune at once with 0."
             )
+
+    def _check_search(self) -> None:
+        if self.gradual_epochs:
+            raise FlagError(
+                f"--gradual_epochs={self.gradual_epochs}: with "
+                "--prune_fraction=auto a task is pruned at once; leave it "
+                "out, or give a number as the fraction."
+            )
+        if not self.reconstruct:
+            raise FlagError(
+                "--prune_fraction=auto looks at the accuracy after the fit, "
+                "and --reconstruct=false turns that off; leave one of the "
+                "two out."
+            )
+
+    @property
+    def finds_fraction(self) -> bool:
+        """Whether the fraction is found when the task is pruned."""
+        return str(self.prune_fraction).strip() == AUTO
+
+    @property
+    def points(self) -> float | None:
+        """The tolerance in points, or None if the fraction is given."""
+        if not self.finds_fraction:
+            return None
+        return 0.5 if self.tolerance is None else self.tolerance
 
     def settings(self, phase: str) -> dict[str, Any]:
         """Returns the settings with which a phase must be resumed.
@@ -251,6 +292,8 @@ class TaskOptions:
     @property
     def gradual_steps(self) -> int:
         """Epochs of the retrain phase over which pruning is spread."""
+        if self.finds_fraction:
+            return 0
         if self.gradual_epochs is not None:
             return self.gradual_epochs
         return 0 if self._skips_retraining else self.retrain_epochs // 2

@@ -1,4 +1,4 @@
-"""The layers whose kernels change, and how their `call` is replaced."""
+"""The layers that change, and how their `call` is replaced."""
 
 import contextlib
 import dataclasses
@@ -11,23 +11,10 @@ import tensorflow as tf
 
 from packnet_tf.layers import Masked
 from packnet_tf.reconstruct.changes import Change
-from packnet_tf.reconstruct.rows import Form, form_of
+from packnet_tf.reconstruct.items import Item
+from packnet_tf.reconstruct.normalization import Normalization
+from packnet_tf.reconstruct.rows import form_of
 from packnet_tf.tf_internals.layers import hidden_name, layers_of
-
-
-@dataclasses.dataclass(eq=False)
-class Item:
-    """A kernel to fit.
-
-    Attributes:
-        change: The kernel's change.
-        form: How its rows are read.
-        rows: How many rows an image has, over all calls.
-    """
-
-    change: Change
-    form: Form
-    rows: int = 0
 
 
 @dataclasses.dataclass(eq=False)
@@ -38,6 +25,7 @@ class Unit:
         layer: The layer.
         changes: The changes of its kernels, and of the cells inside.
         items: Those of them that are fitted, in the order of their use.
+        normalization: What to fit of a batch normalization, or None.
         calls: How often it runs in one pass.
         bytes: Of its inputs and outputs for one image.
     """
@@ -45,44 +33,59 @@ class Unit:
     layer: Any
     changes: list[Change]
     items: list[Item]
+    normalization: Normalization | None = None
     calls: int = 0
     bytes: int = 0
 
     def keep(self) -> None:
-        """Leaves the kernels as they are after the change."""
-        self.items = []
+        """Leaves the values as they are after the change."""
+        self.items, self.normalization = [], None
         for change in self.changes:
             change.fitted = change.start
 
     @contextlib.contextmanager
     def with_kernels(self, pruned: bool) -> Iterator[None]:
-        """Gives the layer the kernels of one of the two networks.
+        """Gives the layer the values of one of the two networks.
 
         A kernel that is not fitted yet is in both what it was before: the
         layers after it then see what they will see once it is.
         """
         places = []
-        for change in self.changes:
-            value = change.fitted if pruned else None
-            value = change.before if value is None else value
-            own = vars(change.kernel.layer)
-            name = hidden_name(change.kernel.name)
+        for own, name, value in self._values(pruned):
             places.append((own, name, own[name]))
-            # The autocast of mixed precision reaches variables alone.
-            own[name] = tf.cast(value, change.kernel.layer.compute_dtype)
+            own[name] = value
         try:
             yield
         finally:
             for own, name, variable in places:
                 own[name] = variable
 
+    def _values(self, pruned: bool) -> Iterator[tuple[dict, str, tf.Tensor]]:
+        for change in self.changes:
+            layer = change.kernel.layer
+            value = change.fitted if pruned else None
+            value = change.before if value is None else value
+            # The autocast of mixed precision reaches variables alone.
+            value = tf.cast(value, layer.compute_dtype)
+            yield vars(layer), hidden_name(change.kernel.name), value
+        norm = self.normalization
+        if pruned and norm is not None and norm.mean is not None:
+            own = vars(norm.layer)
+            yield own, "moving_mean", tf.constant(norm.mean)
+            yield own, "moving_variance", tf.constant(norm.variance)
 
-def units_of(model: keras.Model, changes: Sequence[Change]) -> list[Unit]:
-    """Returns the layers with changed kernels.
+
+def units_of(
+    model: keras.Model,
+    changes: Sequence[Change],
+    normalizations: Sequence[Normalization] = (),
+) -> list[Unit]:
+    """Returns the layers that change.
 
     Args:
         model: The masked backbone.
         changes: The changes that matter.
+        normalizations: The normalizations to fit.
     """
     by_layer: dict[int, list[Change]] = {}
     for change in changes:
@@ -99,7 +102,10 @@ def units_of(model: keras.Model, changes: Sequence[Change]) -> list[Unit]:
         found = [c for part in parts for c in by_layer.pop(id(part), [])]
         if found:
             units[id(layer)] = _unit(layer, found)
-    return list(units.values())
+    return [
+        *units.values(),
+        *(Unit(n.layer, [], [], normalization=n) for n in normalizations),
+    ]
 
 
 def _unit(layer, changes: list[Change]) -> Unit:

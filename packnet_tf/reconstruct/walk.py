@@ -1,4 +1,4 @@
-"""Fits a network's kernels, one layer after another.
+"""Fits a network's kernels and normalizations, one layer after another.
 
 The backbone runs eagerly on every image twice in one batch: the first half of
 the rows are those of the unpruned network, the second those of the network as
@@ -9,7 +9,10 @@ a layer are at hand when it runs, however layers are nested, and where the
 activations of all images fit into memory, one pass fits all layers. Otherwise
 there is a pass for each, which ends at that layer.
 
-Nothing is assigned: the fitted kernels are returned.
+A batch normalization is fitted on the first batch that comes to it, when all
+kernels before it are.
+
+Nothing is assigned: the fitted values are returned.
 """
 
 import functools
@@ -27,13 +30,12 @@ from packnet_tf.errors import (
     PackNetError,
     first_line,
 )
-from packnet_tf.reconstruct import solver
 from packnet_tf.reconstruct.changes import Change
 from packnet_tf.reconstruct.images import Images
+from packnet_tf.reconstruct.items import Item
+from packnet_tf.reconstruct.normalization import Normalization
 from packnet_tf.reconstruct.rows import is_embedding
-from packnet_tf.reconstruct.statistics import Statistics
 from packnet_tf.reconstruct.units import (
-    Item,
     Unit,
     halves,
     joined,
@@ -66,24 +68,24 @@ def reconstruct(
     changes: Sequence[Change],
     images: Any,
     *,
+    normalizations: Sequence[Normalization] = (),
     report: Report = lambda done, total: None,
     carried_bytes: int = CARRIED_BYTES,
-    at_a_time: int = 1,
 ) -> list[str]:
     """Fits the changed kernels so that the network answers as it did.
 
     The network is only read; the values are in the changes afterwards, as
-    `fitted`, for each change that matters. The same network and images give
-    the same bytes.
+    `fitted`, for each change that matters, and in the normalizations. The
+    same network and images give the same bytes.
 
     Args:
         backbone: The masked backbone, in no task's view.
         changes: What happens to its kernels.
         images: See `Images`.
+        normalizations: The batch normalizations whose statistics may change.
+            Those that run several times keep them.
         report: Called with the number of kernels fitted, and of all.
         carried_bytes: See `CARRIED_BYTES`.
-        at_a_time: How many kernels a pass collects rows for, where the
-            activations are not carried along.
 
     Returns:
         The paths of changed kernels that keep their values: those of
@@ -95,19 +97,19 @@ def reconstruct(
         ConversionError: If a layer with a changed kernel never runs.
     """
     changes = [change for change in changes if change.matters]
-    walk = _Walk(backbone, changes, Images(images), report)
-    return walk.run(carried_bytes, at_a_time)
+    walk = _Walk(backbone, changes, normalizations, Images(images), report)
+    return walk.run(carried_bytes)
 
 
 class _Walk:
     """One fit of a network."""
 
-    def __init__(self, backbone, changes, images, report):
+    def __init__(self, backbone, changes, normalizations, images, report):
         self._backbone = backbone
         self._changes = changes
         self._images = images
         self._report = report
-        self._units: list[Unit] = units_of(backbone, changes)
+        self._units: list[Unit] = units_of(backbone, changes, normalizations)
         self._left: list[Item] = []
         self._at_hand = 0  # Images of the batch that runs.
         self._pruned: bool | None = None  # Whose kernels a layer runs with.
@@ -116,10 +118,10 @@ class _Walk:
         # of their layers are still to come in this batch.
         self._targets: list[Item] = []
         self._to_come = 0
-        self._statistics: dict[int, Statistics] = {}
+        self._collecting = False  # Whether this batch has come to one.
 
-    def run(self, carried_bytes: int, at_a_time: int) -> list[str]:
-        if not self._units:
+    def run(self, carried_bytes: int) -> list[str]:
+        if not self._changes:
             return []
         self._probe()
         self._left = [item for unit in self._units for item in unit.items]
@@ -134,7 +136,12 @@ class _Walk:
         self._report(0, self._number)
         with replaced_calls(self._units, self._run_layer):
             while self._left:
-                self._pass(size, [] if at_once else self._left[:at_a_time])
+                self._pass(size, [] if at_once else self._left[:1])
+            norms = [u.normalization for u in self._units if u.normalization]
+            if any(norm.mean is None for norm in norms):
+                # Those after the last kernel.
+                self._targets = []
+                self._run_backbone(self._images.first(size))
         return [c.kernel.path for c in self._changes if id(c) in kept]
 
     def _pass(self, size: int, targets: list[Item]) -> None:
@@ -152,7 +159,7 @@ class _Walk:
             self._to_come = sum(units.values())
             self._run_backbone(batch)
         for item in self._targets:
-            if id(item) in self._statistics:
+            if item.statistics is not None:
                 self._fit(item)
         if len(self._left) == before:
             raise _never_runs(self._unit(self._left[0]))
@@ -162,6 +169,7 @@ class _Walk:
 
     def _run_backbone(self, batch: Any) -> None:
         self._check_shapes(batch)
+        self._collecting = False
         self._at_hand = len(keras.tree.flatten(batch)[0])
         twice = keras.tree.map_structure(
             lambda x: np.concatenate([x, x]), batch
@@ -206,9 +214,12 @@ class _Walk:
         ):
             self._run_backbone(self._images.first(2))
         for unit in self._units:
-            if unit not in met:
+            if unit.changes and unit not in met:
                 raise _never_runs(unit)
         self._units = met
+        for unit in met:
+            if unit.normalization and unit.calls > 1:
+                unit.keep()
 
     def _probe_layer(self, met, unit, stock, args, kwargs):
         if unit not in met:
@@ -221,7 +232,8 @@ class _Walk:
         finally:
             if not inside:
                 self._pruned = None
-        x = _inputs(args, kwargs) if unit.items else None
+        learns = unit.items or unit.normalization
+        x = _inputs(args, kwargs) if learns else None
         # Rows must be each image's own, and in the order of the images.
         if inside or not (
             x is not None
@@ -259,6 +271,11 @@ class _Walk:
 
     def _learn(self, unit, args, kwargs) -> None:
         """Takes in the rows of a layer, and fits its kernels if it can."""
+        norm = unit.normalization
+        # The kernels before it must be fitted.
+        if norm and norm.mean is None and not self._collecting:
+            if not norm.fit(*self._parts(_inputs(args, kwargs))):
+                raise _Stop(_not_finite(norm.layer.moving_mean.path))
         due = [item for item in unit.items if item.change.fitted is None]
         if not due:
             return
@@ -284,39 +301,18 @@ class _Walk:
                 raise _Stop
 
     def _collect(self, item: Item, unit: Unit, x: tf.Tensor) -> None:
-        statistics = self._statistics.setdefault(
-            id(item), Statistics(item.form, item.rows * self._images.count)
-        )
+        self._collecting = bool(self._targets)
+        count = self._images.count
+        item.collect(*self._parts(x), count, unit.with_kernels)
+
+    def _parts(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
+        """Returns both networks' rows, and how many to read at a time."""
         (unpruned,), (pruned,) = halves([x], self._at_hand)
-        size = _PART * unpruned.shape[0] // self._at_hand
-        for first in range(0, unpruned.shape[0], size):
-            rows = []
-            part = slice(first, first + size)
-            which = statistics.sample(tuple(unpruned[part].shape))
-            for second, half in ((True, pruned), (False, unpruned)):
-                with unit.with_kernels(second):
-                    rows.append(item.form.take(half[part], which))
-            statistics.add(*rows)
+        return unpruned, pruned, _PART * unpruned.shape[0] // self._at_hand
 
     def _fit(self, item: Item) -> None:
-        change, form = item.change, item.form
-        statistics = self._statistics.pop(id(item))
-        shape = change.before.shape
-        fitted = None
-        if statistics.finite:
-            start, own = change.start, change.own
-            matrices = solver.fit(
-                statistics.moments(),
-                *(form.matrices(a) for a in (change.before, start, own)),
-            )
-            fitted = form.kernel(matrices, shape)
-            fitted = np.where(own, fitted + np.zeros((), start.dtype), start)
-        if fitted is None or not np.isfinite(fitted).all():
-            raise DataError(
-                f"images=: the network's values at {change.kernel.path} are "
-                "not finite; check the images and the training."
-            )
-        change.fitted = fitted
+        if not item.fit():
+            raise _not_finite(item.change.kernel.path)
         self._left.remove(item)
         self._report(self._number - len(self._left), self._number)
 
@@ -326,6 +322,13 @@ def _never_runs(unit: Unit) -> ConversionError:
         f"Layer {unit.layer.name!r} never runs in inference, so what is left "
         "of its kernels cannot be fitted; leave it out of the backbone, or "
         "prune without images."
+    )
+
+
+def _not_finite(path: str) -> DataError:
+    return DataError(
+        f"images=: the network's values at {path} are not finite; check the "
+        "images and the training."
     )
 
 

@@ -42,12 +42,15 @@ class Pruning:
         scope: How they were ranked; see `PackNet.prune`.
         granularity: What was ranked; see `PackNet.prune`.
         gradual_epochs: Epochs of retraining that pruning was spread over.
+        tolerance: The points of accuracy that a search for the fraction
+            allowed, or None if the fraction was given.
     """
 
     fraction: float
     scope: str
     granularity: str
     gradual_epochs: Count
+    tolerance: float | None = None
 
 
 @dataclasses.dataclass

@@ -8,10 +8,11 @@ import pathlib
 from typing import Any
 
 from packnet_tf.errors import FlagError, PhaseError, StateError
+from packnet_tf.options.fractions import AUTO
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
-from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
+from packnet_tf.storage.checkpoints import Pruning, TrainingRecord, Value
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow.datasets import ImageFacts
 
@@ -142,17 +143,26 @@ def check_pruning(
     gradual = options.gradual_steps
     if options.gradual_epochs is None:
         gradual = before.gradual_epochs
-    now = Pruning(fraction, options.scope, options.granularity, gradual)
-    for name, value in vars(now).items():
-        was = getattr(before, name)
+    now = Pruning(
+        fraction, options.scope, options.granularity, gradual, options.points
+    )
+    for flag, value in _flags_of(now).items():
+        was = _flags_of(before)[flag]
         if was != value:
-            flag = "prune_fraction" if name == "fraction" else name
             raise PhaseError(
                 f"Task {options.task!r} was pruned with --{flag}={was}, not "
                 f"{value}; continue with the same, or leave prune out of "
                 "--phases; apps/prune.py prunes once more after the retrain "
                 "phase."
             )
+
+
+def _flags_of(pruning: Pruning) -> dict[str, Value]:
+    """Returns the flags that a task was pruned with."""
+    found = dict(vars(pruning))
+    fraction = found.pop("fraction")
+    given = pruning.tolerance is None
+    return {"prune_fraction": fraction if given else AUTO, **found}
 
 
 # What all phases of a task must share.

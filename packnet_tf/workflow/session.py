@@ -22,6 +22,7 @@ from packnet_tf.storage import checkpoints, states
 from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow import preflight
+from packnet_tf.workflow.auto_fraction import check_validation
 from packnet_tf.workflow.base_run import make_base_task
 from packnet_tf.workflow.commit import commit_task, recover
 from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
@@ -137,6 +138,11 @@ class Session:
             return ""
         ownership.check_free(options.task, free)
         fraction, granularity = 0.0, options.granularity
+        if "prune" in options.phases and options.finds_fraction:
+            return (
+                f"Capacity: {free:.1%} of the weights are free; this task "
+                "keeps as few as its validation accuracy allows."
+            )
         if "prune" in options.phases:
             fraction = fractions.parse_fraction(
                 options.prune_fraction,
@@ -191,6 +197,7 @@ class Session:
         self.check(options, base_data=base_data is not None, again=again)
         network = self._build_network(options.seed)
         prepared = prepare(data, self.network.image_size, options)
+        check_validation(options, prepared)
         base_prepared = self._prepare_base(network, base_data, options)
         # All refusals come before this line.
         with self.workdir.lock():

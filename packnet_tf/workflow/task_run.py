@@ -17,7 +17,7 @@ from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
 from packnet_tf.tf_internals.layers import layers_of
-from packnet_tf.workflow import preflight
+from packnet_tf.workflow import auto_fraction, preflight
 from packnet_tf.workflow.datasets import Prepared
 from packnet_tf.workflow.fit_images import saying_warnings, training_images
 from packnet_tf.workflow.metrics import accuracy
@@ -45,7 +45,10 @@ class TaskRun(Training):
 
     @property
     def fraction(self) -> float:
-        """The fraction of this task's weights to prune."""
+        """The fraction of this task's weights to prune, 0 if not known yet."""
+        if self.options.finds_fraction:
+            before = self.record.pruning
+            return before[-1].fraction if before else 0.0
         return fractions.parse_fraction(
             self.options.prune_fraction, self.number, self.options.planned_tasks
         )
@@ -185,9 +188,15 @@ def _prune(run: TaskRun) -> None:
         options.scope,
         options.granularity,
         options.gradual_steps,
+        options.points,
     )
     record.gradual = []
-    if how.fraction == 0.0:
+    if options.finds_fraction:
+        with saying_warnings(run.say):
+            fraction = auto_fraction.prune(run.net, run.data, options, run.say)
+        how = dataclasses.replace(how, fraction=fraction)
+        _note(run, "accuracy_pruned", _validate(run))
+    elif how.fraction == 0.0:
         run.say("  prune: the last of the planned tasks keeps all")
     elif how.gradual_epochs:
         run.say(

@@ -11,15 +11,16 @@ from packnet_tf.masks import ownership
 from packnet_tf.masks.pruning import GRANULARITIES, SCOPES
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.model.replicas import make_strategy
+from packnet_tf.tf_internals.layers import layers_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:images=")
 
 
-def net_with(*tasks, strategy=None, images=IMAGES):
+def net_with(*tasks, strategy=None, images=IMAGES, private="per_task"):
     """A network with packed tasks, fitted when they were pruned."""
     keras.utils.set_random_seed(2)
     with (strategy or tf.distribute.get_strategy()).scope():
-        net = PackNet(backbone())
+        net = PackNet(backbone(), private=private)
     for name in tasks:
         net.add_task(name, 3)
         train(net)
@@ -104,6 +105,45 @@ def test_the_same_images_give_the_same_bytes():
     for net in nets:
         net.prune(0.5, images=IMAGES)
     assert everything(nets[0]) == everything(nets[1])
+
+
+def statistics(net):
+    (norm,) = (
+        layer
+        for layer in layers_of(net.backbone)
+        if isinstance(layer, keras.layers.BatchNormalization)
+    )
+    return [np.asarray(norm.moving_mean), np.asarray(norm.moving_variance)]
+
+
+@pytest.mark.parametrize(
+    ("private", "moves"), [("per_task", True), ("frozen", False)]
+)
+def test_statistics_follow_the_fit_where_they_are_the_tasks_own(private, moves):
+    net = net_with("a", private=private)
+    before = packed_answers(net)
+    in_training(net)
+    trained = statistics(net)
+    net.prune(0.5, images=IMAGES)
+    same = [
+        np.array_equal(*p) for p in zip(trained, statistics(net), strict=True)
+    ]
+    assert same == [not moves] * 2
+    assert packed_answers(net) == before
+    # A new task's start, too.
+    first = net_with()
+    in_training(first, "base")
+    unpruned = statistics(first)
+    first.prune(0.5, images=IMAGES)
+    assert not np.array_equal(statistics(first)[1], unpruned[1])
+    kept = [
+        value
+        for variable, value in zip(
+            first.private_variables, first.pretrained_private, strict=True
+        )
+        if "moving" in variable.path
+    ]
+    np.testing.assert_equal(kept, unpruned)
 
 
 def test_labels_of_a_data_set_are_ignored():

@@ -85,6 +85,8 @@ def test_the_base_task_has_a_legal_name():
         ("prune_fraction", "0.5,1"),
         ("prune_fraction", "equal_share"),
         ("planned_tasks", 3),
+        ("tolerance", 0.5),
+        ("tolerance", -1.0),
         ("scope", "filter"),
         ("granularity", "layer"),
         ("gradual_epochs", -1),
@@ -116,6 +118,24 @@ def test_equal_shares_need_a_plan():
     TaskOptions(task="a", prune_fraction="equal_share", planned_tasks=3)
     with pytest.raises(FlagError, match="planned_tasks=0"):
         TaskOptions(task="a", prune_fraction="equal_share", planned_tasks=0)
+
+
+def test_a_fraction_that_is_found_is_pruned_at_once_and_fitted():
+    auto = TaskOptions(task="a", prune_fraction="auto")
+    assert (auto.finds_fraction, auto.points, auto.gradual_steps) == (
+        True,
+        0.5,
+        0,
+    )
+    assert dataclasses.replace(auto, tolerance=2.0).points == 2.0
+    assert TaskOptions(task="a").points is None
+    for name, value in [
+        ("gradual_epochs", 3),
+        ("reconstruct", False),
+        ("planned_tasks", 3),
+    ]:
+        with pytest.raises(FlagError, match=f"{name}.*auto|auto.*{name}"):
+            dataclasses.replace(auto, **{name: value})
 
 
 def test_gradual_pruning_takes_half_of_the_retraining_by_default():

@@ -8,7 +8,13 @@ from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.errors import ConversionError, DataError
 from packnet_tf.layers import Masked
 from packnet_tf.masks import ownership, pruning
-from packnet_tf.reconstruct import Change, reconstruct
+from packnet_tf.reconstruct import (
+    Change,
+    Normalization,
+    may_fit,
+    reconstruct,
+    statistics,
+)
 from packnet_tf.tf_internals.layers import layers_of
 
 layers = keras.layers
@@ -146,9 +152,15 @@ def error_after(model, changes, images, fitted):
 
 
 def fitted_bytes(model, images, **how):
-    changes = changes_of(model)
-    reconstruct(model, changes, images, **how)
-    return [change.fitted.tobytes() for change in changes]
+    changes, norms = changes_of(model), norms_of(model)
+    reconstruct(model, changes, images, normalizations=norms, **how)
+    values = [change.fitted for change in changes]
+    values += [value for norm in norms for _, value in norm.values]
+    return [value.tobytes() for value in values]
+
+
+def norms_of(model):
+    return [Normalization(n) for n in layers_of(model) if may_fit(n)]
 
 
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
@@ -187,12 +199,72 @@ def test_a_pass_for_each_layer_finds_the_same(net):
         )
 
 
+def test_wide_layers_are_fitted_as_well_without_a_matrix(monkeypatch):
+    errors = []
+    for widest in (statistics.WIDE, 8):
+        monkeypatch.setattr(statistics, "WIDE", widest)
+        model = masked(transformer)
+        changes = changes_of(model)
+        reconstruct(model, changes, LINES)
+        errors.append(error_after(model, changes, LINES, fitted=True))
+    assert errors[1] < 1.02 * errors[0]
+
+
 @pytest.mark.parametrize("how", [{}, {"carried_bytes": 1 << 16}])
 def test_the_same_images_give_the_same_bytes(how):
     model = masked(convolutions)
     assert fitted_bytes(model, IMAGES, **how) == fitted_bytes(
         model, IMAGES, **how
     )
+
+
+@pytest.mark.parametrize("how", [{}, {"carried_bytes": 1 << 16}])
+def test_normalizations_answer_with_the_spread_that_they_had(how):
+    """The last one has no kernel after it, the first none before it."""
+
+    def make():
+        inputs = keras.Input(IMAGE)
+        x = layers.BatchNormalization()(inputs)
+        for _ in range(2):
+            x = layers.Conv2D(8, 3, activation="relu")(x)
+            x = layers.BatchNormalization()(x)
+        return keras.Model(inputs, x)
+
+    model = masked(make)
+    changes, norms = changes_of(model), norms_of(model)
+    wanted = np.asarray(model(IMAGES, training=False))
+    reconstruct(model, changes, IMAGES, normalizations=norms, **how)
+    assert all(norm.values for norm in norms)
+    first, *later = norms
+    np.testing.assert_allclose(first.mean, 0, atol=1e-5)
+    assert all(np.abs(norm.variance - 1).max() > 0.01 for norm in later)
+    for change in changes:
+        change.kernel.variable.assign(change.fitted)
+    for norm in norms:
+        for variable, value in norm.values:
+            variable.assign(value)
+    found = np.asarray(model(IMAGES, training=False))
+    # From a batch of the images, where they do not all fit into memory.
+    close = {"rtol": 0.2, "atol": 0.02} if how else {"rtol": 1e-3, "atol": 1e-4}
+    for spread in (np.mean, np.std):
+        np.testing.assert_allclose(
+            spread(found, (0, 1, 2)), spread(wanted, (0, 1, 2)), **close
+        )
+
+
+def test_a_normalization_that_runs_twice_keeps_its_statistics():
+    def make():
+        inputs = keras.Input((8, 8, 4))
+        norm = layers.BatchNormalization()
+        x = norm(layers.Conv2D(4, 1)(norm(inputs)))
+        return keras.Model(inputs, x)
+
+    model = masked(make)
+    changes, (norm,) = changes_of(model), norms_of(model)
+    images = np.concatenate([IMAGES, IMAGES[..., :1]], -1)
+    reconstruct(model, changes, images, normalizations=[norm])
+    assert not norm.values
+    assert changes[0].fitted is not None
 
 
 def test_a_data_set_of_batches_gives_what_an_array_gives():
