@@ -25,6 +25,7 @@ from packnet_tf.errors import FlagError
 from packnet_tf.options.compare import OF_A_CELL, OF_THE_BASE, CompareOptions
 from packnet_tf.options.data import task_name
 from packnet_tf.options.fields import DATA, Option
+from packnet_tf.options.fractions import EQUAL_SHARE
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions, check_batch_size
 from packnet_tf.task import check_task_name
@@ -58,9 +59,10 @@ def main() -> None:
     network = NetworkOptions(
         **run_flags.values(NetworkOptions, without=OF_THE_BASE)
     )
-    options = TaskOptions(
-        task="-", **run_flags.values(TaskOptions, without=OF_A_CELL)
-    )
+    trained = run_flags.values(TaskOptions, without=OF_A_CELL)
+    if str(trained["prune_fraction"]).strip() == EQUAL_SHARE:
+        trained["planned_tasks"] = len(compare.tasks)
+    options = TaskOptions(task="-", **trained)
     check_batch_size(options.batch_size)
     for task in compare.tasks:
         check_task_name(task_name(task))

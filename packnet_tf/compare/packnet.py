@@ -15,7 +15,6 @@ from packnet_tf.compare.cell import Cell
 from packnet_tf.compare.method import Method
 from packnet_tf.errors import PromiseError
 from packnet_tf.model.packnet import PackNet
-from packnet_tf.options.fractions import EQUAL_SHARE
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.workflow.base_run import make_base_task
@@ -59,19 +58,13 @@ class PackNetMethod(Method):
 
     def learn(self, place: int) -> None:
         """Trains, prunes, retrains and packs a task."""
-        task, options = self.cell.tasks[place], self.cell.options
-        equal = str(options.prune_fraction).strip() == EQUAL_SHARE
+        task = self.cell.tasks[place]
         run = TaskRun(
             self._net,
             TrainingRecord(task.name),
             self.cell.folder / "training",
-            # Nothing is decided by validation images here.
-            data=dataclasses.replace(task, validation=None),
-            options=dataclasses.replace(
-                options,
-                task=task.name,
-                planned_tasks=len(self.cell.tasks) if equal else None,
-            ),
+            data=task,
+            options=dataclasses.replace(self.cell.options, task=task.name),
             number=place + 1,
         )
         run_phases(run)

@@ -20,7 +20,7 @@ from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import DataError, FlagError
 from packnet_tf.networks import build, check_name
 from packnet_tf.options.compare import CompareOptions
-from packnet_tf.options.fractions import EQUAL_SHARE, parse_fraction
+from packnet_tf.options.fractions import parse_fraction
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checksums
@@ -84,12 +84,10 @@ class Comparison:
                     f"--tasks: {name!r} is the name of two tasks; give each "
                     "task once."
                 )
-        planned = len(names)
-        equal = str(self._options.prune_fraction).strip() == EQUAL_SHARE
-        for number in range(1, planned + 1):
-            parse_fraction(
-                self._options.prune_fraction, number, planned if equal else None
-            )
+        fraction = str(self._options.prune_fraction)
+        if "," in fraction:
+            # A list must be long enough for the last task.
+            parse_fraction(fraction, len(names))
         rates = self._compare.learning_rates
         if len(rates) > 1:
             for data in self._data:

@@ -81,7 +81,7 @@ def _points(rows: list[Row]) -> Picture:
     for i, (row, x) in enumerate(zip(rows, places, strict=True)):
         axes.errorbar(
             x,
-            row.accuracy,
+            row.accuracy or 0.0,
             yerr=row.deviation,
             fmt=_MARKERS[i % len(_MARKERS)],
             color=_COLOURS[i % len(_COLOURS)],

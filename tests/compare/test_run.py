@@ -226,9 +226,12 @@ def test_data_that_cannot_be_compared(compare, data):
     assert line.startswith("--tasks: 'first' is the name of two tasks")
 
 
-def test_fractions_for_fewer_tasks(compare):
-    line = refused(lambda: compare(prune_fraction="0.5,"))
-    assert "prune_fraction=0.5," in line
+def test_fractions_for_fewer_tasks(compare, data):
+    more = dataclasses.replace(data[0], name="third")
+    line = refused(
+        lambda: compare(prune_fraction="0.5,0.5", data=[*data, more])
+    )
+    assert line.startswith("prune_fraction=0.5,0.5 gives 2 fractions, but ")
 
 
 def test_the_workdir_of_a_network(compare, tmp_path):

@@ -25,6 +25,7 @@ def compare(run_app, images, tmp_path_factory):
             f"--methods={','.join(METHODS)}",
             "--seeds=0",
             "--learning_rates=4e-3",
+            "--prune_fraction=equal_share",
             *more,
             **how,
         )
