@@ -18,6 +18,7 @@ from packnet_tf.model import (
     heads,
     inference,
     labels,
+    linear_probe,
     optimizers,
     phases,
     restored,
@@ -106,6 +107,7 @@ class PackNet(Copies, Answers, Trainer):
 
     # The steps in the life of a task, each a function of a network.
     add_task = claim.add_task
+    fit_head = linear_probe.fit_head
     prune = phases.prune
     prune_to = phases.prune_to
     prune_within = tolerance.prune_within

@@ -15,6 +15,7 @@ pruning = options_of(PRUNING)
 PHASES = ("train", "prune", "retrain", "pack")
 SCOPES = ("layer", "global")
 GRANULARITIES = ("weight", "filter")
+HEAD_STARTS = ("probe", "random")
 ORIGINS = ("auto", "zero", "pretrained", "random")
 OPTIMIZERS = (
     "adadelta",
@@ -123,6 +124,12 @@ class TaskOptions:
         "or auto: pretrained if there are such values, else zero.",
         ORIGINS[0],
         choices=ORIGINS,
+    )
+    head_start: str = training(
+        "Where the head starts: probe (the best one for the features as they "
+        "are, a softmax regression) or random.",
+        HEAD_STARTS[0],
+        choices=HEAD_STARTS,
     )
     train_epochs: int = training(
         "Epochs of the train phase.", 12, at_least=1, basic=True
@@ -268,7 +275,7 @@ class TaskOptions:
         names = ["seed", "validation_share", "batch_size", "optimizer"]
         names += ["schedule", "warmup_share", "weight_decay", "augment"]
         if phase == "train":
-            names += ["origin", "learning_rate"]
+            names += ["origin", "head_start", "learning_rate"]
             names += ["reconstruct", "reconstruct_images"]
         else:
             names += ["retrain_learning_rate"]

@@ -12,6 +12,7 @@ from packnet_tf.workflow.evaluate import Answer, Evaluated
 from packnet_tf.workflow.session import Outcome
 
 _ACCURACIES = (
+    ("probe acc", "accuracy_probe"),
     ("trained acc", "accuracy_trained"),
     ("pruned acc", "accuracy_pruned"),
     ("retrained acc", "accuracy_retrained"),

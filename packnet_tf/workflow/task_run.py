@@ -12,6 +12,7 @@ import keras
 
 from packnet_tf.console import clock
 from packnet_tf.errors import PhaseError
+from packnet_tf.model import linear_probe
 from packnet_tf.options import fractions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checkpoints
@@ -114,6 +115,8 @@ def _begin(run: TaskRun) -> None:
             )
     if found is None:
         run.record.images = preflight.facts_of_images(run.data.facts)
+        if options.head_start == "probe":
+            _probe(run)
         return
     preflight.check_settings(found, options)
     preflight.check_images(found, run.data.facts)
@@ -136,6 +139,15 @@ def _start_images(run: TaskRun) -> Any:
     origins = ("auto", "pretrained")
     known = run.net.pretrained_kernels is not None
     return run.fit_images if known and run.options.origin in origins else None
+
+
+def _probe(run: TaskRun) -> None:
+    """Starts the head from a linear probe, which no task may end below."""
+    run.net.fit_head(training_images(run.data, linear_probe.MOST_IMAGES))
+    share = _validate(run)
+    _note(run, "accuracy_probe", share)
+    if share is not None:
+        run.say(f"  {run.options.task} linear probe: validation {share:.4f}")
 
 
 def _compile(run: TaskRun, phase: str) -> None:
@@ -228,6 +240,17 @@ def _retrain(run: TaskRun) -> None:
 
 
 def _pack(run: TaskRun) -> None:
+    metrics = run.record.metrics
+    probe = metrics.get("accuracy_probe", 0.0)
+    last = "retrained" if "retrain" in run.record.done else "trained"
+    share = metrics.get(f"accuracy_{last}", probe)
+    if share < probe:
+        run.say(
+            f"  note: {run.options.task} ends at {share:.4f}, below its linear "
+            f"probe ({probe:.4f}); a lower --learning_rate and "
+            "--retrain_learning_rate, or more epochs, may keep what the "
+            "features knew"
+        )
     run.net.pack()
     run.record.done.append("pack")
 
