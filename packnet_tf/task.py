@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,10 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 Digest = Annotated[str, msgspec.Meta(pattern=rf"\A{DIGEST.pattern}\Z")]
 # As many as a mask's byte can tell apart.
 Owner = Annotated[int, msgspec.Meta(ge=1, le=255)]
+# Whose weights a task computes with, beside its own.
+ALL = "all"
+BASE = "base"
+Reads: TypeAlias = Literal["all", "base"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 # A task's name becomes a folder and a SavedModel signature, so it has to be
@@ -43,6 +47,8 @@ class Task:
         trained: Whether it has been trained, or came with its weights.
         claimed: For each kernel, how many weights it claimed when added.
         digest: Hexadecimal digest recorded when it was packed, else None.
+        reads: `"all"` if it computes with the weights of all older tasks,
+            `"base"` if with those of the first task alone, beside its own.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Task:
     trained: bool = False
     claimed: tuple[Count, ...] = ()
     digest: Digest | None = None
+    reads: Reads = ALL
 
     def __post_init__(self) -> None:
         check_task_name(self.name)
@@ -64,6 +71,11 @@ class Task:
     def packed(self) -> bool:
         """Whether the task can never change again."""
         return self.phase == PACKED
+
+    @property
+    def since(self) -> int:
+        """The first owner after the first task whose weights it reads."""
+        return 2 if self.reads == ALL else max(2, self.owner)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the record as JSON-able values."""

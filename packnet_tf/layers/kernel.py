@@ -32,7 +32,7 @@ class View:
         mask = vars(layer).get(f"{self._name}_mask")
         if mask is None:
             return variable
-        task = layer.view_task
+        task, since = layer.view_task, layer.view_since
         if task is None:
             return variable
         mask = mask.value
@@ -41,10 +41,17 @@ class View:
         value = variable.value
         # Unsigned 0 - 1 (free) is the largest number, so one comparison
         # selects the owners 1 to view_task.
-        visible = keras.ops.less(
-            keras.ops.subtract(mask, keras.ops.ones((), mask.dtype)),
-            keras.ops.convert_to_tensor(task, mask.dtype),
-        )
+        ones = keras.ops.ones((), mask.dtype)
+        if since == 2:
+            owners = keras.ops.convert_to_tensor(task, mask.dtype)
+            visible = keras.ops.less(keras.ops.subtract(mask, ones), owners)
+        else:
+            first = keras.ops.convert_to_tensor(since, mask.dtype)
+            count = keras.ops.convert_to_tensor(task - since + 1, mask.dtype)
+            visible = keras.ops.logical_or(
+                keras.ops.equal(mask, ones),
+                keras.ops.less(keras.ops.subtract(mask, first), count),
+            )
         return keras.ops.where(visible, value, keras.ops.zeros((), value.dtype))
 
     def __set__(self, layer, value):

@@ -134,6 +134,11 @@ class Masked(MaskedState):
             )
         self._view_task = None if owner is None else int(owner)
 
+    @property
+    def view_since(self) -> int:
+        """The first owner after the first task that is in the view."""
+        return 2 if self._switch is None else self._switch.now.since
+
     def follow(self, switch: TaskSwitch) -> None:
         """Makes the layer compute for the task that a switch says."""
         self._switch = switch

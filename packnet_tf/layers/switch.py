@@ -22,11 +22,14 @@ class Answering:
         whole: Whether its kernels are read without a mask while it trains.
             It sees all that is not 0 then, and so must not be read after
             another task has been added.
+        since: The first owner after the first task whose weights it reads;
+            see `Task.since`.
     """
 
     owner: int | None = None
     packed: bool = False
     whole: bool = False
+    since: int = 2
 
 
 class _Pinned(threading.local):
@@ -96,7 +99,11 @@ class TaskSwitch:
     def view_task(self) -> int | None:
         """Number of the task whose view is read; None for all weights."""
         now = self.now
-        if not now.packed and (now.whole or tf.executing_eagerly()):
+        if (
+            not now.packed
+            and now.since == 2
+            and (now.whole or tf.executing_eagerly())
+        ):
             return None
         # A traced program may outlive the training of its task.
         return now.owner

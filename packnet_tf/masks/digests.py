@@ -31,6 +31,7 @@ def kernel_digests(
 
 def task_digest(
     owned: Sequence[bytes],
+    since: int,
     private: Sequence[np.ndarray],
     constants: Sequence[np.ndarray],
     head: Sequence[np.ndarray],
@@ -39,12 +40,15 @@ def task_digest(
 
     Args:
         owned: `kernel_digests` of owners 1 to the task's own.
+        since: See `Task.since`.
         private: The task's private variables.
         constants: Preprocessing constants, shared by all tasks.
         head: The variables of the task's head.
     """
     whole = hashlib.sha256()
-    for digest in owned:
+    if since > 2:
+        whole.update(f"owners 1 and {since} to {len(owned)}".encode())
+    for digest in (*owned[:1], *owned[since - 1 :]):
         whole.update(digest)
     for part, arrays in enumerate((private, constants, head)):
         whole.update(f"part {part}: {len(arrays)} arrays".encode())

@@ -77,7 +77,9 @@ def release(
     return mask * stays
 
 
-def view(kernel: np.ndarray, mask: np.ndarray, task: int) -> np.ndarray:
+def view(
+    kernel: np.ndarray, mask: np.ndarray, task: int, since: int = 2
+) -> np.ndarray:
     """Returns the kernel as a task sees it.
 
     Weights owned by the task or an earlier one keep their bytes; those of
@@ -87,6 +89,8 @@ def view(kernel: np.ndarray, mask: np.ndarray, task: int) -> np.ndarray:
         kernel: The weights of all tasks.
         mask: uint8 array of the kernel's shape.
         task: The task's number, 1 to 255.
+        since: Owners from 2 to the one before this read +0.0 too; see
+            `Task.since`.
 
     Returns:
         A new array of the kernel's shape and dtype.
@@ -106,6 +110,8 @@ def view(kernel: np.ndarray, mask: np.ndarray, task: int) -> np.ndarray:
     for block in blocks(result.size):
         # Free weights wrap around to 255, beyond any task.
         visible = owners[block] - np.uint8(1) < np.uint8(task)
+        if since > 2:
+            visible &= (owners[block] < 2) | (owners[block] >= since)
         np.multiply(values[block], visible, out=result[block])
     return seen
 

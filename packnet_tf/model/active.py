@@ -13,6 +13,17 @@ from packnet_tf.model.turns import Turns
 from packnet_tf.task import Task
 
 
+def answering_for(task: Task, packed: bool | None = None) -> Answering:
+    """Returns what says that a program computes for a task.
+
+    Args:
+        task: The task.
+        packed: Whether it runs as a packed task does; by default if it is.
+    """
+    packed = task.packed if packed is None else packed
+    return Answering(task.owner, packed, since=task.since)
+
+
 class Active:
     """The part of a book of tasks that says which one is active.
 
@@ -48,7 +59,7 @@ class Active:
         self.active = task
         # A packed task always runs through its view, so that its program is
         # the same for ever; training needs no mask.
-        self.switch.turn(Answering(task.owner, task.packed))
+        self.switch.turn(answering_for(task))
         self.moment.now = 2 * self._serials[task.owner] + task.packed
         self.turns.entered(task)
 

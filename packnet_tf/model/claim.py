@@ -12,8 +12,9 @@ from packnet_tf.masks import ownership
 from packnet_tf.model import fits, heads
 from packnet_tf.model.losses import check_activation
 from packnet_tf.model.tasks import TaskBook
-from packnet_tf.task import Task, check_task_name
+from packnet_tf.task import ALL, BASE, Task, check_task_name
 
+READS = (ALL, BASE)
 ORIGINS = ("auto", "zero", "pretrained", "random")
 # Labels above it are not exact in float32, as which they often come.
 MOST_CLASSES = 2**24
@@ -30,6 +31,7 @@ def add_task(
     origin: str = "auto",
     seed: int = 0,
     images: Any = None,
+    reads: str = ALL,
 ) -> Task:
     """Adds a task: a new head, and all free weights for its own.
 
@@ -62,6 +64,10 @@ def add_task(
             task was fitted when it was pruned, its weights are no longer
             the pretrained ones; the new task's are then fitted so that each
             layer answers as in the network before it was pruned.
+        reads: `"all"`: the task computes with the weights of all older tasks
+            beside its own (the paper), `"base"`: with those of the first
+            task alone, which is as if the others were not there. What other
+            tasks learned helps a task like them, and disturbs others.
 
     Returns:
         The task's record.
@@ -80,6 +86,8 @@ def add_task(
         raise ValueError(
             f"origin={origin!r}: expected auto, zero, pretrained or random."
         )
+    if reads not in READS:
+        raise ValueError(f"reads={reads!r}: expected all or base.")
     if origin == "pretrained" and book.bank.pretrained is None:
         raise TaskError(
             "origin='pretrained' needs the kernels from before the base "
@@ -101,6 +109,7 @@ def add_task(
         class_names=None if class_names is None else tuple(class_names),
         activation=check_activation(activation, name),
         trained=(owner == 1 and classes == 0) or heads.has_weights(head),
+        reads=reads,
     )
     new_head = net.make_head(task, head, seed)
     if task.class_names and len(task.class_names) != task.classes:

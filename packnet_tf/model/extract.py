@@ -44,7 +44,10 @@ def extract(net: Any, task: str) -> keras.Model:
         )
     values = {
         id(kernel.variable): ownership.view(
-            np.asarray(kernel.variable), np.asarray(kernel.mask), record.owner
+            np.asarray(kernel.variable),
+            np.asarray(kernel.mask),
+            record.owner,
+            record.since,
         )
         for kernel in net.masked_kernels()
     }

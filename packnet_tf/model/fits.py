@@ -10,6 +10,7 @@ import numpy as np
 
 from packnet_tf import console
 from packnet_tf.layers import MaskedKernel
+from packnet_tf.masks import ownership
 from packnet_tf.reconstruct import (
     Change,
     Normalization,
@@ -56,8 +57,9 @@ def after_pruning(
     """
     return _fitted(
         net,
+        task,
         [
-            Change(kernel, np.asarray(kernel.variable), mask, task.owner)
+            Change(kernel, _seen(kernel, task), mask, task.owner)
             for kernel, mask in zip(kernels, masks, strict=True)
         ],
         images,
@@ -80,13 +82,21 @@ def to_pretrained(
     """
     changes = []
     for kernel, before in zip(net.masked_kernels(), pretrained, strict=True):
-        now = np.asarray(kernel.variable)
         mask = np.asarray(kernel.mask)
+        now = _seen(kernel, task)
         changes.append(Change(kernel, before, mask, task.owner, now))
-    return _fitted(net, changes, images)
+    return _fitted(net, task, changes, images)
 
 
-def _fitted(net: Any, changes: list[Change], images: Any) -> Fit:
+def _seen(kernel: MaskedKernel, task: Task) -> np.ndarray:
+    """Returns a kernel as a task sees it."""
+    value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
+    return ownership.view(value, mask, task.owner, task.since)
+
+
+def _fitted(
+    net: Any, task: Task, changes: list[Change], images: Any
+) -> Fit:
     net.equalize_replicas()
     # Those of frozen layers stay, and those that later tasks share with the
     # first (`private="frozen"`).
@@ -106,7 +116,11 @@ def _fitted(net: Any, changes: list[Change], images: Any) -> Fit:
             "own, are not fitted.",
             stacklevel=4,
         )
-    return Fit(
-        [c.start if c.fitted is None else c.fitted for c in changes],
-        [pair for norm in norms for pair in norm.values],
-    )
+    values = [c.start if c.fitted is None else c.fitted for c in changes]
+    if task.since > 2:
+        # What the task does not see stays as it is.
+        for place, change in enumerate(changes):
+            hidden = (change.mask >= 2) & (change.mask < task.since)
+            before = np.asarray(change.kernel.variable)
+            values[place] = np.where(hidden, before, values[place])
+    return Fit(values, [pair for norm in norms for pair in norm.values])

@@ -28,6 +28,7 @@ def digests_of(book: TaskBook, tasks: Sequence[Task]) -> list[str]:
     return [
         digests.task_digest(
             owned[: task.owner],
+            task.since,
             book.private_values(task),
             constants,
             [np.asarray(v) for v in book.heads[task.owner - 1].weights],
@@ -87,7 +88,9 @@ def _values_of(book: TaskBook, task: Task) -> Iterator[tuple[str, np.ndarray]]:
         value = np.asarray(kernel.variable)
         yield (
             kernel.path,
-            ownership.view(value, np.asarray(kernel.mask), task.owner),
+            ownership.view(
+                value, np.asarray(kernel.mask), task.owner, task.since
+            ),
         )
     for variable, value in zip(
         book.bank.variables, book.private_values(task), strict=True

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from packnet_tf.errors import NetworkError, PhaseError, TaskError
-from packnet_tf.layers.switch import Answering
+from packnet_tf.model.active import answering_for
 from packnet_tf.model import heads
 from packnet_tf.tf_internals.layers import is_graph
 from packnet_tf.tf_internals.variables import alias
@@ -93,7 +93,7 @@ class _OneTask(keras.layers.Layer):
             )
         switch = self.book.switch
         switch.fix_model()
-        with switch.pin(Answering(self.task.owner, packed=True)):
+        with switch.pin(answering_for(self.task, packed=True)):
             return self.net.call(inputs, training=False)
 
     def get_config(self):

@@ -16,10 +16,9 @@ from packnet_tf.errors import (
     TaskError,
 )
 from packnet_tf.layers import Masked, MaskedKernel
-from packnet_tf.layers.switch import Answering
 from packnet_tf.masks import ownership
 from packnet_tf.model import heads, losses
-from packnet_tf.model.active import Active
+from packnet_tf.model.active import Active, answering_for
 from packnet_tf.model.private import PrivateBank, spoil
 from packnet_tf.model.protection import Protection
 from packnet_tf.model.sealed import Sealed, forbid_adapt
@@ -165,7 +164,7 @@ class TaskBook(Active):
             return
         self.bank.freeze(self._frozen and newest.owner > 1)
         try:
-            with self.switch.pin(Answering(newest.owner, newest.packed)):
+            with self.switch.pin(answering_for(newest)):
                 yield
         finally:
             self.bank.freeze(self._frozen and active.owner > 1)

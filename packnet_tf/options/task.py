@@ -13,6 +13,7 @@ training = options_of(TRAINING)
 pruning = options_of(PRUNING)
 
 PHASES = ("train", "prune", "retrain", "pack")
+READS = ("base", "all")
 SCOPES = ("layer", "global")
 GRANULARITIES = ("weight", "filter")
 HEAD_STARTS = ("probe", "random")
@@ -124,6 +125,13 @@ class TaskOptions:
         "or auto: pretrained if there are such values, else zero.",
         ORIGINS[0],
         choices=ORIGINS,
+    )
+    reads: str = training(
+        "Which weights the task computes with beside its own: base (those of "
+        "the base task alone) or all (those of all older tasks, as in the "
+        "paper).",
+        READS[0],
+        choices=READS,
     )
     head_start: str = training(
         "Where the head starts: probe (the best one for the features as they "
@@ -275,7 +283,7 @@ class TaskOptions:
         names = ["seed", "validation_share", "batch_size", "optimizer"]
         names += ["schedule", "warmup_share", "weight_decay", "augment"]
         if phase == "train":
-            names += ["origin", "head_start", "learning_rate"]
+            names += ["origin", "reads", "head_start", "learning_rate"]
             names += ["reconstruct", "reconstruct_images"]
         else:
             names += ["retrain_learning_rate"]

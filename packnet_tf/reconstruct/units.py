@@ -60,7 +60,7 @@ class Unit:
             for own, name, variable in places:
                 own[name] = variable
 
-    def _values(self, pruned: bool) -> Iterator[tuple[dict, str, tf.Tensor]]:
+    def _values(self, pruned: bool) -> Iterator[tuple[dict, str, Any]]:
         for change in self.changes:
             layer = change.kernel.layer
             value = change.fitted if pruned else None
@@ -68,6 +68,8 @@ class Unit:
             # The autocast of mixed precision reaches variables alone.
             value = tf.cast(value, layer.compute_dtype)
             yield vars(layer), hidden_name(change.kernel.name), value
+            # The value is what the task sees already.
+            yield vars(layer), f"{change.kernel.name}_mask", None
         norm = self.normalization
         if pruned and norm is not None and norm.mean is not None:
             own = vars(norm.layer)

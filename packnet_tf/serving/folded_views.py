@@ -32,8 +32,8 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
     Args:
         assets: The files, by part; see `Content`.
         table: What the files contain.
-        items: For each element, the stored array and the last owner whose
-            weights are visible.
+        items: For each element, the stored array, the last owner whose
+            weights are visible, and the first such one after the first task.
         shared_name: Name of the resource.
     """
 
@@ -41,7 +41,7 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         self,
         assets: dict[str, tf.saved_model.Asset],
         table: Table,
-        items: list[tuple[int, int]],
+        items: list[tuple[int, int, int]],
         shared_name: str,
     ):
         super().__init__()
@@ -82,6 +82,7 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         splits = np.searchsorted(numbers, np.arange(len(table.shapes) + 1))
         places = tf.constant(order, tf.int32)
         lasts = tf.constant([self._items[p][1] for p in order], tf.uint8)
+        sinces = tf.constant([self._items[p][2] for p in order], tf.uint8)
         splits = tf.constant(splits, tf.int32)
         newest = tf.constant(table.newest, tf.uint8)
 
@@ -91,9 +92,11 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
 
             def of_item(i, listed):
                 view = tf.cond(
-                    lasts[i] >= newest[number],
+                    (lasts[i] >= newest[number]) & (sinces[i] <= 2),
                     lambda: array,
-                    lambda: self._view(content, number, array, lasts[i]),
+                    lambda: self._view(
+                        content, number, array, lasts[i], sinces[i]
+                    ),
                 )
                 return i + 1, tf.raw_ops.TensorListSetItem(
                     input_handle=listed,
@@ -146,11 +149,13 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         number: tf.Tensor,
         array: tf.Tensor,
         last: tf.Tensor,
+        since: tf.Tensor,
     ) -> tf.Tensor:
-        """Returns an array, flat, with the weights of later owners as 0."""
+        """Returns an array, flat, with what a task does not see as 0."""
 
         def piece(begin, count, done):
-            visible = content.owners(number, begin, count) <= last
+            owners = content.owners(number, begin, count)
+            visible = (owners <= last) & ((owners < 2) | (owners >= since))
             part = array[begin : begin + count]
             return tf.where(visible, part, tf.zeros([], part.dtype)), done
 
@@ -164,7 +169,7 @@ class LoadedOwners(LoadedList):
     def _made(self) -> tf.Tensor:
         table = self._table
         content = Content(table, self._assets, weights=False)
-        numbers = tf.constant([number for number, _ in self._items], tf.int32)
+        numbers = tf.constant([number for number, *_ in self._items], tf.int32)
 
         def of_array(i, listed):
             def piece(begin, count, done):

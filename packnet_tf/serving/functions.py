@@ -45,7 +45,7 @@ class Program:
         ]
         self._read = {
             task.name: [
-                *(kernel.of(task.owner) for kernel in kernels),
+                *(kernel.of(task.owner, task.since) for kernel in kernels),
                 *map(self.add, net.private_values(task.name)),
                 *shared,
             ]

@@ -49,6 +49,7 @@ class Array:
         owners: The index of its owners in their list, or -1 if it is read
             unmasked.
         owner: The task whose view is read; 0 if it is read unmasked.
+        since: See `Task.since`.
     """
 
     group: int
@@ -56,16 +57,17 @@ class Array:
     shape: tuple[int, ...]
     owners: int = -1
     owner: int = 0
+    since: int = 2
 
     @property
     def kind(self) -> tuple[Any, ...]:
         """What a program has to know about it during tracing."""
-        return self.group, self.shape, self.owners >= 0
+        return self.group, self.shape, self.owners >= 0, self.since > 2
 
     @property
-    def place(self) -> tuple[int, int, int]:
+    def place(self) -> tuple[int, int, int, int]:
         """What may differ between tasks that share a program."""
-        return self.index, max(self.owners, 0), self.owner
+        return self.index, max(self.owners, 0), self.owner, self.since
 
 
 class Kernel:
@@ -92,30 +94,41 @@ class Kernel:
         self._value = value
         self._mask = mask
         self._layout = layout
-        self._found: dict[int, Array] = {}
-        self._newest = int(mask.max(initial=ownership.FREE))
+        self._found: dict[tuple[int, int], Array] = {}
+        self._whole = int(mask.max(initial=ownership.FREE)), 2
 
-    def of(self, owner: int) -> Array:
-        """Returns the array of a task's view; equal views share one."""
-        older = self._mask[self._mask <= owner]
+    def of(self, owner: int, since: int = 2) -> Array:
+        """Returns the array of a task's view; equal views share one.
+
+        Args:
+            owner: The task's number.
+            since: See `Task.since`.
+        """
+        mask = self._mask
+        older = mask[(mask <= owner) & ((mask < 2) | (mask >= since))]
         # Owners between this and `owner` have no weights here.
         last = int(older.max(initial=ownership.FREE))
-        if last not in self._found:
-            view = ownership.view(self._value, self._mask, owner)
+        if last < since or not np.any((mask >= 2) & (mask < since)):
+            since = 2
+        key = last, since
+        if key not in self._found:
+            view = ownership.view(self._value, mask, max(last, 1), since)
             if view.tobytes() == self._value.tobytes():
-                last = self._newest
-        if last not in self._found:
-            self._found[last] = self._make(last)
-        return self._found[last]
+                key = self._whole
+        if key not in self._found:
+            self._found[key] = self._make(*key)
+        return self._found[key]
 
-    def _make(self, last: int) -> Array:
+    def _make(self, last: int, since: int) -> Array:
         group, shape = self._group, self._value.shape
-        if self._layout == "folded" or last == self._newest:
-            return Array(group.number, group.item(self._number, last), shape)
+        if self._layout == "folded" or (last, since) == self._whole:
+            item = group.item(self._number, last, since)
+            return Array(group.number, item, shape)
         return dataclasses.replace(
-            self.of(self._newest),
+            self.of(*self._whole),
             owners=group.owners_item(self._number),
             owner=last,
+            since=since,
         )
 
 
@@ -143,7 +156,7 @@ class Arrays:
             everyone = np.full(value.shape, 1, np.uint8)
             number = group.store(value, everyone)
             self._known[key] = Array(
-                group.number, group.item(number, 1), value.shape
+                group.number, group.item(number, 1, 2), value.shape
             )
         return self._known[key]
 
@@ -187,7 +200,7 @@ class Arrays:
         Args:
             arrays: The arrays.
             places: Read arrays of the same kinds at these places instead: an
-                int32 tensor of shape [arrays, 3], one `Array.place` a row.
+                int32 tensor of shape [arrays, 4], one `Array.place` a row.
         """
         if not arrays:
             return []
@@ -202,12 +215,15 @@ class Arrays:
             group = groups[array.group]
             if array.group not in lists:
                 lists[array.group] = [r.read_value() for r in group.resources]
-            index, owners, owner = tf.unstack(place, 3)
+            index, owners, owner, since = tf.unstack(place, 4)
             made = lists[array.group]
             value = _get(made[0], index, group.dtype, array.shape)
             if array.owners >= 0:
                 codes = _get(made[1], owners, tf.uint8, array.shape)
                 visible = codes <= tf.cast(owner, tf.uint8)
+                if array.since > 2:
+                    known = codes >= tf.cast(since, tf.uint8)
+                    visible &= (codes < 2) | known
                 value = tf.where(visible, value, tf.zeros_like(value))
             values.append(value)
         return values
@@ -231,23 +247,24 @@ class _Group:
         self.resources: list[LoadedList] = []
         self._values: list[np.ndarray] = []
         self._masks: list[np.ndarray] = []
-        # The elements of each list: (stored array, last visible owner).
-        self._items: list[tuple[int, int]] = []
-        self._owners: list[tuple[int, int]] = []
+        # The elements of each list: the stored array, and the last visible
+        # owner and the first one after the first task.
+        self._items: list[tuple[int, int, int]] = []
+        self._owners: list[tuple[int, int, int]] = []
 
     def store(self, value: np.ndarray, mask: np.ndarray) -> int:
         self._values.append(value)
         self._masks.append(mask)
         return len(self._values) - 1
 
-    def item(self, number: int, last: int) -> int:
-        self._items.append((number, last))
+    def item(self, number: int, last: int, since: int) -> int:
+        self._items.append((number, last, since))
         return len(self._items) - 1
 
     def owners_item(self, number: int) -> int:
-        if (number, 0) not in self._owners:
-            self._owners.append((number, 0))
-        return self._owners.index((number, 0))
+        if (number, 0, 2) not in self._owners:
+            self._owners.append((number, 0, 2))
+        return self._owners.index((number, 0, 2))
 
     def write(self, folder: pathlib.Path) -> None:
         newest = [int(m.max(initial=ownership.FREE)) for m in self._masks]

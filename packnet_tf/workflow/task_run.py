@@ -109,6 +109,7 @@ def _begin(run: TaskRun) -> None:
                 len(run.data.class_names),
                 class_names=run.data.class_names,
                 origin=options.origin,
+                reads=options.reads,
                 seed=options.seed,
                 # A checkpoint has the start, and what became of it.
                 images=_start_images(run) if found is None else None,

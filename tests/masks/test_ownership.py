@@ -68,6 +68,9 @@ def test_view_keeps_bytes_of_earlier_owners_and_zeroes_others(dtype, task):
     expected[(mask == 0) | (mask > task)] = 0
     assert seen.dtype == kernel.dtype
     assert seen.tobytes() == expected.tobytes()
+    seen = ownership.view(kernel, mask, task, since=max(2, task))
+    expected[(mask > 1) & (mask < task)] = 0
+    assert seen.tobytes() == expected.tobytes()
 
 
 def test_view_of_a_kernel_in_another_memory_order_and_of_many_blocks():

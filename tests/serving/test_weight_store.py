@@ -38,10 +38,11 @@ def test_views_come_back_byte_for_byte(newest, layout, tmp_path):
     given = [kernel(newest, seed=seed) for seed in (0, 1)]
     kernels = [arrays.add_kernel(*pair) for pair in given]
     owners = sorted({1, newest // 2 or 1, newest})
-    asked = [(k, owner) for owner in owners for k in (0, 1)]
-    found = loaded(arrays, [kernels[k].of(o) for k, o in asked], tmp_path / "x")
-    for (k, owner), value in zip(asked, found, strict=True):
-        expected = ownership.view(*given[k], owner)
+    asked = [(k, (o, s)) for o in owners for s in (2, o) for k in (0, 1)]
+    made = [kernels[k].of(*sees) for k, sees in asked]
+    found = loaded(arrays, made, tmp_path / "x")
+    for (k, sees), value in zip(asked, found, strict=True):
+        expected = ownership.view(*given[k], *sees)
         assert value.tobytes() == expected.tobytes()
 
 
@@ -85,16 +86,20 @@ def test_equal_arrays_and_equal_views_are_one(tmp_path):
     assert made.of(5) == made.of(4)
     assert made.of(3) == made.of(2) != made.of(1)
     assert made.of(4) != made.of(3)
+    # Without 2, task 3 sees what task 1 sees, and 4 more than it.
+    assert made.of(3, since=3) == made.of(1)
+    assert made.of(5, since=5) == made.of(1) != made.of(4, since=4)
+    assert made.of(4, since=4) != made.of(4)
 
 
 def test_a_task_without_weights_sees_zeros(tmp_path):
     arrays = Arrays()
     value, mask = kernel(3)
     mask[mask == 1] = 2
-    (view,) = loaded(
-        arrays, [arrays.add_kernel(value, mask).of(1)], tmp_path / "x"
-    )
-    assert view.shape == value.shape and not np.any(view)
+    made = arrays.add_kernel(value, mask)
+    views = loaded(arrays, [made.of(1), made.of(4, since=4)], tmp_path / "x")
+    for view in views:
+        assert view.shape == value.shape and not np.any(view)
 
 
 def test_what_is_free_takes_no_room(tmp_path):
@@ -117,7 +122,7 @@ def test_other_places_of_the_same_kinds_are_read(tmp_path):
         resource._initialize()
     program = tf.function(
         lambda places: arrays.read([views[0]], places),
-        input_signature=[tf.TensorSpec([1, 3], tf.int32)],
+        input_signature=[tf.TensorSpec([1, 4], tf.int32)],
         autograph=False,
     )
     for owner, view in zip((1, 2, 3), views, strict=True):
