@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import msgspec
 
@@ -18,8 +18,8 @@ Digest = Annotated[str, msgspec.Meta(pattern=rf"\A{DIGEST.pattern}\Z")]
 # As many as a mask's byte can tell apart.
 Owner = Annotated[int, msgspec.Meta(ge=1, le=255)]
 # Whose weights a task computes with, beside its own.
-ALL = "all"
-BASE = "base"
+ALL: Final = "all"
+BASE: Final = "base"
 Reads: TypeAlias = Literal["all", "base"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 

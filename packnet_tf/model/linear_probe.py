@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.errors import DataError, PhaseError, TaskError
+from packnet_tf.errors import DataError, TaskError
 from packnet_tf.model import heads
 from packnet_tf.task import Task
 

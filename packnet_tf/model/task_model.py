@@ -5,8 +5,8 @@ from typing import Any
 import keras
 
 from packnet_tf.errors import NetworkError, PhaseError, TaskError
-from packnet_tf.model.active import answering_for
 from packnet_tf.model import heads
+from packnet_tf.model.active import answering_for
 from packnet_tf.tf_internals.layers import is_graph
 from packnet_tf.tf_internals.variables import alias
 

@@ -50,6 +50,7 @@ FACTORS = {
     "replicas": [1, 2],
     "private": ["per_task", "frozen"],
     "fit": ["no images", "reconstruction"],
+    "reads": ["all", "base"],
     "network": list(NETWORKS),
 }
 SEED = 14
@@ -166,7 +167,8 @@ def policy():
     ],
 )
 def test_the_first_two_tasks_keep_their_bytes(cell, policy):
-    optimizer, setting, precision, replicas, private, fit, network = cell
+    (*cell, reads, network) = cell
+    optimizer, setting, precision, replicas, private, fit = cell
     policy(precision)
     keras.utils.set_random_seed(SEED)
     random = np.random.default_rng(SEED)
@@ -182,7 +184,8 @@ def test_the_first_two_tasks_keep_their_bytes(cell, policy):
 
     kept = {}
     for name in ("one", "two", "three"):
-        net.add_task(name, 3, origin="random", seed=len(net.tasks))
+        seed = len(net.tasks)
+        net.add_task(name, 3, origin="random", seed=seed, reads=reads)
         net.compile(
             optimizer_of(optimizer, setting), "sparse_categorical_crossentropy"
         )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support import blob_nets
-from support.blob_nets import A, A_LABELS, B, B_LABELS, blobs
+from support.blob_nets import A_LABELS, B_LABELS, A, B, blobs
 
 import packnet_tf as pn
 
