@@ -121,7 +121,7 @@ class NetworkOptions:
     base_prune_fraction: float = option(
         "Share of the pretrained weights freed for added tasks: more serves "
         "them, less serves the base task.",
-        0.75,
+        0.5,
         check=functools.partial(validate_fraction, name="base_prune_fraction"),
         basic=True,
     )

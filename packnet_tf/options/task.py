@@ -33,7 +33,7 @@ OPTIMIZERS = (
     "rmsprop",
     "sgd",
 )
-SCHEDULES = ("cosine", "constant", "step")
+SCHEDULES = ("restarts", "cosine", "constant", "step")
 
 
 def check_batch_size(batch_size: int, replicas: int = 1) -> None:
@@ -105,15 +105,14 @@ class TaskOptions:
     )
     gradual_epochs: int | None = pruning(
         "Epochs of the retrain phase over which the pruning is spread; 0 "
-        "prunes at once; by default half of them.",
+        "prunes at once; by default half of them, or with --reconstruct 0.",
         None,
         at_least=0,
     )
     reconstruct: bool = pruning(
         "Fit the weights that stay so that each layer answers as before, on "
         "unlabelled training images: those of the base task, what a task "
-        "starts from, and those of a task that is pruned at once "
-        "(--gradual_epochs=0).",
+        "starts from, and those of a task that is pruned at once.",
         True,
     )
     reconstruct_images: int = pruning(
@@ -140,10 +139,10 @@ class TaskOptions:
         choices=HEAD_STARTS,
     )
     train_epochs: int = training(
-        "Epochs of the train phase.", 12, at_least=1, basic=True
+        "Epochs of the train phase.", 22, at_least=1, basic=True
     )
     retrain_epochs: int = training(
-        "Epochs of the retrain phase.", 18, at_least=1, basic=True
+        "Epochs of the retrain phase.", 8, at_least=1, basic=True
     )
     batch_size: int = training(
         "Images per step, over all replicas.",
@@ -162,20 +161,20 @@ class TaskOptions:
     )
     retrain_learning_rate: float = training(
         "Peak learning rate of the retrain phase.",
-        4e-3,
+        1e-3,
         above=0,
         basic=True,
     )
     schedule: str = training(
-        "Learning rate: cosine (one decay to 0 over both phases), constant, or "
-        "step (a tenth after half of each phase, as in the paper's train "
-        "phase).",
+        "Learning rate: restarts (a cosine to 0 in each phase), cosine (one over "
+        "both phases), constant, or step (a tenth after half of each phase, as "
+        "in the paper's train phase).",
         SCHEDULES[0],
         choices=SCHEDULES,
     )
     warmup_share: float = training(
-        "Share of both phases' steps in which the rate of cosine first rises "
-        "from 0 to its peak.",
+        "Share of the first decay's steps in which the rate of restarts and "
+        "cosine first rises from 0 to its peak.",
         0.07,
         at_least=0,
         below=1,
@@ -311,4 +310,6 @@ class TaskOptions:
             return 0
         if self.gradual_epochs is not None:
             return self.gradual_epochs
-        return 0 if self._skips_retraining else self.retrain_epochs // 2
+        if self._skips_retraining or self.reconstruct:
+            return 0
+        return self.retrain_epochs // 2

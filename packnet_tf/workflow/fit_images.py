@@ -92,7 +92,9 @@ def images_at(
 def saying_warnings(say: Callable[[str], None]) -> Iterator[None]:
     """Prints warnings as lines of progress, without a place in the code."""
     with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("default")
+        # Those that libraries give their developers are not for users.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
         yield
     for one in found:
         say(f"  note: {one.message}")

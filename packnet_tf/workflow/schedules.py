@@ -56,15 +56,16 @@ def learning_rate(
     """Returns the learning rate of a phase of `steps` training steps.
 
     Args:
-        schedule: `"cosine"` (to 0, over this phase and those before and after
-            it), `"constant"`, or `"step"` (a tenth in the second half of the
+        schedule: `"restarts"` (a cosine to 0 in each phase), `"cosine"` (one
+            to 0, over this phase and those before and after it),
+            `"constant"`, or `"step"` (a tenth in the second half of the
             phase, as in the train phase of the paper's code).
         peak: The highest rate.
         steps: Steps in the phase.
         before: Steps of the task before this phase.
         after: Steps of the task after it.
-        warmup_share: Share of all these steps during which `"cosine"` first
-            rises from 0 to `peak`. Adam's first steps are as large as the
+        warmup_share: Share of all the decay's steps during which a cosine
+            first rises from 0 to `peak`; of restarts, the first one. Adam's first steps are as large as the
             rate for any gradient, so a high rate would destroy pretrained
             weights.
 
@@ -77,6 +78,9 @@ def learning_rate(
         return keras.optimizers.schedules.PiecewiseConstantDecay(
             [max(steps // 2, 1)], [peak, 0.1 * peak]
         )
+    if schedule == "restarts":
+        warmup_share = 0.0 if before else warmup_share
+        before = after = 0
     whole = before + steps + after
     warmup = int(warmup_share * whole)
     decay = max(whole - warmup, 1)

@@ -100,6 +100,7 @@ def test_how_a_task_is_pruned_is_handed_on_to_retraining(
     # Only the command that prunes says how; gradual pruning follows later.
     how = {"scope": "global", "granularity": "filter"}
     changes = {"train_epochs": 1, "retrain_epochs": 2, "gradual_epochs": None}
+    changes["reconstruct"] = False
     run(tmp_path, data, phases=("train", "prune"), **changes, **how)
     line = Session(
         Workdir(tmp_path), CNN, ServingConfig(), make_strategy(1)

@@ -57,6 +57,17 @@ def test_steps_fall_to_a_tenth_after_half():
     assert found[6] == found[10] == pytest.approx(0.01)
 
 
+def test_restarts_are_a_cosine_in_each_phase():
+    train = learning_rate("restarts", 0.1, 10, after=20, warmup_share=0.2)
+    alone = learning_rate("cosine", 0.1, 10, warmup_share=0.2)
+    retrain = learning_rate("restarts", 0.1, 20, before=10, warmup_share=0.2)
+    for step in range(11):
+        assert float(train(step)) == float(alone(step))
+    # What is trained already needs no second warm-up.
+    assert float(retrain(0)) == pytest.approx(0.1)
+    assert float(retrain(20)) == pytest.approx(0)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_phase_of_one_step_is_possible(schedule):
     assert np.isfinite(rates(schedule, steps=1)).all()
