@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -18,9 +18,9 @@ Digest = Annotated[str, msgspec.Meta(pattern=rf"\A{DIGEST.pattern}\Z")]
 # As many as a mask's byte can tell apart.
 Owner = Annotated[int, msgspec.Meta(ge=1, le=255)]
 # Whose weights a task computes with, beside its own.
-ALL: Final = "all"
-BASE: Final = "base"
-Reads: TypeAlias = Literal["all", "base"]
+ALL = "all"
+BASE = "base"
+Reads = Annotated[str, msgspec.Meta(pattern=r"\A(all|base)\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 # A task's name becomes a folder and a SavedModel signature, so it has to be

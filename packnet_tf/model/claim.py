@@ -12,7 +12,7 @@ from packnet_tf.masks import ownership
 from packnet_tf.model import fits, heads
 from packnet_tf.model.losses import check_activation
 from packnet_tf.model.tasks import TaskBook
-from packnet_tf.task import ALL, BASE, Reads, Task, check_task_name
+from packnet_tf.task import ALL, BASE, Task, check_task_name
 
 READS = (ALL, BASE)
 ORIGINS = ("auto", "zero", "pretrained", "random")
@@ -31,7 +31,7 @@ def add_task(
     origin: str = "auto",
     seed: int = 0,
     images: Any = None,
-    reads: Reads = ALL,
+    reads: str = ALL,
 ) -> Task:
     """Adds a task: a new head, and all free weights for its own.
 

@@ -94,9 +94,7 @@ def _seen(kernel: MaskedKernel, task: Task) -> np.ndarray:
     return ownership.view(value, mask, task.owner, task.since)
 
 
-def _fitted(
-    net: Any, task: Task, changes: list[Change], images: Any
-) -> Fit:
+def _fitted(net: Any, task: Task, changes: list[Change], images: Any) -> Fit:
     net.equalize_replicas()
     # Those of frozen layers stay, and those that later tasks share with the
     # first (`private="frozen"`).

@@ -166,9 +166,9 @@ class TaskOptions:
         basic=True,
     )
     schedule: str = training(
-        "Learning rate: restarts (a cosine to 0 in each phase), cosine (one over "
-        "both phases), constant, or step (a tenth after half of each phase, as "
-        "in the paper's train phase).",
+        "Learning rate: restarts (a cosine to 0 in each phase), cosine (one "
+        "over both phases), constant, or step (a tenth after half of each "
+        "phase, as in the paper's train phase).",
         SCHEDULES[0],
         choices=SCHEDULES,
     )

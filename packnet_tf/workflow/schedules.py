@@ -65,9 +65,9 @@ def learning_rate(
         before: Steps of the task before this phase.
         after: Steps of the task after it.
         warmup_share: Share of all the decay's steps during which a cosine
-            first rises from 0 to `peak`; of restarts, the first one. Adam's first steps are as large as the
-            rate for any gradient, so a high rate would destroy pretrained
-            weights.
+            first rises from 0 to `peak`; of restarts, the first one. Adam's
+            first steps are as large as the rate for any gradient, so a high
+            rate would destroy pretrained weights.
 
     Returns:
         A number or a `keras.optimizers.schedules.LearningRateSchedule`.
