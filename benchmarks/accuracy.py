@@ -22,6 +22,7 @@ from absl import app, flags, logging
 
 from benchmarks.plain import train_plain
 from packnet_tf import console
+from packnet_tf.compare import intervals
 from packnet_tf.data import open_task
 from packnet_tf.model.freed_memory import keep_freed_memory
 from packnet_tf.model.replicas import make_strategy
@@ -41,7 +42,7 @@ _METHOD = flags.DEFINE_enum(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 _RATE = flags.DEFINE_float(
-    "learning_rate", 1e-3, "Peak rate of separate and classifier (Adam)."
+    "learning_rate", 2e-3, "Peak rate of separate and classifier (Adam)."
 )
 _BASE = flags.DEFINE_float(
     "base_prune_fraction",
@@ -54,13 +55,23 @@ _RECOVERY = flags.DEFINE_enum(
     ["none", "distill"],
     "As in add_task.",
 )
-_TASKS = flags.DEFINE_list("tasks", ["birds", "cars", "flowers"], "Tasks.")
+_READS = flags.DEFINE_enum(
+    "reads", TaskOptions.reads, ["base", "all"], "As in add_task."
+)
+_TASKS = flags.DEFINE_list(
+    "tasks", ["birds", "cars", "flowers"], "Tasks, in this order."
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Keeps PackNet's workdir; tasks that are packed there are not run again.",
 )
 _TABLE = flags.DEFINE_bool("table", False, "Print the means and stop.")
+_BASELINE = flags.DEFINE_string(
+    "baseline",
+    "separate (probe, Adam 0.002)",
+    "The row that the table pairs the others with, seed by seed.",
+)
 
 _FILE = pathlib.Path(__file__).with_suffix(".jsonl")
 _SIZE = 96
@@ -71,7 +82,7 @@ def _weights():
 
 
 def _options(task):
-    return TaskOptions(task=task, seed=_SEED.value)
+    return TaskOptions(task=task, seed=_SEED.value, reads=_READS.value)
 
 
 def _data(task):
@@ -119,26 +130,42 @@ def run_plain(task, frozen):
 
 
 def table():
-    """Prints mean and standard deviation of the test accuracies."""
-    rows: dict[str, list[dict]] = {}
+    """Prints test accuracies: mean and deviation over the seeds, and pairs."""
+    rows: dict[str, dict[int, dict[str, float]]] = {}
     for line in _FILE.read_text().splitlines():
         row = json.loads(line)
-        rows.setdefault(row["name"], []).append(row["test"])
+        rows.setdefault(row["name"], {})[row["seed"]] = row["test"]
     tasks = ["birds", "cars", "flowers"]
+    baseline = rows.get(_BASELINE.value, {})
     cells = []
     for name, found in rows.items():
-        columns = [[f[task] for f in found if task in f] for task in tasks]
-        whole = [
-            np.mean([f[t] for t in tasks])
-            for f in found
-            if all(t in f for t in tasks)
-        ]
+        columns = [[f[task] for f in found.values()] for task in tasks]
+        columns.append([_mean(f) for f in found.values()])
         shown = [
-            f"{np.mean(v):.3f} ±{np.std(v):.3f}" if v else "-"
-            for v in [*columns, whole]
+            f"{np.mean(v):.3f} ±{intervals.deviation(v) or 0:.3f}"
+            for v in columns
         ]
-        cells.append([name, len(found), *shown])
-    print(console.table(["method", "seeds", *tasks, "mean"], cells))
+        cells.append([name, len(found), *shown, _paired(found, baseline)])
+    columns = ["method", "seeds", *tasks, "mean", f"less {_BASELINE.value}"]
+    print(console.table(columns, cells))
+
+
+def _mean(accuracies: dict[str, float]) -> float:
+    return float(np.mean(list(accuracies.values())))
+
+
+def _paired(found, baseline) -> str:
+    """Returns the mean difference in points, with its 95 % interval."""
+    seeds = sorted(set(found) & set(baseline))
+    interval = intervals.paired(
+        [100 * _mean(found[seed]) for seed in seeds],
+        [100 * _mean(baseline[seed]) for seed in seeds],
+    )
+    if interval is None or found is baseline:
+        return "-"
+    if interval.low is None:
+        return f"{interval.mean:+.1f}"
+    return f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
 
 
 def main(_):
@@ -148,20 +175,22 @@ def main(_):
         return
     name = _METHOD.value
     if _METHOD.value == "packnet":
-        name += f" (base {_BASE.value}, recovery {_RECOVERY.value})"
+        name += f" (base {_BASE.value} fitted, reads {_READS.value})"
         if _WORKDIR.value:
             validation, test = run_packnet(_WORKDIR.value)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 validation, test = run_packnet(pathlib.Path(folder) / "m")
     else:
-        name += f" (Adam {_RATE.value:g})"
+        name += f" (probe, Adam {_RATE.value:g})"
         test, validation = {}, {}
         for task in _TASKS.value:
             validation[task], test[task] = run_plain(
                 task, frozen=_METHOD.value == "classifier"
             )
             print(task, validation[task], test[task], flush=True)
+    if _TASKS.value != ["birds", "cars", "flowers"]:
+        name += f", {', '.join(_TASKS.value)}"
     row = {
         "name": name,
         "seed": _SEED.value,

@@ -1,10 +1,13 @@
 """A network of a task's own, without PackNet: what it is compared with."""
 
 import keras
+import numpy as np
 
+from packnet_tf.model import linear_probe
 from packnet_tf.networks import build
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.workflow.datasets import Prepared
+from packnet_tf.workflow.fit_images import training_images
 from packnet_tf.workflow.schedules import make_optimizer
 
 
@@ -21,10 +24,11 @@ def train_plain(
 
     Args:
         data: The task's data.
-        options: Gives the epochs of both phases together, and the seed.
+        options: Gives the epochs of both phases together, the optimizer, the
+            warm-up, the head's start and the seed, as for PackNet.
         weights: Path of the pretrained weights.
         image_size: Height and width in pixels.
-        learning_rate: Peak rate of Adam, with cosine decay.
+        learning_rate: Peak rate, with one cosine decay.
         frozen: Whether only the classifier is trained.
     """
     # Dropout layers draw their seeds as they are made.
@@ -36,16 +40,33 @@ def train_plain(
         options={"alpha": 0.75},
     )
     network.backbone.trainable = not frozen
-    scores = keras.layers.Dense(len(data.class_names), activation="softmax")(
-        network.backbone.output
-    )
+    head = keras.layers.Dense(len(data.class_names), activation="softmax")
+    scores = head(network.backbone.output)
     model = keras.Model(network.backbone.input, scores)
+    if options.head_start == "probe":
+        images = training_images(data, linear_probe.MOST_IMAGES)
+        features = network.backbone.predict(images.map(_first), verbose=0)
+        labels = np.concatenate([label for _, label in images])
+        head.set_weights(
+            linear_probe.solve(features, labels, len(data.class_names))
+        )
     epochs = options.train_epochs + options.retrain_epochs
     model.compile(
-        make_optimizer("adam", "cosine", learning_rate, epochs * data.steps),
-        "sparse_categorical_crossentropy",
+        make_optimizer(
+            options.optimizer,
+            "cosine",
+            learning_rate,
+            epochs * data.train.steps,
+            options.weight_decay,
+            warmup_share=options.warmup_share,
+        ),
+        data.train.loss,
         metrics=["accuracy"],
     )
     for epoch in range(epochs):
         model.fit(data.train.epoch(epoch), verbose=0, shuffle=False)
     return model
+
+
+def _first(image, _):
+    return image
