@@ -5,9 +5,6 @@ import shutil
 
 import keras
 import numpy as np
-from support import sessions
-from support.mutations import kind_of
-from support.tiny_runs import make_images
 
 from packnet_tf.data import open_task
 from packnet_tf.model.replicas import make_strategy
@@ -23,6 +20,9 @@ from packnet_tf.workflow import evaluate, report, undo
 from packnet_tf.workflow.run_config import network_options_of
 from packnet_tf.workflow.session import Session
 from packnet_tf.workflow.verify import verify
+from support import sessions
+from support.mutations import kind_of
+from support.tiny_runs import make_images
 
 CNN = NetworkOptions(
     network="cnn",
