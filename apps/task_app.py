@@ -33,7 +33,7 @@ def main(*, again: bool = False) -> None:
     from packnet_tf.model.freed_memory import keep_freed_memory
     from packnet_tf.model.replicas import make_strategy
     from packnet_tf.storage.workdir import Workdir
-    from packnet_tf.workflow import report
+    from packnet_tf.workflow import preflight, report
     from packnet_tf.workflow.fit_images import images_at
     from packnet_tf.workflow.run_config import network_options_of
     from packnet_tf.workflow.session import Session
@@ -58,6 +58,7 @@ def main(*, again: bool = False) -> None:
             label_key=flag.label_key,
             progress=progress,
         )
+    data = preflight.as_begun(workdir, options.task, data, print)
     if data.validation is not None and flag["validation_share"].present:
         raise FlagError(
             f"--validation_share={flag.validation_share}: the data of task "

@@ -1,8 +1,11 @@
 """The README is short, and its commands and programs do what it says."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 
 import pytest
 from support import ROOT
@@ -82,13 +85,41 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     assert (tmp_path / "net.keras").is_file()
 
 
-def test_the_dockerfile_copies_what_is_there():
-    copied = re.findall(
-        r"^COPY (.*) \S+$", (ROOT / "Dockerfile").read_text(), re.M
+def test_the_dockerfiles_files_are_all_that_its_commands_need(tmp_path):
+    """It is built by hand; this does what its lines say, in a folder."""
+    lines = (ROOT / "Dockerfile").read_text()
+    for names, target in re.findall(r"^COPY (.*) (\S+)$", lines, re.M):
+        for name in names.split():
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tmp_path / target)
+            else:
+                shutil.copy(ROOT / name, tmp_path / target)
+    # What pip reads of it; the extra is one of those.
+    (extra,) = re.findall(r'^RUN pip install .* -e "\.\[(\w+)\]"', lines, re.M)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", "egg_info"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
-    names = " ".join(copied).split()
-    assert {"apps", "packnet_tf", "setup.py"} <= set(names)
-    assert not [name for name in names if not (ROOT / name).exists()]
+    assert done.returncode == 0, done.stderr
+    (wanted,) = tmp_path.glob("*.egg-info/requires.txt")
+    assert f"[{extra}]" in wanted.read_text()
+    # What runs, alone and with arguments in place of CMD's.
+    entry, command = (
+        json.loads(re.search(rf"^{word} (.*)$", lines, re.M)[1])
+        for word in ("ENTRYPOINT", "CMD")
+    )
+    assert entry == ["python"]
+    for given in (command, ["apps/add_task.py"]):
+        done = subprocess.run(
+            [sys.executable, *given, "--help"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"python {given[0]}" in done.stdout
 
 
 def test_the_readme_is_short():

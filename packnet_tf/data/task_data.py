@@ -64,6 +64,11 @@ class TaskData:
             )
         return found + [n for s in self.parts.values() for n in s.notes]
 
+    def without_validation(self) -> "TaskData":
+        """Returns the same data without validation images of its own."""
+        facts = dataclasses.replace(self.facts, validation_from=None)
+        return dataclasses.replace(self, validation=None, facts=facts)
+
     @property
     def preprocessing(self) -> Preprocessing:
         """How its images become the network's."""

@@ -63,7 +63,6 @@ class Masked(MaskedState):
     private_kernels: tuple[str, ...] = ()
     _chosen_prunable: tuple[str, ...] | None = None
     _view_task: int | None = None
-    _switch: TaskSwitch | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -140,7 +139,13 @@ class Masked(MaskedState):
         return 2 if self._switch is None else self._switch.now.since
 
     def follow(self, switch: TaskSwitch) -> None:
-        """Makes the layer compute for the task that a switch says."""
+        """Makes the layer compute for the task that a switch says.
+
+        Raises:
+            ConversionError: If it is part of another network.
+        """
+        if self._switch is not None:
+            self._switch.refuse_another(self.name)
         self._switch = switch
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from packnet_tf.layers.kernel import MaskedKernel
-from packnet_tf.layers.switch import whole_kernels
+from packnet_tf.layers.switch import TaskSwitch, whole_kernels
 from packnet_tf.masks import codec
 from packnet_tf.tf_internals.layers import AfterBuild, hidden_variables
 
@@ -16,6 +16,7 @@ class MaskedState(AfterBuild):
     """Mixin for a layer that is saved and loaded with its masks."""
 
     kernel_names: tuple[str, ...]
+    _switch: TaskSwitch | None = None
 
     def masked_kernels(self) -> list[MaskedKernel]:
         """Returns the layer's kernels."""
@@ -25,9 +26,15 @@ class MaskedState(AfterBuild):
         """Stores the stock layer's variables and the compressed masks.
 
         Kernels are stored whole for any `view_task`.
+
+        Raises:
+            PhaseError: If a file of the layer would mix two tasks.
         """
         if not self.built:
             return
+        if self._switch is not None and not isinstance(store, dict):
+            # A plain dict is how this package hands weights on.
+            self._switch.refuse_part(self.name)
         own: dict[str, Any] = {}
         with self._as_stock():
             super().save_own_variables(own)

@@ -2,13 +2,16 @@
 
 import contextlib
 import dataclasses
+import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from packnet_tf.errors import ConversionError, PhaseError
 from packnet_tf.tf_internals.variables import entry_model
 
 
@@ -71,7 +74,7 @@ class TaskSwitch:
 
     def __init__(self) -> None:
         self.active = Answering()
-        self.network: weakref.ref[keras.Model] | None = None
+        self.network: weakref.ref[Any] | None = None
         self._pinned = _Pinned()
         # A strategy runs its replicas in threads of its own.
         self._replicas_pin: Answering | None = None
@@ -144,6 +147,43 @@ class TaskSwitch:
         if active != self.active:
             self.active = active
             _forget_programs(self._followers)
+
+    def refuse_another(self, layer: str) -> None:
+        """Refuses that a layer becomes part of another network too.
+
+        Raises:
+            ConversionError: If the network that has it is still used.
+        """
+        network = None
+        if self.network is not None and self.network() is not None:
+            gc.collect()  # One that nobody has any more may be in a cycle.
+            network = self.network()
+        if network is not None:
+            raise ConversionError(
+                f"Layer {layer!r} is part of the network {network.name!r}, "
+                "and a second network would make it follow the tasks of both; "
+                "build the model once more, or use copy.deepcopy() of that "
+                "network."
+            )
+
+    def refuse_part(self, layer: str) -> None:
+        """Refuses a file or copy of a layer for an older task than the newest.
+
+        It would have that task's private variables beside weights of later
+        tasks.
+
+        Raises:
+            PhaseError: If this thread does not compute for the newest task.
+        """
+        network = None if self.network is None else self.network()
+        newest = None if network is None else network.newest
+        if newest is not None and self.now.owner != newest.owner:
+            raise PhaseError(
+                f"Layer {layer!r} computes for an older task than "
+                f"{newest.name!r}, and a file or copy of it alone would mix "
+                "their weights; use packnet_tf.extract(net, task) for one "
+                "task, or net.save() and copy.deepcopy(net) for all."
+            )
 
     def fix_model(self) -> None:
         """Notes a Keras model whose program is of a pinned task."""

@@ -63,6 +63,15 @@ class Answers(keras.Model):
             hand_on_mask(logits, scores)
             return check(scores)
 
+    def compute_output_spec(self, *args, **kwargs):
+        """Returns the scores' shape and type, as of any Keras model."""
+        return keras.Operation.compute_output_spec(self, *args, **kwargs)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape of the active task's scores."""
+        taken = heads.inputs_of(self.backbone, input_shape)
+        return self.compute_output_spec(taken, training=False).shape
+
     def build(self, input_shape: Any = None) -> None:
         """Does nothing: the backbone comes built."""
 

@@ -16,7 +16,11 @@ import numpy as np
 from packnet_tf.errors import PromiseError, StateError, TaskError
 from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.task import Task
-from packnet_tf.tf_internals.files import writes_legacy_file
+from packnet_tf.tf_internals.files import (
+    drop_legacy_file,
+    file_being_loaded,
+    writes_legacy_file,
+)
 from packnet_tf.untrusted.archives import (
     check_model_archive,
     check_weights_file,
@@ -83,10 +87,22 @@ def refuse_legacy() -> None:
         StateError: If Keras is writing such a file.
     """
     if writes_legacy_file():
+        drop_legacy_file()
         raise StateError(
             "An HDF5 file does not hold the tasks of a network; use "
             "net.save('NAME.keras')."
         )
+
+
+def refuse_bomb() -> None:
+    """Refuses the file that Keras is loading, if its weights would unpack.
+
+    Raises:
+        StateError: As `check_model_archive`.
+    """
+    path = file_being_loaded()
+    if path is not None:
+        check_model_archive(path)
 
 
 def compile_arguments(config: Mapping[str, Any] | None) -> Any:

@@ -294,5 +294,26 @@ def _symbolic(shape: Any) -> Any:
     return keras.KerasTensor((None, *shape[1:]))
 
 
+def inputs_of(backbone: keras.Model, shape: Any) -> Any:
+    """Returns symbolic inputs of a backbone, of other shapes than its own.
+
+    Args:
+        backbone: A built model.
+        shape: The shapes, batch included, in the structure that it takes.
+    """
+    if not is_graph(backbone):
+        return _symbolic(shape)
+    many = len(backbone.inputs) > 1
+    return _like(backbone.input if many else backbone.inputs[0], shape)
+
+
+def _like(taken: Any, shape: Any) -> Any:
+    if isinstance(taken, dict):
+        return {key: _like(taken[key], shape[key]) for key in taken}
+    if isinstance(taken, (list, tuple)):
+        return [_like(*pair) for pair in zip(taken, shape, strict=True)]
+    return keras.KerasTensor(shape, dtype=taken.dtype)
+
+
 def _shape(features: Any) -> Any:
     return keras.tree.map_structure(lambda x: tuple(x.shape), features)

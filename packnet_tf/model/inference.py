@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from packnet_tf.errors import ConversionError
+from packnet_tf.tf_internals.layers import layers_of, own_variables
 from packnet_tf.tf_internals.training import traced_graph
 
 
@@ -25,6 +26,39 @@ def call(net: Any, *args: Any, **kwargs: Any) -> Any:
     if graph is not None:
         _refuse_writes(net, graph, graph.get_operations()[known:])
     return outputs
+
+
+def refuse_counters(net: Any, inputs: Any) -> None:
+    """Looks at inference before a task is trained for long.
+
+    Stock layers write nothing then, so only networks with others that have
+    weights of their own to write are traced.
+
+    Args:
+        net: The network.
+        inputs: A batch for it.
+
+    Raises:
+        ConversionError: If a layer writes to a weight in inference.
+    """
+    if not any(map(_may_count, layers_of(net))):
+        return
+    specs = tf.nest.map_structure(tf.type_spec_from_value, inputs)
+    with tf.init_scope():
+        asked = tf.function(lambda batch: net(batch, training=False))
+        try:
+            asked.get_concrete_function(specs)
+        except ConversionError:
+            raise
+        except Exception:  # Evaluation will say so, if there is one.
+            return
+
+
+def _may_count(layer: keras.layers.Layer) -> bool:
+    home = type(layer).__module__.partition(".")[0]
+    return home not in ("keras", "packnet_tf") and any(
+        not variable.trainable for variable in own_variables(layer)
+    )
 
 
 def _refuse_writes(

@@ -237,6 +237,7 @@ class PackNet(Copies, Answers, Trainer):
 
         The tasks cannot be asked or trained before their weights are loaded.
         """
+        files.refuse_bomb()
         config = dict(config)
         records = config.pop("tasks", [])
         config["backbone"] = read_shared(config["backbone"], custom_objects)

@@ -42,5 +42,8 @@ class Rules(Protocol):
     def check_labels(self, loss: Any, labels: Any) -> None:
         """Refuses labels that are no classes of the outputs."""
 
+    def check_step(self, inputs: Any) -> None:
+        """Refuses what a training step's inputs show to be unsafe."""
+
     def trains_with(self, loss: Any) -> None:
         """Takes note that training has begun, with this loss."""

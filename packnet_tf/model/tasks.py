@@ -17,7 +17,7 @@ from packnet_tf.errors import (
 )
 from packnet_tf.layers import Masked, MaskedKernel
 from packnet_tf.masks import ownership
-from packnet_tf.model import heads, losses
+from packnet_tf.model import heads, inference, losses
 from packnet_tf.model.active import Active, answering_for
 from packnet_tf.model.private import PrivateBank, spoil
 from packnet_tf.model.protection import Protection
@@ -63,6 +63,7 @@ class TaskBook(Active):
                 layer.follow(self.switch)
         self.bank = PrivateBank(backbone, self.kernels, self.switch, strategy)
         self.weights_missing = False
+        self._looked_at: Any = None
         self.sealed = Sealed(backbone, heads)
         forbid_adapt(backbone, lambda: self.packed)
         self._backbone = backbone
@@ -268,6 +269,20 @@ class TaskBook(Active):
         task = self.in_training("fit")
         self.check_whole()
         return Protection(self.kernels, task.owner, stale_slots)
+
+    def check_step(self, inputs: Any) -> None:
+        """Refuses layers that would change packed tasks when they are asked.
+
+        Args:
+            inputs: Those of a training step.
+
+        Raises:
+            ConversionError: Naming the weight.
+        """
+        net = None if self.switch.network is None else self.switch.network()
+        if net is not None and self._looked_at != self.function_key:
+            self._looked_at = self.function_key
+            inference.refuse_counters(net, inputs)
 
     def trains_with(self, loss: Any) -> None:
         """Records that the task in training has been trained with a loss."""

@@ -141,6 +141,7 @@ class Trainer(Compiled):
     def train_step(self, data):
         """One step: as Keras's own, but protected weights keep their bytes."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self._trainer.rules.check_step(x)
         with tf.GradientTape() as tape:
             y_pred = self(x, training=True)
             loss = self.objective(x, y, y_pred, sample_weight)

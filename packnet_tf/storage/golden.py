@@ -17,7 +17,7 @@ from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import environment
 from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.workdir import StateInfo
-from packnet_tf.untrusted.archives import check_array_archive
+from packnet_tf.untrusted.archives import check_array_archive, check_compressed
 from packnet_tf.untrusted.programs import check_programs
 
 # A program with an open batch size, as in the SavedModel.
@@ -194,6 +194,10 @@ def replay_saved_model(
     if images is None:
         return []
     check_programs(folder)
+    limit = state.network_path.stat().st_size
+    for file in sorted((folder / "assets").iterdir()):
+        if file.suffix in (".owners", ".top"):
+            check_compressed(file, limit)
 
     def ask() -> dict[str, np.ndarray]:
         served = tf.saved_model.load(str(folder))

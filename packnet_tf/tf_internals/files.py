@@ -1,8 +1,10 @@
 """Private names of what files hold: configs, SavedModels, the machine."""
 
 import contextlib
+import pathlib
 import threading
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import keras
@@ -84,6 +86,40 @@ def sharing_scope() -> contextlib.AbstractContextManager:
 def writes_legacy_file() -> bool:
     """Whether Keras is writing a model to an HDF5 file, or reading one."""
     return bool(global_state.get_global_attribute("use_legacy_config"))
+
+
+def drop_legacy_file() -> None:
+    """Closes and removes the HDF5 file that Keras has begun to write.
+
+    Keras opens it before it asks the model for anything, and says nowhere
+    which one it is.
+    """
+    local = _locals_of("save_model_to_hdf5")
+    file = local.get("f")
+    if file and local.get("opened_new_file"):
+        path = file.filename
+        file.close()
+        pathlib.Path(path).unlink(missing_ok=True)
+
+
+def file_being_loaded() -> pathlib.Path | None:
+    """Returns the `.keras` file that Keras is loading, if it is one on disk.
+
+    Keras makes the model of a file before it unpacks the weights, and gives
+    the model no other part in it.
+    """
+    name = getattr(
+        _locals_of("_load_model_from_fileobj").get("fileobj"), "name", None
+    )
+    return pathlib.Path(name) if isinstance(name, str) else None
+
+
+def _locals_of(function: str) -> Mapping[str, Any]:
+    """Returns the local variables of a function that has called this one."""
+    for frame, _ in traceback.walk_stack(None):
+        if frame.f_code.co_name == function:
+            return frame.f_locals
+    return {}
 
 
 def track(owner: Any, part: Any, name: str) -> None:

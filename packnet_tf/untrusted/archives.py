@@ -6,10 +6,12 @@ memory than their length; of other files, a few bytes never unpack to many. No
 member is unpacked to disk, and no code in them is run.
 """
 
+import contextlib
 import math
 import pathlib
 import re
 import zipfile
+import zlib
 from typing import IO
 
 import h5py
@@ -17,9 +19,11 @@ import numpy as np
 
 from packnet_tf.errors import StateError, first_line
 
-_NETWORK = re.compile(r"metadata\.json|config\.json|model\.weights\.h5")
-# With the vocabularies of text layers, in files of plain models.
-_MODEL = re.compile(rf"{_NETWORK.pattern}|assets/([A-Za-z0-9_-][^/\\:]*/?)*")
+_MEMBERS = r"metadata\.json|config\.json|model\.weights\.h5"
+# With the vocabularies of text layers, each in a folder of its layer.
+_NAME = r"[A-Za-z0-9_-][^/\\:]*"
+_NETWORK = re.compile(rf"{_MEMBERS}|assets/({_NAME}/)+{_NAME}")
+_MODEL = re.compile(rf"{_MEMBERS}|assets/({_NAME}/?)*")
 _ARRAY = re.compile(r"[A-Za-z0-9_]+\.npy")
 # The least that remains of weights and of images when they are compressed; what
 # unpacks to few bytes may have been more.
@@ -29,7 +33,7 @@ _MAGIC = np.lib.format.MAGIC_PREFIX
 
 
 def check_network_archive(path: pathlib.Path) -> None:
-    """Refuses a `.keras` file with anything but a network's three members.
+    """Refuses a `.keras` file with anything but a network's members.
 
     Args:
         path: The file.
@@ -102,6 +106,27 @@ def check_image_archive(path: pathlib.Path) -> None:
                 is_array = member.read(len(_MAGIC)) == _MAGIC
             if is_array:  # NumPy passes over others.
                 _check_array(archive, info, path, objects=True)
+
+
+def check_compressed(path: pathlib.Path, limit: int) -> None:
+    """Refuses a zlib file that unpacks to more bytes than it should.
+
+    Args:
+        path: The file.
+        limit: The most bytes that it may hold.
+
+    Raises:
+        StateError: If it holds more.
+    """
+    size, unpacking = 0, zlib.decompressobj()
+    with open(path, "rb") as file, contextlib.suppress(zlib.error):
+        while part := unpacking.unconsumed_tail or file.read(1 << 16):
+            size += len(unpacking.decompress(part, 1 << 20))
+            if size > limit:
+                raise StateError(
+                    f"{path} is damaged: it unpacks to more than the "
+                    f"{limit:,} bytes of its network."
+                )
 
 
 def _opened(path: pathlib.Path) -> zipfile.ZipFile:

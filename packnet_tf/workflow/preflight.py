@@ -5,8 +5,10 @@ A run takes minutes to hours, so mistakes are reported at its start.
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
+from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import FlagError, PhaseError, StateError
 from packnet_tf.options.fractions import AUTO
 from packnet_tf.options.network import NetworkOptions
@@ -204,6 +206,39 @@ def check_images(record: TrainingRecord, facts: ImageFacts) -> None:
                 "--data and --crop, or remove the task with apps/undo.py "
                 f"--remove={record.name} to start it again."
             )
+
+
+def as_begun(
+    workdir: Workdir, task: str, data: TaskData, say: Callable[[str], object]
+) -> TaskData:
+    """Returns the data with the validation images that a task began with.
+
+    Release 0.1 took them from the training images, also where the data has
+    some of its own.
+
+    Args:
+        workdir: The workdir, where the task may be in training.
+        task: The task's name.
+        data: Its data.
+        say: Prints a line about it.
+    """
+    record = checkpoints.read_record(workdir.training_path)
+    if (
+        record is None
+        or record.name != task
+        or data.train is None
+        or data.validation is None
+    ):
+        return data
+    if record.images is not None:
+        counts = map(record.images.get, ("train", "validation"))
+        if sum(n for n in counts if isinstance(n, int)) != len(data.train):
+            return data
+    say(
+        f"  {task} began before {data.validation.origin} was used for "
+        "validation; it goes on with images taken from the training images"
+    )
+    return data.without_validation()
 
 
 def begun_again(record: TrainingRecord) -> TrainingRecord:

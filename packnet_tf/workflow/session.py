@@ -195,6 +195,7 @@ class Session:
             PackNetError: Saying in one line what is wrong and what to do.
         """
         self.check(options, base_data=base_data is not None, again=again)
+        data = preflight.as_begun(self.workdir, options.task, data, self._say)
         network = self._build_network(options.seed)
         prepared = prepare(data, self.network.image_size, options)
         check_validation(options, prepared)

@@ -13,7 +13,13 @@ import pytest
 from support import two_tasks
 
 import packnet_tf as pn
-from packnet_tf.errors import NetworkError, PhaseError, PromiseError, StateError
+from packnet_tf.errors import (
+    ConversionError,
+    NetworkError,
+    PhaseError,
+    PromiseError,
+    StateError,
+)
 
 X = np.random.default_rng(3).normal(size=(32, 6)).astype("float32")
 
@@ -74,7 +80,7 @@ def test_a_file_that_holds_no_tasks_is_refused(
         write(net)
     assert "\n" not in str(info.value)
     assert pathlib.Path("n.keras").read_text() == "mine"
-    assert {*os.listdir()} <= {"n.keras", "n.h5"}
+    assert os.listdir() == ["n.keras"]
     # Files written afterwards load, compiled as the network is.
     net.save("n.keras")
     loaded = keras.saving.load_model("n.keras")
@@ -184,6 +190,51 @@ def test_a_network_of_a_config_takes_saved_weights(net, tmp_path, make):
     made.load_weights(tmp_path / "n.weights.h5")
     assert answers(made) == before
     made.verify_digests()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        copy.deepcopy,
+        pickle.dumps,
+        lambda backbone: backbone.save("b.keras"),
+        lambda backbone: backbone.save_weights("b.weights.h5"),
+        lambda backbone: keras.Sequential([backbone]).save("b.keras"),
+    ],
+)
+def test_a_copy_of_the_backbone_mixes_no_tasks(
+    net, tmp_path, monkeypatch, make
+):
+    monkeypatch.chdir(tmp_path)
+    make(net.backbone)
+    net.activate("one")
+    with pytest.raises(PhaseError, match="an older task than 'two', and a"):
+        make(net.backbone)
+    # What is all tasks', or one's, is not concerned.
+    copy.deepcopy(net)
+    net.save_weights("n.weights.h5")
+    pn.extract(net, "one").save("one.keras")
+    net.activate("two")
+    again = copy.deepcopy(net.backbone)
+    assert np.array_equal(again(X), net.backbone(X))
+
+
+def test_a_model_is_part_of_one_network(net):
+    """Its layers would follow the tasks of both."""
+    before = answers(net)
+    with pytest.raises(ConversionError, match="part of the network 'packnet"):
+        pn.PackNet(net.backbone)
+    assert answers(net) == before
+    masked = pn.mask_model(plain_model())
+    first = pn.PackNet(masked)
+    assert first.backbone is masked
+    del first
+    pn.PackNet(masked)  # Nobody has the first one any more.
+
+
+def plain_model():
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, keras.layers.Dense(4)(inputs))
 
 
 def test_a_clone_of_the_backbone_is_a_fresh_one(net):

@@ -70,6 +70,19 @@ def test_a_weight_written_in_inference_is_named_before_a_task_is_packed(step):
         }[step]()
 
 
+@pytest.mark.parametrize("outer", [False, True])
+def test_such_a_weight_is_named_by_the_first_step_of_training(outer):
+    """Not after a whole training, by the first question."""
+    layer = Counter(name="counter")
+    if outer:
+        layer = keras.Sequential([keras.Input((6,)), layer])
+    net = net_of(layer)
+    start(net, "a")
+    with pytest.raises(ConversionError, match="counter/calls in inference"):
+        net.fit(ROWS, LABELS, verbose=0)
+    assert not net.task("a").packed
+
+
 def test_a_weight_written_in_training_alone_is_each_tasks_own():
     net = net_of(Counter(always=False))
     pack(net, "a")
@@ -82,7 +95,13 @@ def test_a_weight_written_in_training_alone_is_each_tasks_own():
 
 def test_asking_a_packed_task_eagerly_writes_nothing():
     net = net_of(Counter(name="counter"))
-    pack(net, "a")
+    start(net, "a")
+    # A loop of one's own, which nothing looks at.
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(net(ROWS, training=True))
+    gradients = tape.gradient(loss, net.trainable_variables)
+    net.apply_gradients(gradients)
+    net.pack()
     before = net.private_values("a")
     net(ROWS, training=False)
     for one, other in zip(net.private_values("a"), before, strict=True):

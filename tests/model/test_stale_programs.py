@@ -87,6 +87,22 @@ def test_a_keras_model_over_the_network_follows_the_active_task(held, make):
         assert np.allclose(model(A), expected, atol=1e-5)
 
 
+def test_a_network_is_asked_at_each_step_of_time(held):
+    net, *_ = held
+    steps = np.stack([A, A[::-1]], axis=1)
+    one, two = keras.Input((2, 16)), keras.Input((None, 16))
+    for given in (one, two):
+        asked = keras.Model(given, keras.layers.TimeDistributed(net)(given))
+        assert asked.output.shape == (None, given.shape[1], 3)
+        for task in ("a", "b"):
+            net.activate(task)
+            found = asked.predict(steps, verbose=0)
+            assert found.shape == (len(A), 2, 3)
+            wanted = net.predict(A, verbose=0)
+            assert np.allclose(found[:, 0], wanted, atol=1e-5)
+            assert np.allclose(found[::-1, 1], wanted, atol=1e-5)
+
+
 def test_a_program_of_a_task_in_training_goes_on_answering_for_it():
     net = nets.two_tasks()
     nets.begin(net, "c", A, A_LABELS)

@@ -1,5 +1,7 @@
 """Backbones of words: their lookup tables are inside the SavedModel."""
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -7,8 +9,13 @@ import tensorflow as tf
 from support import tiny_nets, two_tasks
 
 import packnet_tf as pn
-from packnet_tf.errors import NetworkError
+from packnet_tf.errors import NetworkError, PackNetError
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving.versions import publish
+from packnet_tf.storage import states
+from packnet_tf.storage.workdir import Workdir
 from packnet_tf.untrusted.programs import check_programs
+from packnet_tf.workflow.verify import verify
 
 layers = keras.layers
 TEXTS = ["a good film", "a bad film", "good good", "the worst"]
@@ -133,6 +140,24 @@ def test_files_and_extracted_tasks_know_the_words(tmp_path):
     served = tf.saved_model.load(tmp_path / "plain")
     found = served.serve(x).numpy()
     assert np.allclose(found, plain.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("make", [sequences, counts, strings])
+def test_words_are_kept_in_a_workdir(make, tmp_path):
+    net, x = packed(make)
+    workdir = Workdir(tmp_path / "w")
+    state = states.commit(workdir, net)
+    again, _ = states.load(workdir)
+    for task in ("a", "b"):
+        assert two_tasks.scores(again, task, x) == two_tasks.scores(
+            net, task, x
+        )
+    publish(workdir, state, ServingConfig())
+    assert verify(workdir).ok
+    with zipfile.ZipFile(state.network_path, "a") as archive:
+        archive.writestr("assets/../vocabulary.txt", b"other")
+    with pytest.raises(PackNetError, match=r"net\.keras is damaged|digest"):
+        states.load(workdir)
 
 
 def test_a_layer_with_other_state_is_named(tmp_path):

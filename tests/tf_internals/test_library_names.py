@@ -181,6 +181,18 @@ def test_a_model_is_asked_while_keras_writes_a_legacy_file(tmp_path):
     assert not files.writes_legacy_file()
 
 
+def test_the_legacy_file_that_keras_has_begun_is_removed(tmp_path):
+    class Refused(keras.Sequential):
+        def get_config(self):
+            files.drop_legacy_file()
+            raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        Refused().save(tmp_path / "a.h5")
+    assert not (tmp_path / "a.h5").exists()
+    files.drop_legacy_file()  # There is none.
+
+
 def test_after_build_runs_once_and_before_the_state_is_locked():
     calls = []
 

@@ -1,8 +1,13 @@
 """Small files that claim or unpack to much: refused at once, at no cost."""
 
+import gc
+import os
+import pathlib
+import re
 import time
 import tracemalloc
 import zipfile
+import zlib
 
 import h5py
 import keras
@@ -15,7 +20,7 @@ from packnet_tf.errors import PackNetError
 from packnet_tf.model.extract import extract
 from packnet_tf.networks import build
 from packnet_tf.networks.weights import load_file
-from packnet_tf.storage import checkpoints
+from packnet_tf.storage import checkpoints, golden
 from packnet_tf.storage.network_file import read_network
 from packnet_tf.untrusted.archives import check_array_archive
 
@@ -42,6 +47,7 @@ def sound(tmp_path_factory):
     return folder, {
         "net.keras": net.load_weights,
         "state net.keras": read_network,
+        "loaded net.keras": keras.saving.load_model,
         "net.weights.h5": net.load_weights,
         "plain.keras": lambda path: build(
             str(path), image_size=tiny_nets.SIZE, head_layer="none"
@@ -125,6 +131,7 @@ BOMBS = [
         for name in ("net.keras", "state net.keras", "plain.keras")
         for member in ("config.json", "model.weights.h5", "metadata.json")
     ),
+    ("loaded net.keras", longer("model.weights.h5")),
     *(
         (name, make)
         for name in ("net.weights.h5", "plain.weights.h5")
@@ -134,6 +141,21 @@ BOMBS = [
     ("images.npz", array("more")),
     ("checkpoint.npz", array("variable_0")),
 ]
+
+
+def resident(what):
+    """Returns the memory of this process in bytes: VmRSS now, VmHWM at most."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(rf"{what}:\s+(\d+)", status)[1])
+
+
+def peak_of(use):
+    """Returns by how much a call makes the process grow, in bytes."""
+    gc.collect()
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew.
+    before = resident("VmRSS")
+    use()
+    return resident("VmHWM") - before
 
 
 def cost(use):
@@ -161,6 +183,11 @@ def test_a_bomb_costs_no_more_than_a_sound_file(sound, tmp_path, name, make):
             reads[name](path)
         assert "\n" not in str(info.value)
 
+    if os.access("/proc/self/clear_refs", os.W_OK):
+        grown = peak_of(refuse)
+        sound_one = peak_of(lambda: reads[name](folder / file))
+        # Parts of other memory come and go.
+        assert grown < 1.2 * max(sound_one, SIZE // 8)
     expected, _ = cost(lambda: reads[name](folder / file))
     memory, seconds = cost(refuse)
     # What naming the file takes is more than reading a tiny one does.
@@ -219,3 +246,23 @@ def test_nothing_of_a_refused_file_is_loaded(sound, tmp_path):
     with pytest.raises(PackNetError, match="claims"):
         net.load_weights(tmp_path / "net.weights.h5")
     assert net.digest_of("a") == before == net.task("a").digest
+
+
+@pytest.mark.parametrize("part", ["owners", "top"])
+def test_a_saved_model_that_is_a_bomb_is_not_loaded(tmp_path, part):
+    workdir = tiny_nets.packed_workdir(
+        tmp_path / "w", ("a",), probe_images=tiny_nets.images(2)
+    )
+    folder = workdir.serving_path / "net" / "1"
+    state = workdir.newest()
+    assert [found.same for found in golden.replay_saved_model(state, folder)]
+    (file,) = folder.glob(f"assets/float32.{part}")
+    file.write_bytes(zlib.compress(b"\0" * SIZE, 1))
+
+    def refuse():
+        with pytest.raises(PackNetError, match="unpacks to more") as info:
+            golden.replay_saved_model(state, folder)
+        assert str(file) in str(info.value)
+
+    memory, seconds = cost(refuse)
+    assert memory < 8 << 20 and seconds < SECONDS
