@@ -43,15 +43,23 @@ def refuse_counters(net: Any, inputs: Any) -> None:
     """
     if not any(map(_may_count, layers_of(net))):
         return
-    specs = tf.nest.map_structure(tf.type_spec_from_value, inputs)
+    specs = tf.nest.map_structure(_spec_of, inputs)
     with tf.init_scope():
-        asked = tf.function(lambda batch: net(batch, training=False))
+        asked = tf.function(
+            lambda batch: net(batch, training=False), autograph=False
+        )
         try:
             asked.get_concrete_function(specs)
         except ConversionError:
             raise
         except Exception:  # Evaluation will say so, if there is one.
             return
+
+
+def _spec_of(part: Any) -> tf.TypeSpec:
+    if isinstance(part, tf.Tensor):
+        return tf.TensorSpec([None, *part.shape[1:]], part.dtype)
+    return tf.type_spec_from_value(part)
 
 
 def _may_count(layer: keras.layers.Layer) -> bool:
