@@ -1,13 +1,11 @@
 """A network of a task's own, without PackNet: what it is compared with."""
 
 import keras
-import numpy as np
 
-from packnet_tf.model import linear_probe
+from packnet_tf.compare.plain import probe_of
 from packnet_tf.networks import build
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.workflow.datasets import Prepared
-from packnet_tf.workflow.fit_images import training_images
 from packnet_tf.workflow.schedules import make_optimizer
 
 
@@ -44,12 +42,7 @@ def train_plain(
     scores = head(network.backbone.output)
     model = keras.Model(network.backbone.input, scores)
     if options.head_start == "probe":
-        images = training_images(data, linear_probe.MOST_IMAGES)
-        features = network.backbone.predict(images.map(_first), verbose=0)
-        labels = np.concatenate([label for _, label in images])
-        head.set_weights(
-            linear_probe.solve(features, labels, len(data.class_names))
-        )
+        head.set_weights(probe_of(network.backbone, data))
     epochs = options.train_epochs + options.retrain_epochs
     model.compile(
         make_optimizer(
@@ -66,7 +59,3 @@ def train_plain(
     for epoch in range(epochs):
         model.fit(data.train.epoch(epoch), verbose=0, shuffle=False)
     return model
-
-
-def _first(image, _):
-    return image

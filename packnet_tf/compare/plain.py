@@ -15,6 +15,9 @@ from packnet_tf.compare.cell import Cell
 from packnet_tf.compare.kernels import kernels_of, private_of
 from packnet_tf.compare.method import Method
 from packnet_tf.compare.training import Penalized, train
+from packnet_tf.model import linear_probe
+from packnet_tf.workflow.datasets import Prepared
+from packnet_tf.workflow.fit_images import training_images
 
 
 class Plain(Method):
@@ -84,6 +87,10 @@ class Plain(Method):
             classes, activation="softmax", name=f"head_{place}"
         )
         head.build(self.backbone.output_shape)
+        known = place > 0 or self.cell.network.pretrained
+        if known and self.cell.options.head_start == "probe":
+            probe = probe_of(self.backbone, self.cell.tasks[place])
+            head.set_weights(probe)
         self.heads.append(head)
         self.models.append(self.model(place))
 
@@ -134,6 +141,24 @@ class Plain(Method):
                 head=values_of(head.weights),
                 own=self.kept[place],
             )
+
+
+def probe_of(
+    backbone: keras.Model, data: Prepared
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns kernel and bias of a linear probe, from which a head starts.
+
+    It is that of PackNet, on the same images; see `PackNet.fit_head`.
+
+    Args:
+        backbone: A plain network, as it is before the task is trained.
+        data: The task's data.
+    """
+    batches = training_images(data, linear_probe.MOST_IMAGES)
+    images = batches.map(lambda image, _: image)
+    features = backbone.predict(images, verbose=0)
+    labels = np.concatenate([label for _, label in batches])
+    return linear_probe.solve(features, labels, len(data.class_names))
 
 
 def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:

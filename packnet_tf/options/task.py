@@ -134,7 +134,8 @@ class TaskOptions:
     )
     head_start: str = training(
         "Where the head starts: probe (the best one for the features as they "
-        "are, a softmax regression) or random.",
+        "are, a softmax regression) or random, which the first task of a "
+        "network without pretrained weights always does.",
         HEAD_STARTS[0],
         choices=HEAD_STARTS,
     )

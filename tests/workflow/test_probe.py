@@ -1,6 +1,7 @@
 """A run starts its head from a linear probe, and says where it ends below."""
 
 import dataclasses
+import shutil
 
 import pytest
 from support.tiny_runs import make_images
@@ -29,38 +30,48 @@ NETWORK = NetworkOptions(
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return open_task("first", make_images(tmp_path_factory.mktemp("images")))
+def begun(tmp_path_factory):
+    """A workdir with a task that trained the network from scratch."""
+    images = make_images(tmp_path_factory.mktemp("images"))
+    folder = tmp_path_factory.mktemp("w")
+    metrics, said = run(folder, open_task("before", images), "before")
+    # Nothing was known before.
+    assert "accuracy_probe" not in metrics
+    assert not any("probe" in line for line in said)
+    return folder, open_task("first", images)
 
 
-def run(folder, data, options):
+def run(folder, data, name="first", **changes):
     said = []
     session = Session(
         Workdir(folder), NETWORK, ServingConfig(), make_strategy(1), said.append
     )
-    (task,) = session.run(data, options).state.tasks
-    return task.metrics, said
+    options = dataclasses.replace(OPTIONS, task=name, **changes)
+    return session.run(data, options).state.tasks[-1].metrics, said
 
 
-def test_it_is_said_and_recorded(tmp_path, data):
-    metrics, said = run(tmp_path, data, OPTIONS)
+@pytest.fixture
+def workdir(begun, tmp_path):
+    shutil.copytree(begun[0], tmp_path / "w")
+    return tmp_path / "w"
+
+
+def test_it_is_said_and_recorded(workdir, begun):
+    metrics, said = run(workdir, begun[1])
     assert 0 <= metrics["accuracy_probe"] <= 1
     shown = f"linear probe: validation {metrics['accuracy_probe']:.4f}"
     assert f"  first {shown}" in said
 
 
-def test_an_end_below_it_is_said(tmp_path, data):
+def test_an_end_below_it_is_said(workdir, begun):
     # At this rate everything is unlearned.
-    options = dataclasses.replace(
-        OPTIONS, learning_rate=3.0, retrain_learning_rate=3.0, warmup_share=0
-    )
-    metrics, said = run(tmp_path, data, options)
+    rates = {"learning_rate": 3.0, "retrain_learning_rate": 3.0}
+    metrics, said = run(workdir, begun[1], **rates, warmup_share=0)
     assert metrics["accuracy_retrained"] < metrics["accuracy_probe"]
     assert any("below its linear probe" in line for line in said)
 
 
-def test_a_head_may_start_by_chance(tmp_path, data):
-    options = dataclasses.replace(OPTIONS, head_start="random")
-    metrics, said = run(tmp_path, data, options)
+def test_a_head_may_start_by_chance(workdir, begun):
+    metrics, said = run(workdir, begun[1], head_start="random")
     assert "accuracy_probe" not in metrics
     assert not any("probe" in line for line in said)
