@@ -161,7 +161,7 @@ def check_pruning(
 
 def _flags_of(pruning: Pruning) -> dict[str, Value]:
     """Returns the flags that a task was pruned with."""
-    found = dict(vars(pruning))
+    found = dataclasses.asdict(pruning)
     fraction = found.pop("fraction")
     given = pruning.tolerance is None
     return {"prune_fraction": fraction if given else AUTO, **found}

@@ -14,6 +14,7 @@ from packnet_tf.options import fields
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 APPS = {
     "add_task": ["workdir", "task"],
+    "compare": ["workdir"],
     "demo": [],
     "evaluate": ["workdir"],
     "export": ["workdir"],

@@ -134,6 +134,7 @@ def test_what_a_masked_layer_leaves_plain_stays_plain():
     assert len(kernels(again)) == 4
 
 
+@pytest.mark.slow
 def test_what_became_stock_again_is_quantized_as_a_stock_layer_is():
     net = pn.PackNet(network(), depthwise="masked")
     net.add_task("a", 3)

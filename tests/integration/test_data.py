@@ -73,6 +73,7 @@ def test_corrupt_images_are_left_out_and_in_the_manifest(
     assert facts["train"] + facts["validation"] == 35
 
 
+@pytest.mark.slow
 def test_numbered_tasks_of_a_real_file(run_app, shared, tmp_path):
     with np.load(shared / "data" / "fashion_mnist.npz") as stored:
         few = {name: stored[name][:1500] for name in stored.files}

@@ -109,7 +109,7 @@ def test_how_a_task_is_pruned_is_handed_on_to_retraining(
     run(tmp_path, data, phases=("retrain", "pack"), **changes)
     (record,) = Workdir(tmp_path).newest().tasks
     assert record.facts["pruning"] == [
-        {"fraction": 0.5, **how, "gradual_epochs": 1}
+        {"fraction": 0.5, **how, "gradual_epochs": 1, "tolerance": None}
     ]
     net, _ = states.load(tmp_path)
     total = kept = 0

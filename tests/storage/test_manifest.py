@@ -64,6 +64,7 @@ def test_the_file_is_what_it_always_was(folder):
                 "trained": False,
                 "claimed": [],
                 "digest": DIGEST,
+                "reads": "all",
                 "weights": 0,
                 "metrics": {},
                 "facts": {},

@@ -201,7 +201,7 @@ def test_figures_are_whatever_a_program_kept(workdir, metrics, facts):
     state = states.commit(workdir, net, metrics=metrics, facts=facts)
     assert report.of_state(state).splitlines()[-1].split() == [
         *("three", "3"),
-        *("-" for _ in range(8)),
+        *("-" for _ in range(9)),
     ]
     assert [row.note for row in evaluate_tasks(workdir)][-1] == "no data"
     network = NetworkOptions(
