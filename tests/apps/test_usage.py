@@ -108,7 +108,7 @@ def test_missing_flags_are_named_with_an_example(app):
     names = ", ".join(f"--{name}" for name in APPS[app])
     names = " and ".join(names.rsplit(", ", 1))
     assert line.startswith(f"error: {names} ")
-    assert f"python apps/{app}.py --workdir=runs/m" in line
+    assert f"python apps/{app}.py --workdir=runs/" in line
     assert (ended.returncode, ended.stdout) == (1, "")
 
 

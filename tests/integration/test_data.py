@@ -6,6 +6,7 @@ import re
 import shutil
 
 import numpy as np
+import pytest
 from support.refusals import check_refused
 from support.tiny_runs import TINY
 
