@@ -117,7 +117,7 @@ def _begin(run: TaskRun) -> None:
     if found is None:
         run.record.images = preflight.facts_of_images(run.data.facts)
         # A network that is not trained yet has no features worth probing.
-        if options.head_start == "probe" and net.newest.owner > 1:
+        if options.head_start == "probe" and len(net.tasks) > 1:
             _probe(run)
         return
     preflight.check_settings(found, options)
