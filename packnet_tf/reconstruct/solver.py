@@ -173,5 +173,9 @@ def _dots(left, right):
 
 
 def _ratio(over, under):
-    """Divides, with 0 for what is divided by 0."""
-    return np.divide(over, under, out=np.zeros_like(over), where=under > 0)
+    """Divides, with 0 for what is divided by 0 or nearly so.
+
+    Dead inputs have moments so small that a quotient would overflow.
+    """
+    least = np.finfo(under.dtype).eps ** 4
+    return np.divide(over, under, out=np.zeros_like(over), where=under > least)
