@@ -112,3 +112,16 @@ def test_groups_are_fitted_each_for_itself():
     for group in range(2):
         alone = exact(*(a[group] for a in two))
         np.testing.assert_allclose(fitted[group], alone, atol=1e-3)
+
+
+def test_inputs_that_are_nearly_dead_overflow_nothing():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(ROWS, INPUTS)).astype("float32") * 1e-21
+    w0 = random.normal(size=(INPUTS, OUTPUTS)).astype("float32")
+    own = random.random(w0.shape) < 0.5
+    gram = Gram(x.T @ x / ROWS, x.T @ x / ROWS)
+    with np.errstate(over="raise", invalid="raise"):
+        fitted = solver.fit(gram, w0, w0 * own, own)
+    assert np.isfinite(fitted).all()
+    # They say nothing about the weights.
+    assert np.array_equal(fitted, w0 * own)
