@@ -20,7 +20,8 @@ Owner = Annotated[int, msgspec.Meta(ge=1, le=255)]
 # Whose weights a task computes with, beside its own.
 ALL = "all"
 BASE = "base"
-Reads = Annotated[str, msgspec.Meta(pattern=r"\A(all|base)\Z")]
+READS = (ALL, BASE)
+Reads = Annotated[str, msgspec.Meta(pattern=rf"\A({'|'.join(READS)})\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 # A task's name becomes a folder and a SavedModel signature, so it has to be

@@ -32,15 +32,16 @@ class View:
         mask = vars(layer).get(f"{self._name}_mask")
         if mask is None:
             return variable
-        task, since = layer.view_task, layer.view_since
-        if task is None:
+        view = layer._view
+        if view is None:
             return variable
+        task, since = view.owner, view.since
         mask = mask.value
         # `variable.value` follows the autocast scope, as in the stock layer;
         # casting before or after `where` gives the same bytes.
         value = variable.value
         # Unsigned 0 - 1 (free) is the largest number, so one comparison
-        # selects the owners 1 to view_task.
+        # selects the owners 1 to the task's.
         ones = keras.ops.ones((), mask.dtype)
         if since == 2:
             owners = keras.ops.convert_to_tensor(task, mask.dtype)

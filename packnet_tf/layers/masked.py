@@ -15,7 +15,11 @@ from packnet_tf.errors import ConversionError, TaskError
 from packnet_tf.layers.config import automatic_config
 from packnet_tf.layers.kernel import MaskedKernel, View, channel_axes
 from packnet_tf.layers.state import MaskedState
-from packnet_tf.layers.switch import TaskSwitch, reads_whole_kernels
+from packnet_tf.layers.switch import (
+    Answering,
+    TaskSwitch,
+    reads_whole_kernels,
+)
 from packnet_tf.masks import ownership
 from packnet_tf.tf_internals.files import is_automatic
 from packnet_tf.tf_internals.layers import drop_variable, hidden_name, unlocked
@@ -108,11 +112,8 @@ class Masked(MaskedState):
         read when the layer is traced, and is not saved. The layers of a
         `PackNet` follow the network and cannot be set.
         """
-        if reads_whole_kernels():
-            return None
-        if self._switch is not None:
-            return self._switch.view_task
-        return self._view_task
+        view = self._view
+        return None if view is None else view.owner
 
     @view_task.setter
     def view_task(self, owner: int | None) -> None:
@@ -134,9 +135,13 @@ class Masked(MaskedState):
         self._view_task = None if owner is None else int(owner)
 
     @property
-    def view_since(self) -> int:
-        """The first owner after the first task that is in the view."""
-        return 2 if self._switch is None else self._switch.now.since
+    def _view(self) -> Answering | None:
+        """The task whose view is read; None for all weights."""
+        if reads_whole_kernels():
+            return None
+        if self._switch is not None:
+            return self._switch.view
+        return None if self._view_task is None else Answering(self._view_task)
 
     def follow(self, switch: TaskSwitch) -> None:
         """Makes the layer compute for the task that a switch says.

@@ -99,8 +99,8 @@ class TaskSwitch:
         return pin
 
     @property
-    def view_task(self) -> int | None:
-        """Number of the task whose view is read; None for all weights."""
+    def view(self) -> Answering | None:
+        """The task whose view is read; None for all weights."""
         now = self.now
         if (
             not now.packed
@@ -109,7 +109,7 @@ class TaskSwitch:
         ):
             return None
         # A traced program may outlive the training of its task.
-        return now.owner
+        return None if now.owner is None else now
 
     @contextlib.contextmanager
     def pin(

@@ -77,6 +77,28 @@ def release(
     return mask * stays
 
 
+def visible(owners: Any, last: Any, since: Any) -> Any:
+    """Returns which owned weights a task sees.
+
+    Args:
+        owners: Their owners: a uint8 array, or tensor. Free weights, which are
+            0, count as seen.
+        last: The task's number.
+        since: See `Task.since`. The number 2 costs nothing.
+
+    Returns:
+        Booleans of the same shape and kind.
+
+    Example:
+        >>> visible(np.array([1, 2, 3, 4], np.uint8), 3, 3)
+        array([ True, False,  True, False])
+    """
+    older = owners <= last
+    if isinstance(since, int) and since == 2:
+        return older
+    return older & ((owners < 2) | (owners >= since))
+
+
 def view(
     kernel: np.ndarray, mask: np.ndarray, task: int, since: int = 2
 ) -> np.ndarray:

@@ -12,9 +12,8 @@ from packnet_tf.masks import ownership
 from packnet_tf.model import fits, heads
 from packnet_tf.model.losses import check_activation
 from packnet_tf.model.tasks import TaskBook
-from packnet_tf.task import ALL, BASE, Task, check_task_name
+from packnet_tf.task import ALL, READS, Task, check_task_name
 
-READS = (ALL, BASE)
 ORIGINS = ("auto", "zero", "pretrained", "random")
 # Labels above it are not exact in float32, as which they often come.
 MOST_CLASSES = 2**24

@@ -118,7 +118,7 @@ def _fitted(net: Any, task: Task, changes: list[Change], images: Any) -> Fit:
     if task.since > 2:
         # What the task does not see stays as it is.
         for place, change in enumerate(changes):
-            hidden = (change.mask >= 2) & (change.mask < task.since)
+            seen = ownership.visible(change.mask, task.owner, task.since)
             before = np.asarray(change.kernel.variable)
-            values[place] = np.where(hidden, before, values[place])
+            values[place] = np.where(seen, values[place], before)
     return Fit(values, [pair for norm in norms for pair in norm.values])

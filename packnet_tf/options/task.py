@@ -8,12 +8,12 @@ from packnet_tf.options import fields
 from packnet_tf.options.augmentation import Augmentation
 from packnet_tf.options.fields import PRUNING, TRAINING, option, options_of
 from packnet_tf.options.fractions import AUTO, EQUAL_SHARE, parse_fraction
+from packnet_tf.task import BASE, READS
 
 training = options_of(TRAINING)
 pruning = options_of(PRUNING)
 
 PHASES = ("train", "prune", "retrain", "pack")
-READS = ("base", "all")
 SCOPES = ("layer", "global")
 GRANULARITIES = ("weight", "filter")
 HEAD_STARTS = ("probe", "random")
@@ -129,7 +129,7 @@ class TaskOptions:
         "Which weights the task computes with beside its own: base (those of "
         "the base task alone) or all (those of all older tasks, as in the "
         "paper).",
-        READS[0],
+        BASE,
         choices=READS,
     )
     head_start: str = training(

@@ -82,7 +82,10 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         splits = np.searchsorted(numbers, np.arange(len(table.shapes) + 1))
         places = tf.constant(order, tf.int32)
         lasts = tf.constant([self._items[p][1] for p in order], tf.uint8)
-        sinces = tf.constant([self._items[p][2] for p in order], tf.uint8)
+        sinces = [self._items[place][2] for place in order]
+        # Where all tasks read all older ones, loading does no more for it.
+        skips = max(sinces, default=2) > 2
+        since = tf.constant(sinces, tf.uint8)
         splits = tf.constant(splits, tf.int32)
         newest = tf.constant(table.newest, tf.uint8)
 
@@ -91,12 +94,11 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
             shape = table.shape(number)
 
             def of_item(i, listed):
+                first = since[i] if skips else 2
                 view = tf.cond(
-                    (lasts[i] >= newest[number]) & (sinces[i] <= 2),
+                    (lasts[i] >= newest[number]) & (first <= 2),
                     lambda: array,
-                    lambda: self._view(
-                        content, number, array, lasts[i], sinces[i]
-                    ),
+                    lambda: self._view(content, number, array, lasts[i], first),
                 )
                 return i + 1, tf.raw_ops.TensorListSetItem(
                     input_handle=listed,
@@ -149,15 +151,15 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         number: tf.Tensor,
         array: tf.Tensor,
         last: tf.Tensor,
-        since: tf.Tensor,
+        since: tf.Tensor | int,
     ) -> tf.Tensor:
         """Returns an array, flat, with what a task does not see as 0."""
 
         def piece(begin, count, done):
             owners = content.owners(number, begin, count)
-            visible = (owners <= last) & ((owners < 2) | (owners >= since))
+            seen = ownership.visible(owners, last, since)
             part = array[begin : begin + count]
-            return tf.where(visible, part, tf.zeros([], part.dtype)), done
+            return tf.where(seen, part, tf.zeros([], part.dtype)), done
 
         size = self._table.of(self._table.sizes, number)
         return _by_pieces(size, array.dtype, piece, tf.constant(0, tf.int64))

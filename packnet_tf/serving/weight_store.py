@@ -105,9 +105,9 @@ class Kernel:
             since: See `Task.since`.
         """
         mask = self._mask
-        older = mask[(mask <= owner) & ((mask < 2) | (mask >= since))]
+        seen = ownership.visible(mask, owner, since)
         # Owners between this and `owner` have no weights here.
-        last = int(older.max(initial=ownership.FREE))
+        last = int(mask[seen].max(initial=ownership.FREE))
         if last < since or not np.any((mask >= 2) & (mask < since)):
             since = 2
         key = last, since
@@ -220,11 +220,12 @@ class Arrays:
             value = _get(made[0], index, group.dtype, array.shape)
             if array.owners >= 0:
                 codes = _get(made[1], owners, tf.uint8, array.shape)
-                visible = codes <= tf.cast(owner, tf.uint8)
-                if array.since > 2:
-                    known = codes >= tf.cast(since, tf.uint8)
-                    visible &= (codes < 2) | known
-                value = tf.where(visible, value, tf.zeros_like(value))
+                seen = ownership.visible(
+                    codes,
+                    tf.cast(owner, tf.uint8),
+                    tf.cast(since, tf.uint8) if array.since > 2 else 2,
+                )
+                value = tf.where(seen, value, tf.zeros_like(value))
             values.append(value)
         return values
 

@@ -4,11 +4,11 @@ import dataclasses
 import shutil
 
 import pytest
+from support.sessions import CNN
 from support.tiny_runs import make_images
 
 from packnet_tf.data import open_task
 from packnet_tf.model.replicas import make_strategy
-from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage.workdir import Workdir
@@ -20,12 +20,6 @@ OPTIONS = TaskOptions(
     retrain_epochs=1,
     batch_size=8,
     validation_share=0.3,
-)
-NETWORK = NetworkOptions(
-    network="cnn",
-    network_options={"width": 4},
-    weights="none",
-    image_size=16,
 )
 
 
@@ -44,7 +38,7 @@ def begun(tmp_path_factory):
 def run(folder, data, name="first", **changes):
     said = []
     session = Session(
-        Workdir(folder), NETWORK, ServingConfig(), make_strategy(1), said.append
+        Workdir(folder), CNN, ServingConfig(), make_strategy(1), said.append
     )
     options = dataclasses.replace(OPTIONS, task=name, **changes)
     return session.run(data, options).state.tasks[-1].metrics, said
