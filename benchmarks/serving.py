@@ -34,6 +34,7 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from packnet_tf.masks.precision import PRECISIONS
 from packnet_tf.model.extract import extract
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.serving import LAYOUTS
@@ -48,6 +49,9 @@ _LAYOUTS = flags.DEFINE_list("layouts", list(LAYOUTS), "Layouts.")
 _PRIVATE = flags.DEFINE_enum(
     "private", "per_task", ["per_task", "frozen"], "As in add_task."
 )
+_PRECISION = flags.DEFINE_enum(
+    "packed_precision", PRECISIONS[0], PRECISIONS, "As in add_task."
+)
 _FOLDER = flags.DEFINE_string("folder", None, "Where SavedModels are written.")
 _JSON = flags.DEFINE_string(
     "json",
@@ -55,8 +59,10 @@ _JSON = flags.DEFINE_string(
     "File for the figures.",
 )
 
-# Disk of all tasks over that of one; latency over a plain model's.
-DISK_BAR = 1.10
+# Disk of all tasks over that of one plain float32 SavedModel: unrounded, and
+# rounded to 16 bits with at most four tasks and with more.
+DISK_BARS = (1.10, 0.60, 0.70)
+# Latency over a plain model's.
 LATENCY_BAR = 1.05
 BATCHES = (1, 32)
 CLASSES = 30
@@ -114,7 +120,11 @@ def packed(network, count):
     """Returns a network with `count` packed tasks that differ."""
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
-    net = PackNet(NETWORKS[network](), private=_PRIVATE.value)
+    net = PackNet(
+        NETWORKS[network](),
+        private=_PRIVATE.value,
+        packed_precision=_PRECISION.value,
+    )
     for number in range(count):
         # With a head that is given, a task counts as trained.
         head = keras.layers.Dense(CLASSES)
@@ -232,6 +242,7 @@ def measure(network, count, folder):
                 "disk_of_one": one,
                 "own_bytes": own,
                 "private": _PRIVATE.value,
+                "packed_precision": _PRECISION.value,
                 "disk_of_separate": sum(map(size_of, separate)),
                 "load_seconds": own_seconds,
                 "load_seconds_of_separate": seconds,
@@ -257,16 +268,27 @@ def verdict(ratio, bar):
     )
 
 
+def disk_bar(row):
+    """Returns the bound on a SavedModel's size, of one plain one."""
+    whole, few, many = DISK_BARS
+    if row["packed_precision"] == PRECISIONS[0]:
+        return whole
+    return few if row["tasks"] <= 4 else many
+
+
 def show(row):
     """Prints what was measured of one SavedModel."""
     mega = 1e6
-    print(f"{row['network']}, {row['tasks']} tasks, {row['layout']}")
+    print(
+        f"{row['network']}, {row['tasks']} tasks, {row['layout']}, "
+        f"{row['packed_precision']}"
+    )
     disk = row["disk"] / row["disk_of_one"]
     print(
         f"  disk     {row['disk'] / mega:9.1f} MB; one plain SavedModel "
         f"{row['disk_of_one'] / mega:.1f} MB, separate ones "
         f"{row['disk_of_separate'] / mega:.1f} MB; ratio to one "
-        f"{verdict(disk, DISK_BAR)}; the tasks' own "
+        f"{verdict(disk, disk_bar(row))}; the tasks' own "
         f"{row['own_bytes'] / mega:.1f} MB"
     )
     print(
@@ -302,6 +324,7 @@ def apart(network, count, folder):
             f"--tasks={count}",
             f"--pairs={_PAIRS.value}",
             f"--private={_PRIVATE.value}",
+            f"--packed_precision={_PRECISION.value}",
             f"--layouts={','.join(_LAYOUTS.value)}",
             f"--folder={folder}",
             f"--json={path}",

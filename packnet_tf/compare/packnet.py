@@ -17,7 +17,7 @@ from packnet_tf.errors import PromiseError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import TrainingRecord
-from packnet_tf.workflow.base_run import make_base_task
+from packnet_tf.workflow.base_run import make_base_task, new_net
 from packnet_tf.workflow.fit_images import training_images
 from packnet_tf.workflow.task_run import TaskRun, run_phases
 
@@ -41,11 +41,7 @@ class PackNetMethod(Method):
             cell.build(), head=None, classes=0, class_names=None
         )
         if not options.pretrained:
-            return PackNet(
-                network.backbone,
-                private=options.private,
-                depthwise=options.depthwise,
-            )
+            return new_net(network, options)
         images = None
         if cell.options.reconstruct:
             number = cell.options.reconstruct_images

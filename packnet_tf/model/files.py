@@ -30,9 +30,15 @@ from packnet_tf.untrusted.archives import (
 SEALED = "architecture"
 
 
-def write_tasks(book: TaskBook, store: Any) -> None:
-    """Writes the tasks' records and private variables into a Keras store."""
-    book.bank.save(store, len(book.records))
+def write_tasks(book: TaskBook, store: Any, precision: str) -> None:
+    """Writes the tasks' records and private variables into a Keras store.
+
+    Args:
+        book: The tasks.
+        store: The store.
+        precision: What packed tasks are rounded to.
+    """
+    book.bank.save(store, len(book.records), precision)
     records = json.dumps([task.to_dict() for task in book.records])
     store["tasks"] = np.frombuffer(records.encode(), np.uint8)
     if book.packed:

@@ -11,6 +11,7 @@ from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.convert.selection import Skip, keep_plain, kept_paths
 from packnet_tf.convert.sharing import read_shared, refuse_shared
 from packnet_tf.errors import PhaseError, TaskError
+from packnet_tf.masks.precision import PRECISIONS
 from packnet_tf.model import (
     claim,
     edits,
@@ -55,6 +56,9 @@ class PackNet(Copies, Answers, Trainer):
             a mask, without pruning them.
         skip: Layers whose kernels shall not be masked, but be private to
             each task: names, classes, or functions of a layer.
+        packed_precision: What `pack` rounds the task's weights to, for ever:
+            `"bfloat16"` or `"float16"` halve the files, `"float32"` rounds
+            nothing. Arithmetic is not affected.
         name: Name of the model.
 
     Example:
@@ -75,6 +79,7 @@ class PackNet(Copies, Answers, Trainer):
         private: str = "per_task",
         depthwise: str = "private",
         skip: Skip | Sequence[Skip] = (),
+        packed_precision: str = PRECISIONS[0],
         name: str | None = None,
         **kwargs: Any,
     ):
@@ -85,6 +90,7 @@ class PackNet(Copies, Answers, Trainer):
         for option, value, legal in (
             ("private", private, ("per_task", "frozen")),
             ("depthwise", depthwise, ("private", "masked")),
+            ("packed_precision", packed_precision, PRECISIONS),
         ):
             if value not in legal:
                 raise ValueError(
@@ -92,6 +98,7 @@ class PackNet(Copies, Answers, Trainer):
                 )
         self.private = private
         self.depthwise = depthwise
+        self.packed_precision = packed_precision
         with self.distribute_strategy.scope():
             self.backbone = mask_model(backbone, skip, depthwise)
         self.heads: list[keras.Layer] = []
@@ -226,6 +233,8 @@ class PackNet(Copies, Answers, Trainer):
             "depthwise": self.depthwise,
             "tasks": [task.to_dict() for task in self.tasks],
         }
+        if self.packed_precision != PRECISIONS[0]:
+            config["packed_precision"] = self.packed_precision
         if optimizers.scales_loss(self):
             config["dtype"] = self.dtype_policy.name
         kept = kept_paths(self.backbone)
@@ -302,7 +311,7 @@ class PackNet(Copies, Answers, Trainer):
                 "net.save() or net.save_weights(), whose files do not depend "
                 "on that."
             )
-        files.write_tasks(self.book, store)
+        files.write_tasks(self.book, store, self.packed_precision)
 
     def load_own_variables(self, store):
         """Reads what `save_own_variables` stored."""

@@ -14,6 +14,7 @@ from packnet_tf.model.promise import (
     refuse_not_finite,
     verify_digests,
 )
+from packnet_tf.model.rounding import round_task
 from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import PACKED, RETRAIN, Task
 
@@ -104,8 +105,9 @@ def prune_to(
 def pack(net: Any) -> Task:
     """Makes the task in training final.
 
-    Its mask, private variables and head never change again; their
-    digest is recorded. Legal after the train phase too: then the task
+    Its weights are rounded to the network's `packed_precision`. Its mask,
+    private variables and head never change again; their digest is
+    recorded. Legal after the train phase too: then the task
     keeps all it claimed, and no capacity is left (as the paper does with
     its last task).
 
@@ -116,7 +118,8 @@ def pack(net: Any) -> Task:
         PhaseError: If no task is in training, or it never trained.
         PromiseError: If an older task has changed, or a free weight is
             not exactly 0.
-        TaskError: If a weight of the task is NaN or infinite.
+        TaskError: If a weight of the task is NaN or infinite, or too large
+            for the network's `packed_precision`.
     """
     book: TaskBook = net.book
     task = book.in_training("pack")
@@ -134,6 +137,7 @@ def pack(net: Any) -> Task:
         "its training diverged. Load the last packed state, or remove the "
         "task and add it again, and train with a lower learning rate.",
     )
+    round_task(book, task, net.packed_precision)
     _settle(book)
     task.phase = PACKED
     task.digest = digests_of(book, [task])[0]

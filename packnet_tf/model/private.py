@@ -11,6 +11,7 @@ import tensorflow as tf
 from packnet_tf.errors import StateError, TaskError
 from packnet_tf.layers import MaskedKernel
 from packnet_tf.layers.switch import TaskSwitch
+from packnet_tf.masks.precision import PRECISIONS, narrowed
 from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.tf_internals.variables import new_storage, storage_of
 from packnet_tf.tf_internals.variables import switch as make_switched
@@ -120,14 +121,25 @@ class PrivateBank:
         for layer, trainable in self._moving:
             layer.trainable = trainable and not frozen
 
-    def save(self, store, tasks: int) -> None:
-        """Writes the values of tasks 1 to `tasks` into a Keras store."""
+    def save(self, store, tasks: int, precision: str = PRECISIONS[0]) -> None:
+        """Writes the values of tasks 1 to `tasks` into a Keras store.
+
+        Args:
+            store: The store.
+            tasks: The number of tasks.
+            precision: The one of `PRECISIONS` that packed tasks are rounded
+                to; what is so rounded takes two bytes a value.
+        """
         for owner in range(1, tasks + 1):
             joined = b"".join(
                 np.ascontiguousarray(value).tobytes()
                 for value in self.of(owner)
             )
-            store[f"private_{owner}"] = np.frombuffer(joined, np.uint8)
+            stored = np.frombuffer(joined, np.uint8)
+            if all(v.dtype == "float32" for v in self.variables):
+                short = narrowed(stored.view(np.float32), precision)
+                stored = stored if short.dtype == np.float32 else short
+            store[f"private_{owner}"] = stored
 
     def load(self, store, tasks: int) -> None:
         """Reads what `save` wrote.
@@ -138,7 +150,10 @@ class PrivateBank:
         live = self.live()
         size = sum(value.nbytes for value in live)
         for owner in range(1, tasks + 1):
-            joined = np.asarray(store[f"private_{owner}"], np.uint8).tobytes()
+            stored = np.asarray(store[f"private_{owner}"])
+            if stored.dtype != np.uint8:  # Rounded values.
+                stored = stored.astype(np.float32)
+            joined = stored.tobytes()
             if len(joined) != size:
                 raise StateError(
                     f"The private variables of task {owner} take "

@@ -5,6 +5,7 @@ import functools
 from typing import Any
 
 from packnet_tf.errors import FlagError, NetworkError
+from packnet_tf.masks.precision import PRECISIONS
 from packnet_tf.options import fields
 from packnet_tf.options.fields import NETWORK, options_of
 from packnet_tf.options.fractions import validate_fraction
@@ -106,6 +107,12 @@ class NetworkOptions:
         "kernels.",
         "private",
         choices=("private", "masked"),
+    )
+    packed_precision: str = option(
+        "What a packed task's weights are rounded to, for ever: bfloat16 and "
+        "float16 halve the files.",
+        PRECISIONS[0],
+        choices=PRECISIONS,
     )
     precision: str = option(
         "Arithmetic of the network: a Keras dtype policy.",

@@ -16,6 +16,7 @@ class Table:
 
     Attributes:
         dtype: The dtype.
+        stored: The dtype in the file, which may be narrower.
         bits: Bits per owner; the owners of each array start at a whole byte.
         shapes: Shape of each stored array.
         owned: How many weights of each array are stored.
@@ -23,6 +24,7 @@ class Table:
     """
 
     dtype: tf.DType
+    stored: tf.DType
     bits: int
     shapes: list[tuple[int, ...]]
     owned: list[int]
@@ -86,16 +88,17 @@ class Content:
             begin: The first, int64.
             count: How many, int64.
         """
-        dtype = self._table.dtype
+        stored = self._table.stored
         top = _octets(self._top, begin, count)
-        if dtype == tf.bool:
+        if stored == tf.bool:
             return tf.cast(top, tf.bool)
-        if dtype.size == 1:
-            return tf.bitcast(top, dtype)
-        each = dtype.size - 1
+        if stored.size == 1:
+            return tf.bitcast(top, stored)
+        each = stored.size - 1
         low = _octets(self._low, begin * each, count * each)
         low = tf.reshape(low, [-1, each])
-        return tf.bitcast(tf.concat([low, top[:, tf.newaxis]], 1), dtype)
+        found = tf.bitcast(tf.concat([low, top[:, tf.newaxis]], 1), stored)
+        return tf.cast(found, self._table.dtype)
 
     def owners(
         self, number: tf.Tensor, begin: tf.Tensor, count: tf.Tensor

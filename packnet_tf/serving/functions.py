@@ -31,7 +31,7 @@ class Program:
 
     def __init__(self, net: PackNet, layout: str):
         self._net = net
-        self._arrays = Arrays(layout)
+        self._arrays = Arrays(layout, net.packed_precision)
         kernels = [
             self._arrays.add_kernel(
                 np.asarray(kernel.variable), np.asarray(kernel.mask)

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from packnet_tf.errors import NetworkError
 from packnet_tf.masks import ownership
+from packnet_tf.masks.precision import PRECISIONS, narrowed
 from packnet_tf.options.serving import LAYOUTS
 from packnet_tf.serving.array_files import Table
 from packnet_tf.serving.folded_views import LoadedList, LoadedOwners
@@ -133,17 +134,22 @@ class Kernel:
 
 
 class Arrays:
-    """All arrays of a SavedModel, in one list per dtype.
+    """All arrays of a SavedModel, in one list per dtype, read and stored.
 
     Add everything, then `write`, then trace programs that `read`.
 
     Args:
         layout: One of `LAYOUTS`.
+        precision: What packed tasks are rounded to: what is so rounded takes
+            at most two bytes a value on disk.
     """
 
-    def __init__(self, layout: str = LAYOUTS[0]):
+    def __init__(
+        self, layout: str = LAYOUTS[0], precision: str = PRECISIONS[0]
+    ):
         self._layout = layout
-        self._groups: dict[tf.DType, _Group] = {}
+        self._precision = precision
+        self._groups: dict[tuple[tf.DType, tf.DType], _Group] = {}
         self._known: dict[Any, Array] = {}
 
     def add(self, value: np.ndarray) -> Array:
@@ -173,10 +179,11 @@ class Arrays:
         )
 
     def _group(self, value: np.ndarray) -> "_Group":
-        dtype = tf.as_dtype(value.dtype)
-        if dtype not in self._groups:
-            self._groups[dtype] = _Group(len(self._groups), dtype)
-        return self._groups[dtype]
+        stored = narrowed(value, self._precision).dtype
+        key = tf.as_dtype(value.dtype), tf.as_dtype(stored)
+        if key not in self._groups:
+            self._groups[key] = _Group(len(self._groups), *key)
+        return self._groups[key]
 
     def write(self, folder: pathlib.Path) -> None:
         """Writes the files; after that nothing can be added.
@@ -242,9 +249,10 @@ def _get(listed, index, dtype, shape) -> tf.Tensor:
 class _Group:
     """The arrays of one dtype: what is stored, and what is read."""
 
-    def __init__(self, number: int, dtype: tf.DType):
+    def __init__(self, number: int, dtype: tf.DType, stored: tf.DType):
         self.number = number
         self.dtype = dtype
+        self._stored = stored
         self.resources: list[LoadedList] = []
         self._values: list[np.ndarray] = []
         self._masks: list[np.ndarray] = []
@@ -273,7 +281,7 @@ class _Group:
             v.ravel()[m.ravel() != ownership.FREE]
             for v, m in zip(self._values, self._masks, strict=True)
         ]
-        values = np.ascontiguousarray(np.concatenate(owned))
+        values = np.concatenate(owned).astype(self._stored.as_numpy_dtype)
         size = values.dtype.itemsize
         octets = values.view(np.uint8).reshape(-1, size)
         bits = next(b for b in (1, 2, 4, 8) if max(newest) < 1 << b)
@@ -286,6 +294,8 @@ class _Group:
             ),
         }
         name = self.dtype.name
+        if self._stored != self.dtype:
+            name += f"_as_{self._stored.name}"
         content = hashlib.sha256(repr((self._items, self._owners)).encode())
         assets = {}
         for part, octets_of_it in files.items():
@@ -294,6 +304,7 @@ class _Group:
             content.update(octets_of_it)
         table = Table(
             self.dtype,
+            self._stored,
             bits,
             [value.shape for value in self._values],
             [len(part) for part in owned],

@@ -3,19 +3,26 @@
 import contextlib
 import pathlib
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from typing import IO
 
+import h5py
 import keras
+import ml_dtypes
 import numpy as np
 
 from packnet_tf.errors import PromiseError, StateError, first_line
 from packnet_tf.masks import ownership
+from packnet_tf.masks.precision import PRECISIONS, narrowed
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checksums
 from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.untrusted.archives import check_network_archive
 from packnet_tf.untrusted.variables import weights_budget
+
+_WEIGHTS = "model.weights.h5"
 
 
 def write_network(net: PackNet, file: pathlib.Path) -> None:
@@ -30,6 +37,7 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
     """
     _refuse_code(net)
     raw = file.with_suffix(".raw.keras")
+    narrows = net.packed_precision != PRECISIONS[0]
     with _uncompiled(net):
         net.save(raw)
     with zipfile.ZipFile(raw) as old, zipfile.ZipFile(file, "w") as new:
@@ -46,9 +54,35 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
                             {"keras_version": keras.__version__}
                         )
                     )
+                elif name == _WEIGHTS and narrows:
+                    _copy_narrowed(source, target, net.packed_precision)
                 else:
                     shutil.copyfileobj(source, target, 1 << 20)
     raw.unlink()
+
+
+def _copy_narrowed(
+    source: IO[bytes], target: IO[bytes], precision: str
+) -> None:
+    """Copies a file of weights with what was rounded in two bytes a value."""
+    with tempfile.TemporaryFile() as made:
+        with h5py.File(source, "r") as old, h5py.File(made, "w") as new:
+
+            def copy(name: str, part: h5py.Group | h5py.Dataset) -> None:
+                if isinstance(part, h5py.Group):
+                    copied = new.create_group(name)
+                else:
+                    value = narrowed(part[()], precision)
+                    copied = new.create_dataset(name, data=value)
+                    if value.dtype == ml_dtypes.bfloat16:
+                        # As Keras marks it.
+                        copied.attrs["dtype"] = "bfloat16"
+                for key, value in part.attrs.items():
+                    copied.attrs[key] = value
+
+            old.visititems(copy)
+        made.seek(0)
+        shutil.copyfileobj(made, target, 1 << 20)
 
 
 def _refuse_code(net: PackNet) -> None:

@@ -231,7 +231,11 @@ def _check_run(net: PackNet, workdir: Workdir) -> None:
         return
     if run is None:
         return
-    there: dict[str, Any] = {"private": net.private, "depthwise": net.depthwise}
+    there: dict[str, Any] = {
+        "private": net.private,
+        "depthwise": net.depthwise,
+        "packed_precision": net.packed_precision,
+    }
     size = _image_size(net)
     if size is not None:
         there["image_size"] = size

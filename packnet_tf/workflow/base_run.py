@@ -26,6 +26,21 @@ from packnet_tf.workflow.schedules import make_optimizer
 from packnet_tf.workflow.train_loop import Say, Training, run_epochs
 
 
+def new_net(network: Network, options: NetworkOptions) -> PackNet:
+    """Returns a network without tasks over a backbone.
+
+    Args:
+        network: The backbone's network.
+        options: The options of the network.
+    """
+    return PackNet(
+        network.backbone,
+        private=options.private,
+        depthwise=options.depthwise,
+        packed_precision=options.packed_precision,
+    )
+
+
 def make_base_task(
     network: Network,
     options: NetworkOptions,
@@ -62,11 +77,7 @@ def make_base_task(
             size or seed.
     """
     with strategy.scope():
-        net = PackNet(
-            network.backbone,
-            private=options.private,
-            depthwise=options.depthwise,
-        )
+        net = new_net(network, options)
     distill = options.base_recovery == "distill"
     task = net.add_task(
         options.base_task,

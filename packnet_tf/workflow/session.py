@@ -23,7 +23,7 @@ from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow import preflight
 from packnet_tf.workflow.auto_fraction import check_validation
-from packnet_tf.workflow.base_run import make_base_task
+from packnet_tf.workflow.base_run import make_base_task, new_net
 from packnet_tf.workflow.commit import commit_task, recover
 from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
 from packnet_tf.workflow.fit_images import training_images
@@ -267,11 +267,7 @@ class Session:
             if state is not None:
                 net = states.load(self.workdir, state.number)[0]
             else:
-                net = PackNet(
-                    network.backbone,
-                    private=self.network.private,
-                    depthwise=self.network.depthwise,
-                )
+                net = new_net(network, self.network)
         refuse_shared(net.backbone)  # Or only pack would, hours later.
         return net
 

@@ -33,7 +33,7 @@ def cells(monkeypatch):
         name, options = method.name, cell.options
         rate, seed = options.learning_rate, options.seed
         ran.append((name, rate, seed, cell.tests is None))
-        assert options.retrain_learning_rate == rate
+        assert options.retrain_learning_rate == rate / 4
         assert list(cell.folder.iterdir()) == []
         (cell.folder / "file").touch()
         right = 0.5 - abs(rate - BEST.get(name, 1)) * 10

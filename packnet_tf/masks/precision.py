@@ -1,0 +1,66 @@
+"""Rounds what a task owns to 16 bits, and stores it in two bytes a value."""
+
+import ml_dtypes
+import numpy as np
+
+from packnet_tf.errors import TaskError
+
+# What packed weights may be rounded to, the first of them to nothing.
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+_DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype("f2")}
+_WHOLE = np.dtype("f4")
+
+
+def rounded(array: np.ndarray, precision: str, name: str) -> np.ndarray:
+    """Returns an array with each float32 rounded to the nearest 16-bit float.
+
+    Args:
+        array: Finite numbers; of another dtype than float32, they stay as
+            they are.
+        precision: One of `PRECISIONS`.
+        name: The array's name, for the message.
+
+    Returns:
+        An array of the same dtype.
+
+    Raises:
+        TaskError: If a number is too large for the precision.
+
+    Example:
+
+    >>> rounded(np.array([1.001], np.float32), "bfloat16", "kernel")
+    array([1.], dtype=float32)
+    """
+    dtype = _DTYPES.get(precision)
+    if dtype is None or array.dtype != _WHOLE:
+        return array
+    with np.errstate(over="ignore"):  # Refused below.
+        values = array.astype(dtype).astype(array.dtype)
+    if not np.isfinite(values).all():
+        largest = np.abs(array).max()
+        raise TaskError(
+            f"{name} has numbers up to {largest:.3g}, which {precision} does "
+            "not hold; give the network packed_precision='bfloat16'."
+        )
+    return values
+
+
+def narrowed(array: np.ndarray, precision: str) -> np.ndarray:
+    """Returns an array in two bytes a value, if that loses nothing.
+
+    Args:
+        array: The array.
+        precision: One of `PRECISIONS`.
+
+    Returns:
+        The array in that dtype; itself if it is not float32, or holds a
+        number that was not rounded to it.
+    """
+    dtype = _DTYPES.get(precision)
+    if dtype is None or array.dtype != _WHOLE:
+        return array
+    with np.errstate(over="ignore"):
+        narrow = array.astype(dtype)
+    same = narrow.astype(_WHOLE).tobytes() == array.tobytes()
+    return narrow if same else array
