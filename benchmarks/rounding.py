@@ -22,8 +22,9 @@ from absl import app, flags, logging
 from packnet_tf import console
 from packnet_tf.compare import intervals
 from packnet_tf.data import evaluation, open_task
-from packnet_tf.masks.precision import PRECISIONS, rounded
+from packnet_tf.masks.precision import rounded
 from packnet_tf.model.extract import extract
+from packnet_tf.options.network import PRECISIONS
 from packnet_tf.storage import states
 from packnet_tf.workflow.metrics import accuracy
 

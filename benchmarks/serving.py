@@ -34,9 +34,9 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from packnet_tf.masks.precision import PRECISIONS
 from packnet_tf.model.extract import extract
 from packnet_tf.model.packnet import PackNet
+from packnet_tf.options.network import PRECISIONS
 from packnet_tf.options.serving import LAYOUTS
 from packnet_tf.serving.formats import save_plain
 from packnet_tf.serving.saved_model import export_saved_model

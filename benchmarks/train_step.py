@@ -70,6 +70,7 @@ def vgg16():
 
 
 NETWORKS = {"mobilenet": mobilenet, "resnet50": resnet50, "vgg16": vgg16}
+PHASES = ("train", "retrain", "train 3rd", "retrain 3rd")
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(1e-4, momentum=0.9),
     "adamw": lambda: keras.optimizers.AdamW(1e-5, weight_decay=1e-4),
@@ -91,15 +92,19 @@ def _plain(backbone, optimizer):
 
 
 def _packnet(backbone, optimizer, phase, x, y):
-    """A network with one packed task and a second one in `phase`."""
+    """A network with packed tasks and one in `phase`.
+
+    One task is packed, or two, of which a third one reads the base alone.
+    """
     net = PackNet(backbone)
     net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    net.add_task("base", CLASSES)
-    net.book.trains_with(net.loss)
-    net.prune(0.5)
-    net.pack()
-    net.add_task("added", CLASSES)
-    if phase == "retrain":
+    for name in ("base", "second")[: 2 if phase.endswith("3rd") else 1]:
+        net.add_task(name, CLASSES)
+        net.book.trains_with(net.loss)
+        net.prune(0.5)
+        net.pack()
+    net.add_task("added", CLASSES, reads="base")
+    if phase.startswith("retrain"):
         net.book.trains_with(net.loss)
         net.prune(0.75)
     net.compile(
@@ -177,7 +182,7 @@ def main(_):
     )
     for network in NETWORKS:
         for optimizer in OPTIMIZERS:
-            for phase in ("train", "retrain"):
+            for phase in PHASES:
                 name = f"{network} {optimizer} {phase}"
                 if _ONLY.value not in name:
                     continue

@@ -5,9 +5,6 @@ import numpy as np
 
 from packnet_tf.errors import TaskError
 
-# What packed weights may be rounded to, the first of them to nothing.
-PRECISIONS = ("float32", "bfloat16", "float16")
-
 _DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype("f2")}
 _WHOLE = np.dtype("f4")
 
@@ -18,7 +15,7 @@ def rounded(array: np.ndarray, precision: str, name: str) -> np.ndarray:
     Args:
         array: Finite numbers; of another dtype than float32, they stay as
             they are.
-        precision: One of `PRECISIONS`.
+        precision: One of `options.network.PRECISIONS`.
         name: The array's name, for the message.
 
     Returns:
@@ -51,7 +48,7 @@ def narrowed(array: np.ndarray, precision: str) -> np.ndarray:
 
     Args:
         array: The array.
-        precision: One of `PRECISIONS`.
+        precision: One of `options.network.PRECISIONS`.
 
     Returns:
         The array in that dtype; itself if it is not float32, or holds a

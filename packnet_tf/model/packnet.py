@@ -11,7 +11,6 @@ from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.convert.selection import Skip, keep_plain, kept_paths
 from packnet_tf.convert.sharing import read_shared, refuse_shared
 from packnet_tf.errors import PhaseError, TaskError
-from packnet_tf.masks.precision import PRECISIONS
 from packnet_tf.model import (
     claim,
     edits,
@@ -30,6 +29,7 @@ from packnet_tf.model.answers import Answers
 from packnet_tf.model.copies import Copies
 from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.model.training import Trainer
+from packnet_tf.options.network import PRECISIONS
 from packnet_tf.task import Task
 from packnet_tf.tf_internals.layers import layers_of
 

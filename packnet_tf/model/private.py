@@ -11,7 +11,8 @@ import tensorflow as tf
 from packnet_tf.errors import StateError, TaskError
 from packnet_tf.layers import MaskedKernel
 from packnet_tf.layers.switch import TaskSwitch
-from packnet_tf.masks.precision import PRECISIONS, narrowed
+from packnet_tf.masks.precision import narrowed
+from packnet_tf.options.network import PRECISIONS
 from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.tf_internals.variables import new_storage, storage_of
 from packnet_tf.tf_internals.variables import switch as make_switched

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from packnet_tf.masks.precision import PRECISIONS, rounded
+from packnet_tf.masks.precision import rounded
 from packnet_tf.model.tasks import TaskBook
+from packnet_tf.options.network import PRECISIONS
 from packnet_tf.task import Task
 
 
@@ -16,7 +17,7 @@ def round_task(book: TaskBook, task: Task, precision: str) -> None:
     Args:
         book: The network's tasks.
         task: The task, about to be packed.
-        precision: One of `masks.precision.PRECISIONS`.
+        precision: One of `options.network.PRECISIONS`.
 
     Raises:
         TaskError: If a number is too large for it; nothing is changed then.

@@ -5,7 +5,6 @@ import functools
 from typing import Any
 
 from packnet_tf.errors import FlagError, NetworkError
-from packnet_tf.masks.precision import PRECISIONS
 from packnet_tf.options import fields
 from packnet_tf.options.fields import NETWORK, options_of
 from packnet_tf.options.fractions import validate_fraction
@@ -13,6 +12,9 @@ from packnet_tf.options.task import SCOPES
 from packnet_tf.task import check_task_name
 
 option = options_of(NETWORK)
+
+# What packed weights may be rounded to, the first of them to nothing.
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 # With larger images a single batch takes gigabytes.
 MAX_IMAGE_SIZE = 4096

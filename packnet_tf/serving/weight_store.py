@@ -21,7 +21,8 @@ import tensorflow as tf
 
 from packnet_tf.errors import NetworkError
 from packnet_tf.masks import ownership
-from packnet_tf.masks.precision import PRECISIONS, narrowed
+from packnet_tf.masks.precision import narrowed
+from packnet_tf.options.network import PRECISIONS
 from packnet_tf.options.serving import LAYOUTS
 from packnet_tf.serving.array_files import Table
 from packnet_tf.serving.folded_views import LoadedList, LoadedOwners

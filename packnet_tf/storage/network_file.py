@@ -15,8 +15,9 @@ import numpy as np
 
 from packnet_tf.errors import PromiseError, StateError, first_line
 from packnet_tf.masks import ownership
-from packnet_tf.masks.precision import PRECISIONS, narrowed
+from packnet_tf.masks.precision import narrowed
 from packnet_tf.model.packnet import PackNet
+from packnet_tf.options.network import PRECISIONS
 from packnet_tf.storage import checksums
 from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.untrusted.archives import check_network_archive

@@ -19,7 +19,6 @@ OPTIONS = TaskOptions(
     prune_fraction=0.5,
     validation_share=0.2,
     learning_rate=4e-3,
-    retrain_learning_rate=4e-3,
 )
 COMPARE = CompareOptions(tasks=tuple(TASKS), seeds=(0,), lora_rank=2)
 
