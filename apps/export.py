@@ -24,6 +24,9 @@ from packnet_tf.errors import FlagError
 from packnet_tf.options.fields import SERVING, Option
 from packnet_tf.options.serving import ServingConfig
 
+# Options of packing alone.
+_OF_A_COMMIT = ("keep_states",)
+
 run_flags.define_state_flag()
 run_flags.add(
     "task",
@@ -54,7 +57,7 @@ run_flags.add(
         basic=True,
     ),
 )
-run_flags.define(ServingConfig)
+run_flags.define(ServingConfig, without=_OF_A_COMMIT)
 
 
 # The flags that each way of exporting does not use.
@@ -68,7 +71,9 @@ _USELESS = {
 def main() -> None:
     path = run_flags.workdir_path(writing=False)
     _check()
-    config = ServingConfig(**run_flags.values(ServingConfig))
+    config = ServingConfig(
+        **run_flags.values(ServingConfig, without=_OF_A_COMMIT)
+    )
     process.load()
 
     from packnet_tf.serving import export

@@ -29,7 +29,7 @@ def check_model_name(name: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ServingConfig:
-    """How a packed state becomes a version of a served model."""
+    """How a packed state becomes a version of a served model, and how long."""
 
     model_name: str = option(
         "Name of the model in TensorFlow Serving.",
@@ -44,6 +44,13 @@ class ServingConfig:
         LAYOUTS[0],
         choices=LAYOUTS,
         flag="serving_layout",
+    )
+    keep_states: int | None = option(
+        "How many packed states and their SavedModels to keep: older ones are "
+        "removed when a task is packed, those with the label stable never. By "
+        "default all.",
+        None,
+        at_least=1,
     )
 
     def __post_init__(self) -> None:

@@ -170,6 +170,17 @@ def recover(workdir: Workdir, config: ServingConfig) -> list[str]:
     return done
 
 
+def recover_all(workdir: Workdir) -> list[str]:
+    """Repairs all served models of a workdir; see `recover`."""
+    if not workdir.serving_path.is_dir():
+        return []
+    done = []
+    for folder in sorted(workdir.serving_path.iterdir()):
+        if has_versions(folder):
+            done += recover(workdir, config_of(folder))
+    return done
+
+
 def versions_of(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     """Returns the versions that this package wrote, by number."""
     if not folder.is_dir():
@@ -322,6 +333,16 @@ def config_problem(folder: pathlib.Path) -> str | None:
         f"{file} does not fit the versions beside it{reason}; the next command "
         "that writes to the workdir puts it right"
     )
+
+
+def stable_versions(folder: pathlib.Path) -> set[int]:
+    """Returns the versions with the label `stable`, of all served models.
+
+    Args:
+        folder: The folder of the models' folders.
+    """
+    models = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {v for v in map(stable_version, models) if v is not None}
 
 
 def stable_version(folder: pathlib.Path) -> int | None:

@@ -3,6 +3,7 @@
 workdir/
   run.json               facts of the network, written once
   names.json             new names of tasks, if some were renamed
+  dropped.json           which old states were removed, if some were
   origin.npz             its kernels before the base task was pruned
   states/002-birds/      one folder per packed state
   serving/NAME/2/        its SavedModel
@@ -90,6 +91,7 @@ class Workdir:
         self.run_path = self.path / "run.json"
         self.origin_path = self.path / "origin.npz"
         self.names_path = self.path / "names.json"
+        self.dropped_path = self.path / "dropped.json"
         self.states_path = self.path / "states"
         self.serving_path = self.path / "serving"
         self.training_path = self.path / "training"

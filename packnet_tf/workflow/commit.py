@@ -7,7 +7,7 @@ import numpy as np
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving import versions
-from packnet_tf.storage import checkpoints, states
+from packnet_tf.storage import checkpoints, retention, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow import preflight
 from packnet_tf.workflow.datasets import Prepared
@@ -27,7 +27,8 @@ def commit_task(
 
     Args:
         workdir: The workdir.
-        serving: Name and layout of the served model.
+        serving: Name and layout of the served model, and how many states
+            are kept.
         net: The network.
         prepared: The data, which provides the probe's images.
         metrics: Figures of the task, for the manifest.
@@ -39,6 +40,7 @@ def commit_task(
     # Augmented, but the same in every run: an epoch's images depend only on
     # its number, the seed and the files.
     images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
+    retention.begin(workdir, len(net.tasks))
     state = states.commit(
         workdir,
         net,
@@ -49,6 +51,9 @@ def commit_task(
     # The state is complete; after an interruption `recover` does the rest.
     checkpoints.remove(workdir.training_path)
     versions.publish(workdir, state, serving)
+    served = versions.stable_versions(workdir.serving_path)
+    if retention.drop(workdir, serving.keep_states, served):
+        versions.recover_all(workdir)
     return state
 
 
@@ -62,7 +67,8 @@ def recover(workdir: Workdir, serving: ServingConfig) -> list[str]:
     Returns:
         One line for each thing done.
     """
-    done = versions.recover(workdir, serving)
+    done = retention.finish(workdir)
+    done += versions.recover(workdir, serving)
     folder = workdir.training_path
     record = checkpoints.read_record(folder)
     if record and preflight.is_packed(workdir.newest(), record.name):

@@ -8,7 +8,7 @@ workdir finishes an interrupted change.
 from packnet_tf import atomic_files
 from packnet_tf.errors import PhaseError, StateError, TaskError
 from packnet_tf.serving import versions
-from packnet_tf.storage import checkpoints, states
+from packnet_tf.storage import checkpoints, retention, states
 from packnet_tf.storage.renames import write_names
 from packnet_tf.storage.workdir import StateInfo, Workdir, is_meant
 from packnet_tf.task import check_task_name
@@ -168,8 +168,11 @@ def _before(
         or_else = "."
         if before is not None:
             or_else = f", or go back to {before.path.name} (--back_to)."
+        number = newest.number - 1
+        gone = number in retention.dropped(workdir)
         raise StateError(
-            f"{workdir.path} has no state {newest.number - 1:03d}, and without "
+            f"{workdir.path} has no state {number:03d}"
+            f"{' any more (--keep_states)' if gone else ''}, and without "
             f"{name!r} would lose {', '.join(between)} too; restore it from a "
             f"copy{or_else}"
         )
@@ -216,10 +219,4 @@ def _follow(workdir: Workdir) -> list[str]:
     if kept != names:
         # A task trained again to the same bytes would have the new name.
         write_names(workdir.names_path, kept)
-    if not workdir.serving_path.is_dir():
-        return []
-    done = []
-    for folder in sorted(workdir.serving_path.iterdir()):
-        if versions.has_versions(folder):
-            done += versions.recover(workdir, versions.config_of(folder))
-    return done
+    return versions.recover_all(workdir)

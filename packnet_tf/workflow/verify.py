@@ -6,7 +6,7 @@ import pathlib
 from packnet_tf import atomic_files
 from packnet_tf.errors import PackNetError, StateError
 from packnet_tf.serving import versions
-from packnet_tf.storage import checksums, golden
+from packnet_tf.storage import checksums, golden, retention
 from packnet_tf.storage.states import load_outside
 from packnet_tf.storage.workdir import Workdir
 
@@ -112,7 +112,11 @@ def _check_numbers(workdir: Workdir) -> list[Finding]:
     there = [workdir.number_of(path) for path in workdir.state_folders()]
     # Networks that were packed elsewhere may come with several tasks.
     first = 1 if workdir.run_path.exists() else min(there, default=1)
-    missing = sorted({*range(first, max(there, default=0))} - {*there})
+    missing = {*range(first, max(there, default=0))} - {*there}
+    try:
+        missing -= retention.dropped(workdir)
+    except StateError as error:
+        return [Finding(str(workdir.dropped_path), False, str(error))]
     return [
         Finding(
             str(workdir.states_path),
@@ -121,7 +125,7 @@ def _check_numbers(workdir: Workdir) -> list[Finding]:
             "a copy, or nothing can be undone past it. Later states are whole "
             "without it",
         )
-        for number in missing
+        for number in sorted(missing)
     ]
 
 

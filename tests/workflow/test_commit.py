@@ -1,0 +1,129 @@
+"""How many states a workdir keeps: the newest, and those that are served."""
+
+import types
+
+import pytest
+from support import tiny_nets
+
+from packnet_tf.errors import FlagError, StateError
+from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving import versions
+from packnet_tf.serving.versions import stable_version, write_config
+from packnet_tf.storage import retention, states
+from packnet_tf.storage.workdir import Workdir
+from packnet_tf.workflow import commit, undo
+from packnet_tf.workflow.verify import verify
+
+IMAGES = tiny_nets.images(2)
+PREPARED = types.SimpleNamespace(
+    train=types.SimpleNamespace(epoch=lambda epoch: [(IMAGES, None)])
+)
+
+
+@pytest.fixture(scope="module")
+def net():
+    return tiny_nets.packed_net(())
+
+
+def add(workdir, net, name, keep):
+    tiny_nets.add_packed(net, name)
+    config = ServingConfig("net", keep_states=keep)
+    return commit.commit_task(workdir, config, net, PREPARED, {}, {})
+
+
+def numbers(workdir):
+    """Returns the states and the versions that exist."""
+    versions = (workdir.serving_path / "net").glob("[0-9]*")
+    return (
+        [state.number for state in workdir.states()],
+        sorted(int(path.name) for path in versions),
+    )
+
+
+def make_stable(workdir, version, there):
+    write_config(workdir.serving_path / "net", there, version)
+
+
+@pytest.fixture(scope="module")
+def made(net, tmp_path_factory):
+    """A workdir of four states that kept two, and the label's."""
+    workdir = Workdir(tmp_path_factory.mktemp("keep") / "w")
+    add(workdir, net, "a", 2)
+    add(workdir, net, "b", 2)
+    assert numbers(workdir) == ([1, 2], [1, 2])
+    add(workdir, net, "c", 2)
+    # The first one has the label.
+    assert numbers(workdir) == ([1, 2, 3], [1, 2, 3])
+    make_stable(workdir, 3, (1, 2, 3))
+    add(workdir, net, "d", 2)
+    return workdir
+
+
+@pytest.fixture
+def workdir(made, tmp_path):
+    return tiny_nets.copy_of(made, tmp_path / "w")
+
+
+def test_older_states_go_with_their_saved_models(workdir):
+    assert numbers(workdir) == ([3, 4], [3, 4])
+    assert stable_version(workdir.serving_path / "net") == 3
+    report = verify(workdir)
+    assert report.ok, report
+
+
+def test_others_are_still_missed(workdir):
+    newest = workdir.newest()
+    newest.path.rename(newest.path.with_name("006-f"))
+    assert "has no state 005" in str(verify(workdir))
+    assert "has no state 002" not in str(verify(workdir))
+
+
+def test_an_interrupted_removal_is_finished(workdir, monkeypatch):
+    three = workdir.states()[0].path
+    served = versions.stable_versions(workdir.serving_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "finish", lambda _: [])
+        retention.drop(workdir, 1, served)  # 3 is served.
+        retention.drop(workdir, 1, ())
+    assert three.exists()
+    done = commit.recover(workdir, ServingConfig("net"))
+    assert done[0] == f"removed {three} (--keep_states)"
+    assert numbers(workdir) == ([4], [4])
+    assert verify(workdir).ok
+
+
+def test_going_back_past_them_is_refused(workdir):
+    undo.remove_task(workdir, "d")
+    assert numbers(workdir) == ([3], [3])
+    assert verify(workdir).ok
+    with pytest.raises(StateError, match=r"state 002 any more \(--keep_s"):
+        undo.remove_task(workdir, "c")
+
+
+def test_a_state_that_is_written_again_stays(workdir):
+    undo.remove_task(workdir, "d")
+    retention._note(workdir, set(), {1, 2, 4})
+    add(workdir, states.load(workdir)[0], "d", None)
+    assert commit.recover(workdir, ServingConfig("net")) == []
+    assert numbers(workdir) == ([3, 4], [3, 4])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b'{"states": [3], "sha256": "%s"}' % (b"0" * 64)]
+)
+def test_a_damaged_record_removes_nothing(content, workdir):
+    workdir.dropped_path.write_bytes(content)
+    for use in (
+        lambda: commit.recover(workdir, ServingConfig("net")),
+        lambda: retention.drop(workdir, 1, ()),
+    ):
+        with pytest.raises(StateError, match=r"dropped.json is damaged; rest"):
+            use()
+    assert numbers(workdir) == ([3, 4], [3, 4])
+    assert "dropped.json is damaged" in str(verify(workdir))
+
+
+def test_all_are_kept_by_default_and_none_is_refused():
+    assert ServingConfig().keep_states is None
+    with pytest.raises(FlagError, match="--keep_states=0: expected 1 or more"):
+        ServingConfig(keep_states=0)
