@@ -160,6 +160,7 @@ def test_flags_of_layers_inside_layers_are_copied():
     assert len(twin.trainable_variables) == len(model.trainable_variables)
 
 
+@pytest.mark.slow
 def test_on_two_replicas(tmp_path):
     model = network()
     strategy = make_strategy(2)

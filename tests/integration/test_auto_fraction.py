@@ -16,6 +16,7 @@ AUTO = {
 }
 
 
+@pytest.mark.slow
 def test_a_killed_search_ends_with_the_same_bytes(
     tmp_path, monkeypatch, data, capsys
 ):

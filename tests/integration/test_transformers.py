@@ -140,7 +140,7 @@ def test_conversion_keeps_the_bytes(kind):
     [
         ("stock", "per_task"),
         ("stock", "frozen"),
-        ("hub", "per_task"),
+        pytest.param("hub", "per_task", marks=SLOW),
         pytest.param("hub", "frozen", marks=SLOW),
         pytest.param("clip", "per_task", marks=SLOW),
         pytest.param("clip", "frozen", marks=SLOW),
