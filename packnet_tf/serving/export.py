@@ -10,7 +10,7 @@ from packnet_tf import atomic_files
 from packnet_tf.errors import NetworkError, StateError
 from packnet_tf.model.extract import extract
 from packnet_tf.options.serving import ServingConfig
-from packnet_tf.serving import versions
+from packnet_tf.serving import models_config, versions
 from packnet_tf.serving.formats import FORMS, check_form
 from packnet_tf.storage import golden, states
 from packnet_tf.storage.default_strategy import outside_strategy
@@ -79,14 +79,14 @@ def set_stable(
         StateError: If there is no such version.
     """
     folder = workdir.serving_path / config.model_name
-    found = versions.versions_of(folder)
+    found = models_config.versions_of(folder)
     if not found:
         raise StateError(
             f"{folder} has no versions; give the --model_name that they were "
             "written with."
         )
-    versions.write_config(folder, found, stable=version)
-    return folder / versions.FILE
+    models_config.write_config(folder, found, stable=version)
+    return folder / models_config.FILE
 
 
 def export_task(

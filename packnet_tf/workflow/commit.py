@@ -6,7 +6,7 @@ import numpy as np
 
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.serving import ServingConfig
-from packnet_tf.serving import versions
+from packnet_tf.serving import models_config, versions
 from packnet_tf.storage import checkpoints, retention, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow import preflight
@@ -51,7 +51,7 @@ def commit_task(
     # The state is complete; after an interruption `recover` does the rest.
     checkpoints.remove(workdir.training_path)
     versions.publish(workdir, state, serving)
-    served = versions.stable_versions(workdir.serving_path)
+    served = models_config.stable_versions(workdir.serving_path)
     if retention.drop(workdir, serving.keep_states, served):
         versions.recover_all(workdir)
     return state

@@ -5,7 +5,7 @@ import pathlib
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import PackNetError, StateError
-from packnet_tf.serving import versions
+from packnet_tf.serving import models_config, versions
 from packnet_tf.storage import checksums, golden, retention
 from packnet_tf.storage.states import load_outside
 from packnet_tf.storage.workdir import Workdir
@@ -80,10 +80,10 @@ def verify(workdir: Workdir) -> Report:
     findings += _check_numbers(workdir)
     if workdir.serving_path.is_dir():
         for model in sorted(workdir.serving_path.iterdir()):
-            problem = versions.config_problem(model)
+            problem = models_config.config_problem(model)
             if problem is not None:
                 found = [Finding(str(model), False, problem)]
-                findings += _still_there(model / versions.FILE, found)
+                findings += _still_there(model / models_config.FILE, found)
         for folder in sorted(workdir.serving_path.glob("*/*")):
             if atomic_files.is_leftover(folder):
                 continue  # The next writer removes it.

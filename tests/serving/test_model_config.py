@@ -8,8 +8,8 @@ import tensorflow as tf
 from support import tiny_nets
 
 from packnet_tf.errors import StateError
+from packnet_tf.serving.models_config import stable_version, write_config
 from packnet_tf.serving.saved_model import export_saved_model
-from packnet_tf.serving.versions import stable_version, write_config
 
 protos = pytest.importorskip(
     "tensorflow_serving.config.model_server_config_pb2",

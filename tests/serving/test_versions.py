@@ -10,13 +10,9 @@ from packnet_tf.data.images.pixel_path import read_for_evaluation
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import StateError
 from packnet_tf.options.serving import ServingConfig
+from packnet_tf.serving.models_config import stable_version
 from packnet_tf.serving.saved_model import export_saved_model
-from packnet_tf.serving.versions import (
-    config_of,
-    publish,
-    recover,
-    stable_version,
-)
+from packnet_tf.serving.versions import config_of, publish, recover
 from packnet_tf.storage import checksums, states
 from packnet_tf.storage.workdir import Workdir
 

@@ -7,8 +7,8 @@ from support import tiny_nets
 
 from packnet_tf.errors import FlagError, StateError
 from packnet_tf.options.serving import ServingConfig
-from packnet_tf.serving import versions
-from packnet_tf.serving.versions import stable_version, write_config
+from packnet_tf.serving import models_config
+from packnet_tf.serving.models_config import stable_version, write_config
 from packnet_tf.storage import retention, states
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow import commit, undo
@@ -80,7 +80,7 @@ def test_others_are_still_missed(workdir):
 
 def test_an_interrupted_removal_is_finished(workdir, monkeypatch):
     three = workdir.states()[0].path
-    served = versions.stable_versions(workdir.serving_path)
+    served = models_config.stable_versions(workdir.serving_path)
     with monkeypatch.context() as patch:
         patch.setattr(retention, "finish", lambda _: [])
         retention.drop(workdir, 1, served)  # 3 is served.

@@ -13,12 +13,12 @@ from support import tiny_nets
 from packnet_tf import atomic_files
 from packnet_tf.errors import PhaseError, StateError, TaskError
 from packnet_tf.options.serving import ServingConfig
-from packnet_tf.serving.versions import (
-    publish,
+from packnet_tf.serving.models_config import (
     stable_version,
     versions_of,
     write_config,
 )
+from packnet_tf.serving.versions import publish
 from packnet_tf.storage import checkpoints, checksums, states
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow import undo
