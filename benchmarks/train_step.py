@@ -4,7 +4,7 @@ Run with `python benchmarks/train_step.py`; it prints a table and writes
 `benchmarks/train_step.json`. Every ratio is of the two steps run in turn, in
 one process, on the same batch; beside it stands the same ratio of plain Keras
 against itself, which shows what the machine's noise is. Section "Training
-speed" of docs/results.md explains the rows.
+steps" of docs/performance.md explains the rows.
 """
 
 import gc

@@ -125,20 +125,25 @@ def config_problem(folder: pathlib.Path) -> str | None:
 
     Returns:
         What is wrong, naming the file; None if nothing is, or there are no
-        versions. A workdir that was moved is not wrong.
+        versions. A workdir that was moved is not wrong, nor is one whose
+        newest version is not in the file yet: the command was interrupted.
     """
     found, file = versions_of(folder), folder / FILE
     if not found:
         return None
+    before = found.keys() - {max(found)}
     try:
         content = file.read_bytes()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not before:
+            return None
         content, reason = b"", f" ({error.strerror})"
     else:
         reason = ""
-    expected = _PATH.sub(b"", _config(folder, found, None))
-    if _PATH.sub(b"", content) in (expected, _LABELS.sub(b"\n", expected)):
-        return None
+    for versions in filter(None, (found, before)):
+        expected = _PATH.sub(b"", _config(folder, versions, None))
+        if _PATH.sub(b"", content) in (expected, _LABELS.sub(b"\n", expected)):
+            return None
     return (
         f"{file} does not fit the versions beside it{reason}; the next command "
         "that writes to the workdir puts it right"

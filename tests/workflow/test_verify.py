@@ -8,7 +8,8 @@ from support import tiny_nets
 
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
-from packnet_tf.serving.versions import recover
+from packnet_tf.serving.models_config import write_config
+from packnet_tf.serving.versions import publish, recover
 from packnet_tf.storage import checksums, environment, manifest, states
 from packnet_tf.storage.network_file import write_network
 from packnet_tf.workflow import verify
@@ -220,6 +221,19 @@ def test_a_config_of_the_server_that_does_not_fit_is_named(workdir, old, new):
     assert "models.config does not fit the versions beside it" in text
     recover(workdir, ServingConfig("net"))
     assert verify.verify(workdir).ok
+
+
+def test_a_version_that_was_not_announced_yet_is_no_failure(workdir):
+    # The command was interrupted between the two writes.
+    folder = workdir.serving_path / "net"
+    file = folder / "models.config"
+    file.unlink()
+    assert verify.verify(workdir).ok
+    publish(workdir, workdir.states()[0], ServingConfig("net"))
+    write_config(folder, [1], 1)
+    assert verify.verify(workdir).ok
+    recover(workdir, ServingConfig("net"))
+    assert b"value: 2" in file.read_bytes()
 
 
 def test_what_was_being_written_is_no_part_of_it(workdir):
