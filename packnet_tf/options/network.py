@@ -142,10 +142,11 @@ class NetworkOptions:
         choices=SCOPES,
     )
     base_recovery: str = option(
-        "How the base task recovers from pruning: none (if nobody will use "
-        "it), distill (from the unpruned network, on the images of the "
-        "first added task), or data (on --base_data).",
-        "distill",
+        "How the base task is trained once it is pruned and fitted: none, "
+        "distill (on the unpruned network's answers to the images of the "
+        "first added task, which helps only with --reconstruct=false), or "
+        "data (on --base_data).",
+        "none",
         choices=("none", "distill", "data"),
     )
     base_recovery_epochs: int = option(

@@ -98,6 +98,11 @@ def make_base_task(
         f"  {options.base_task}: {options.base_prune_fraction:.0%} of its "
         f"weights are pruned{fitted}"
     )
+    if images is None and options.base_recovery == "none":
+        say(
+            "  note: nothing is fitted, which costs the base task most of its "
+            "answers; --base_recovery=distill wins some back"
+        )
     record = TrainingRecord(options.base_task)
     training = Training(net, record, folder, log_folder, say)
     if data is not None and options.base_recovery != "none":

@@ -299,7 +299,7 @@ def _check_base(network, options, base_data: bool) -> None:
     if network.base_recovery == "data" and not base_data:
         raise FlagError(
             "--base_recovery=data needs the base task's images; give "
-            "--base_data, or use --base_recovery=distill."
+            "--base_data, or use --base_recovery=none."
         )
 
 

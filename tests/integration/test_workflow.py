@@ -159,6 +159,7 @@ def base(tmp_path_factory):
     return pretrained(
         tmp_path_factory.mktemp("base") / "base.keras",
         base_prune_fraction=0.5,
+        base_recovery="distill",
         base_recovery_epochs=2,
     )
 

@@ -152,6 +152,7 @@ def test_a_recovery_of_the_base_task_is_gone_on_with(tmp_path):
         network=str(tmp_path / "own.keras"),
         image_size=16,
         base_task="letters",
+        base_recovery="distill",
         base_recovery_epochs=2,
         base_prune_fraction=0.5,
     )
