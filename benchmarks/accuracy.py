@@ -42,7 +42,7 @@ _METHOD = flags.DEFINE_enum(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 _RATE = flags.DEFINE_float(
-    "learning_rate", 2e-3, "Peak rate of separate and classifier (Adam)."
+    "learning_rate", 4e-3, "Peak rate of separate and classifier (Adam)."
 )
 _BASE = flags.DEFINE_float(
     "base_prune_fraction",
@@ -69,7 +69,7 @@ _WORKDIR = flags.DEFINE_string(
 _TABLE = flags.DEFINE_bool("table", False, "Print the means and stop.")
 _BASELINE = flags.DEFINE_string(
     "baseline",
-    "separate (probe, Adam 0.002)",
+    "separate (probe, Adam 0.004)",
     "The row that the table pairs the others with, seed by seed.",
 )
 
