@@ -24,7 +24,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -34,6 +33,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from benchmarks.timing import Run, caller, in_turn, stepper
 from packnet_tf.data import open_task, training
 from packnet_tf.model.extract import extract
 from packnet_tf.model.packnet import PackNet
@@ -50,7 +50,6 @@ _JSON = flags.DEFINE_string(
 
 _CLASSES = 30
 _POLICIES = ("float32", "mixed_bfloat16")
-_Run = Callable[[int], float]
 
 
 def _device() -> str:
@@ -131,6 +130,7 @@ def promise(policy: str, jit: bool, deterministic: bool) -> dict:
         served = tf.saved_model.load(path).signatures["task0"](images=images)
         scores = net.predict(images, verbose=0)
         kept = served["scores"].numpy().tobytes() == scores.tobytes()
+    net.verify_digests()  # Raises unless they hold.
     keras.config.set_dtype_policy("float32")
     return {
         "policy": policy,
@@ -138,49 +138,19 @@ def promise(policy: str, jit: bool, deterministic: bool) -> dict:
         "deterministic": deterministic,
         "later_states": found[1:] == found[:1] * 2,
         "saved_model": kept,
-        "digests": _digests_hold(net),
+        "digests": True,
     }
 
 
-def _digests_hold(net: PackNet) -> bool:
-    net.verify_digests()  # Raises otherwise.
-    return True
-
-
-def _ratios(runs: dict[str, _Run], calls: int, pairs: int) -> dict:
+def _ratios(runs: dict[str, Run], calls: int, pairs: int) -> dict:
     """Times runs in turn; returns medians of their ratios to the first."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
     names = [*runs]
     for run in runs.values():
         run(3)
-    for pair in range(pairs):
-        # The order changes, so that a drift of the machine cancels out.
-        turn = pair % len(names)
-        for name in names[turn:] + names[:turn]:
-            taken[name].append(runs[name](calls))
-    base = np.array(taken[names[0]])
-    found = {
-        name: float(np.median(np.array(taken[name]) / base))
-        for name in names[1:]
-    }
+    taken = in_turn(runs, calls, pairs)
+    base = taken[names[0]]
+    found = {name: float(np.median(taken[name] / base)) for name in names[1:]}
     return {f"{names[0]}_seconds": float(np.median(base)), **found}
-
-
-def _stepper(model: keras.Model, batch: int) -> _Run:
-    """Returns a function that trains for n steps; seconds of one."""
-    dataset = tf.data.Dataset.from_tensors(_images(batch)).repeat()
-    model.fit(dataset, steps_per_epoch=2, epochs=1, verbose=0)
-    step = model.make_train_function() or model.train_function
-    iterator = iter(dataset)
-
-    def run(count: int) -> float:
-        start = time.perf_counter()
-        for _ in range(count):
-            logs = step(iterator)
-        float(logs["loss"])
-        return (time.perf_counter() - start) / count
-
-    return run
 
 
 def step(network: str) -> dict:
@@ -205,7 +175,7 @@ def step(network: str) -> dict:
         ("control", plain()),
         ("packnet", net),
     ):
-        runs[name] = _stepper(model, batch)
+        runs[name] = stepper(model, *_images(batch))
         memory[name] = _peak()
     found = _ratios(runs, 1 if _SMOKE.value else 10, 2 if _SMOKE.value else 12)
     return {
@@ -215,17 +185,6 @@ def step(network: str) -> dict:
         "images_a_second": batch / found["plain_seconds"],
         "peak_bytes": memory,
     }
-
-
-def _caller(signature: Callable, images: tf.Tensor) -> _Run:
-    def run(count: int) -> float:
-        start = time.perf_counter()
-        for _ in range(count):
-            found = signature(images=images)["scores"]
-        found.numpy()
-        return (time.perf_counter() - start) / count
-
-    return run
 
 
 def served() -> list[dict]:
@@ -253,7 +212,7 @@ def served() -> list[dict]:
                     "newest": ours.signatures["task3"],
                 }
                 found = _ratios(
-                    {n: _caller(s, images) for n, s in runs.items()},
+                    {n: caller(s, images) for n, s in runs.items()},
                     1 if _SMOKE.value else 30,
                     2 if _SMOKE.value else 12,
                 )

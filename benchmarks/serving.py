@@ -23,7 +23,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -34,6 +33,7 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks.timing import caller, in_turn
 from packnet_tf.model.extract import extract
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.network import PRECISIONS
@@ -169,19 +169,6 @@ def loaded(paths):
     return float(seconds), int(float(memory))
 
 
-def caller(signature, images):
-    """Returns a function that times n calls, in seconds for one."""
-
-    def run(count):
-        start = time.perf_counter()
-        for _ in range(count):
-            found = signature(images=images)["scores"]
-        found.numpy()
-        return (time.perf_counter() - start) / count
-
-    return run
-
-
 def latency(plain, control, model, task, batch, pairs):
     """Returns the ratios of a task's latency to a plain model's."""
     signature = model.signatures[task]
@@ -198,19 +185,14 @@ def latency(plain, control, model, task, batch, pairs):
     for run in runs.values():
         run(3)
     calls = max(1, round(_AT_ONCE / runs["plain"](2)))
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for pair in range(pairs):
-        # The order changes, so that a drift of the machine cancels out.
-        names = [*runs]
-        for name in names[pair % 3 :] + names[: pair % 3]:
-            taken[name].append(runs[name](calls))
-    base = np.array(taken["plain"])
-    control_ratios = np.array(taken["control"]) / base
+    taken = in_turn(runs, calls, pairs)
+    base = taken["plain"]
+    control_ratios = taken["control"] / base
     return {
         "task": task,
         "batch": batch,
         "plain_seconds": float(np.median(base)),
-        "ratio": float(np.median(np.array(taken["packed"]) / base)),
+        "ratio": float(np.median(taken["packed"] / base)),
         "control": float(np.median(control_ratios)),
         "control_upper_quartile": float(np.quantile(control_ratios, 0.75)),
     }

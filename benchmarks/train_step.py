@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import sys
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -23,6 +22,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks.timing import in_turn, stepper
 from packnet_tf.model.packnet import PackNet
 
 _PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved pairs in each row.")
@@ -113,23 +113,6 @@ def _packnet(backbone, optimizer, phase, x, y):
     return net
 
 
-def _stepper(model, x, y):
-    """Returns a function that runs n steps, without Keras's epoch loop."""
-    dataset = tf.data.Dataset.from_tensors((x, y)).repeat()
-    model.fit(dataset, steps_per_epoch=2, epochs=1, verbose=0)
-    step = model.make_train_function() or model.train_function
-    iterator = iter(dataset)
-
-    def run(count):
-        start = time.perf_counter()
-        for _ in range(count):
-            logs = step(iterator)
-        float(logs["loss"])
-        return (time.perf_counter() - start) / count
-
-    return run
-
-
 def measure(network, optimizer, phase, pairs, steps):
     """Returns the ratios of one row."""
     rng = np.random.default_rng(0)
@@ -139,25 +122,20 @@ def measure(network, optimizer, phase, pairs, steps):
     y = tf.constant(rng.integers(0, CLASSES, batch), tf.int32)
     make = OPTIMIZERS[optimizer]
     runs = {
-        "plain": _stepper(_plain(backbone, make()), x, y),
-        "control": _stepper(_plain(NETWORKS[network]()[0], make()), x, y),
-        "packnet": _stepper(
+        "plain": stepper(_plain(backbone, make()), x, y),
+        "control": stepper(_plain(NETWORKS[network]()[0], make()), x, y),
+        "packnet": stepper(
             _packnet(NETWORKS[network]()[0], make(), phase, x, y), x, y
         ),
     }
     for run in runs.values():
         run(2)
     steps = steps or max(1, round(0.5 / runs["plain"](2)))
-    ratios: dict[str, list[float]] = {"control": [], "packnet": []}
-    seconds = []
-    for pair in range(pairs):
-        # The order changes, so that a drift of the machine cancels out.
-        order = ["plain", "control", "packnet"]
-        order = order[pair % 3 :] + order[: pair % 3]
-        taken = {name: runs[name](steps) for name in order}
-        seconds.append(taken["plain"])
-        for name in ratios:
-            ratios[name].append(taken[name] / taken["plain"])
+    taken = in_turn(runs, steps, pairs)
+    ratios = {
+        name: (taken[name] / taken["plain"]).tolist()
+        for name in ("control", "packnet")
+    }
     return {
         "network": network,
         "optimizer": optimizer,
@@ -166,7 +144,7 @@ def measure(network, optimizer, phase, pairs, steps):
         "image_size": size,
         "pairs": pairs,
         "steps": steps,
-        "plain_seconds": float(np.median(seconds)),
+        "plain_seconds": float(np.median(taken["plain"])),
         "ratio": float(np.median(ratios["packnet"])),
         "control": float(np.median(ratios["control"])),
         "control_upper_quartile": float(np.quantile(ratios["control"], 0.75)),
