@@ -77,6 +77,39 @@ def json_bytes(value: Any) -> bytes:
     return (text + "\n").encode()
 
 
+def checksum(value: Any) -> str:
+    """Returns the SHA-256 (hexadecimal) of a value's `json_bytes`."""
+    return hashlib.sha256(json_bytes(value)).hexdigest()
+
+
+def read_checked(
+    path: pathlib.Path, kind: type[_Record], remedy: str
+) -> _Record | None:
+    """Returns the record in a JSON file that has a checksum inside.
+
+    Args:
+        path: The file.
+        kind: The record's dataclass, which compares the checksum.
+        remedy: What to do about a damaged file, for the message.
+
+    Returns:
+        The record, or None if there is no such file.
+
+    Raises:
+        StateError: If the file is damaged or cannot be read.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(
+            f"{path}: cannot be read ({error.strerror})."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"{path} is damaged; {remedy}.") from error
+
+
 def _plain(value: Any) -> Any:
     """Converts records and NumPy values to Python's, the rest to text."""
     if dataclasses.is_dataclass(value):

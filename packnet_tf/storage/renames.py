@@ -6,14 +6,10 @@ another task.
 """
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from packnet_tf import atomic_files
-from packnet_tf.errors import StateError
 from packnet_tf.storage import checksums
 from packnet_tf.storage.manifest import PackedTask
 from packnet_tf.task import Digest, check_task_name
@@ -29,12 +25,8 @@ class _Renames:
     def __post_init__(self) -> None:
         for name in self.names.values():
             check_task_name(name)
-        if self.sha256 != _checksum(self.names):
+        if self.sha256 != checksums.checksum(self.names):
             raise ValueError("the checksum differs")
-
-
-def _checksum(names: Mapping[str, str]) -> str:
-    return hashlib.sha256(checksums.json_bytes(names)).hexdigest()
 
 
 def read_names(path: pathlib.Path) -> dict[str, str]:
@@ -46,21 +38,13 @@ def read_names(path: pathlib.Path) -> dict[str, str]:
     Raises:
         StateError: If the file is damaged.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise StateError(
-            f"{path}: cannot be read ({error.strerror})."
-        ) from error
-    try:
-        return msgspec.json.decode(content, type=_Renames).names
-    except (ValueError, RecursionError) as error:
-        raise StateError(
-            f"{path} is damaged; restore it from a copy, or remove it to go "
-            "back to the names that the tasks were packed with."
-        ) from error
+    found = checksums.read_checked(
+        path,
+        _Renames,
+        "restore it from a copy, or remove it to go back to the names that "
+        "the tasks were packed with",
+    )
+    return {} if found is None else found.names
 
 
 def write_names(path: pathlib.Path, names: Mapping[str, str]) -> None:
@@ -69,7 +53,7 @@ def write_names(path: pathlib.Path, names: Mapping[str, str]) -> None:
     Raises:
         StateError: If the disk is full or read-only.
     """
-    record = _Renames(dict(names), _checksum(names))
+    record = _Renames(dict(names), checksums.checksum(names))
     atomic_files.write_file(path, checksums.json_bytes(record))
 
 

@@ -6,13 +6,9 @@ it tells an interrupted removal from a loss.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Collection
 
-import msgspec
-
 from packnet_tf import atomic_files
-from packnet_tf.errors import StateError
 from packnet_tf.storage import checksums
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.task import Digest
@@ -26,12 +22,8 @@ class _Dropped:
     sha256: Digest
 
     def __post_init__(self) -> None:
-        if self.sha256 != _checksum(self.states):
+        if self.sha256 != checksums.checksum(self.states):
             raise ValueError("the checksum differs")
-
-
-def _checksum(states: tuple[int, ...]) -> str:
-    return hashlib.sha256(checksums.json_bytes(states)).hexdigest()
 
 
 def dropped(workdir: Workdir) -> set[int]:
@@ -40,22 +32,13 @@ def dropped(workdir: Workdir) -> set[int]:
     Raises:
         StateError: If the record is damaged.
     """
-    path = workdir.dropped_path
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return set()
-    except OSError as error:
-        raise StateError(
-            f"{path}: cannot be read ({error.strerror})."
-        ) from error
-    try:
-        return {*msgspec.json.decode(content, type=_Dropped).states}
-    except (ValueError, RecursionError) as error:
-        raise StateError(
-            f"{path} is damaged; restore it from a copy, or remove it: then "
-            "apps/verify.py misses the states that were dropped."
-        ) from error
+    found = checksums.read_checked(
+        workdir.dropped_path,
+        _Dropped,
+        "restore it from a copy, or remove it: then apps/verify.py misses the "
+        "states that were dropped",
+    )
+    return set() if found is None else {*found.states}
 
 
 def begin(workdir: Workdir, number: int) -> None:
@@ -108,7 +91,7 @@ def finish(workdir: Workdir) -> list[str]:
 def _note(workdir: Workdir, before: set[int], states: set[int]) -> None:
     if states != before:
         found = tuple(sorted(states))
-        record = _Dropped(found, _checksum(found))
+        record = _Dropped(found, checksums.checksum(found))
         atomic_files.write_file(
             workdir.dropped_path, checksums.json_bytes(record)
         )
