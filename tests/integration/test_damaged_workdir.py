@@ -56,7 +56,7 @@ def copy(made, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def readers(made, copy):
-    """The apps that read each kind of file, the quick ones three times."""
+    """The apps that read each kind of file, the quick ones ten times."""
     with contextlib.redirect_stdout(io.StringIO()):
         read = {app: copy.read_by(app, made) for app in APPS}
     return {
@@ -64,7 +64,7 @@ def readers(made, copy):
             app
             for app in APPS
             if kind in read[app]
-            for _ in range(1 if app in SLOW else 3)
+            for _ in range(1 if app in SLOW else 10)
         ]
         for kind in KINDS
     }

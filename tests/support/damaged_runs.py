@@ -48,7 +48,7 @@ APPS = (
     "report",
 )
 # These take over a second if nothing is refused.
-SLOW = {"verify", "retrain", "rename", "add_task", "export", "report"}
+SLOW = {"verify", "retrain", "rename", "add_task", "prune", "export", "report"}
 
 
 def ignore(*_, **__):
