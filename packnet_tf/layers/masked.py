@@ -23,6 +23,7 @@ from packnet_tf.layers.switch import (
 from packnet_tf.masks import ownership
 from packnet_tf.tf_internals.files import is_automatic
 from packnet_tf.tf_internals.layers import drop_variable, hidden_name, unlocked
+from packnet_tf.tf_internals.workers import the_same_on_all_workers
 
 _MASK_DTYPE = "uint8"
 
@@ -328,7 +329,7 @@ class Masked(MaskedState):
                 )
             if own[kept] is None or mask in own or name in self.private_kernels:
                 continue
-            with unlocked(self):
+            with unlocked(self), the_same_on_all_workers():
                 variable = self.add_weight(
                     name=mask,
                     shape=tuple(own[kept].shape),

@@ -1,8 +1,7 @@
 """Several replicas: equal variables on all, and no empty batch on any.
 
 Keras creates a normalization layer's moving statistics without aggregation,
-so each replica of a `MirroredStrategy` collects its own, and only replica 0's
-are saved. And Keras splits a last batch with fewer rows than replicas so that
+so each replica of a strategy collects its own, and only replica 0's are saved. And Keras splits a last batch with fewer rows than replicas so that
 a replica gets none, which turns its statistics into NaN. Both are mended here.
 """
 
@@ -12,9 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from packnet_tf.errors import DataError, FlagError
+from packnet_tf.model import workers
+from packnet_tf.options.cluster import Cluster
 from packnet_tf.tf_internals.datasets import (
     ArrayDataAdapter,
     DataAdapter,
@@ -22,6 +24,13 @@ from packnet_tf.tf_internals.datasets import (
     data_adapter,
     split_validation,
     without_autotune,
+)
+from packnet_tf.tf_internals.workers import are_several
+
+# The strategies that give each replica a part of a batch.
+SPLITTING = (
+    tf.distribute.MirroredStrategy,
+    tf.distribute.MultiWorkerMirroredStrategy,
 )
 
 
@@ -38,6 +47,9 @@ def equalize(
     """
     if strategy.num_replicas_in_sync == 1:
         return
+    if are_several(strategy):
+        _equalize_workers(strategy, list(variables))
+        return
     for variable in variables:
         copies = strategy.experimental_local_results(variable.value)
         # One sum in one order, so that the bytes do not depend on which
@@ -48,6 +60,27 @@ def equalize(
             copy.assign(mean)
 
 
+def _equalize_workers(
+    strategy: tf.distribute.Strategy, variables: list[keras.Variable]
+) -> None:
+    """The same for replicas in several processes."""
+    sizes = [int(np.prod(variable.shape)) for variable in variables]
+    means = []
+    for variable in variables:
+        copies = strategy.experimental_local_results(variable.value)
+        values = [np.asarray(copy, np.float64) for copy in copies]
+        means.append(np.mean(values, 0).reshape(-1))
+    if not means:
+        return
+    # All workers compute the same mean of the same rows.
+    mean = workers.gather(strategy, np.concatenate(means)).mean(0)
+    ends = np.cumsum(sizes)[:-1]
+    for variable, value in zip(variables, np.split(mean, ends), strict=True):
+        value = value.reshape(variable.shape)
+        # For each of the copies here.
+        variable.assign(tf.cast(value, variable.dtype))
+
+
 def split_for_replicas(
     strategy: tf.distribute.Strategy, dataset: tf.data.Dataset
 ):
@@ -56,6 +89,9 @@ def split_for_replicas(
     Each global batch is cut into one part a replica, the first ones a row
     longer where it does not divide. A last batch with fewer rows than
     replicas gets some of the batch before it. No row is lost or repeated.
+
+    Of several workers each reads all batches, and takes the parts of its own
+    replicas.
 
     Args:
         strategy: The model's strategy.
@@ -74,12 +110,17 @@ def split_for_replicas(
         return dataset
     if int(dataset.cardinality()) == 0:
         raise DataError("The data set has no batches; check its source.")
-    parts = _without_short_tail(dataset, replicas).flat_map(
-        lambda *element: _cut(_one(element), replicas)
-    )
-    parts = without_autotune(parts)
+    whole = _without_short_tail(dataset, replicas)
+
+    def parts_here(context):
+        return without_autotune(
+            whole.flat_map(
+                lambda *element: _cut(_one(element), replicas, context)
+            )
+        )
+
     return QuietDistributed(
-        strategy.distribute_datasets_from_function(lambda _: parts)
+        strategy.distribute_datasets_from_function(parts_here)
     )
 
 
@@ -131,7 +172,7 @@ def _without_short_tail(dataset, replicas):
     return dataset.filter(lambda *e: _rows(_one(e)) > 0)
 
 
-def _cut(element, replicas):
+def _cut(element, replicas, context):
     rows = _rows(element)
     enough = tf.debugging.assert_greater_equal(
         rows,
@@ -144,6 +185,10 @@ def _cut(element, replicas):
     index = tf.range(replicas, dtype=tf.int64)
     sizes = base + tf.cast(index < extra, tf.int64)
     starts = tf.cumsum(sizes, exclusive=True)
+    # In the order in which Keras puts the outputs of `predict` together: the
+    # first replicas of all workers, then their second ones.
+    here = slice(context.input_pipeline_id, None, context.num_input_pipelines)
+    starts, sizes = starts[here], sizes[here]
     return tf.data.Dataset.from_tensor_slices((starts, sizes)).map(
         lambda start, size: tf.nest.map_structure(
             lambda x: x[start : start + size], element
@@ -258,18 +303,24 @@ def even_evaluate(
     return left
 
 
-def make_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
-    """Returns a `MirroredStrategy` over the machine's devices.
+def make_strategy(
+    replicas: int | None = None, cluster: Cluster | None = None
+) -> tf.distribute.Strategy:
+    """Returns a strategy over the machine's devices, or those of a cluster.
 
     Call it before TensorFlow has used a device: a CPU is split into logical
     devices then, which makes several replicas possible anywhere.
 
     Args:
         replicas: How many; all GPUs (or one CPU) if None.
+        cluster: What `TF_CONFIG` says, for a `MultiWorkerMirroredStrategy`
+            over all GPUs (or one CPU) of each worker. It waits for them.
 
     Raises:
         FlagError: If there are not as many devices.
     """
+    if cluster is not None and len(cluster.workers) > 1:
+        return _multi_worker(cluster)
     gpus = tf.config.list_physical_devices("GPU")
     count = replicas if replicas is not None else max(len(gpus), 1)
     if count < 1:
@@ -301,3 +352,18 @@ def _mirrored(kind: str, count: int) -> tf.distribute.Strategy:
     # strategy from the same start, and those of two strategies on the same
     # devices mix in one process ("Shape mismatch in the collective").
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(count)])
+
+
+@functools.cache
+def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, RuntimeError) as error:
+        address = cluster.workers[cluster.index]
+        reason = str(error).strip().splitlines() or ["no reason is known"]
+        raise FlagError(
+            f"--strategy=multi_worker: worker {cluster.index} of "
+            f"{len(cluster.workers)}, {address}, cannot join the others "
+            f"({reason[0][:200]}); look at the addresses in TF_CONFIG, and "
+            "start all workers again."
+        ) from error

@@ -233,7 +233,7 @@ class Trainer(Compiled):
         named = self._named("predict", *args, **kwargs)
         strategy = self.distribute_strategy
         with self._trainer.rules.inside("predict"):
-            if isinstance(strategy, tf.distribute.MirroredStrategy):
+            if isinstance(strategy, replicas.SPLITTING):
                 named = replicas.even_evaluate(strategy, named)
             return super().predict(**named)
 

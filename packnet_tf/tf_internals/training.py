@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from packnet_tf.tf_internals.layers import keras_mask, set_keras_mask
+from packnet_tf.tf_internals.workers import are_several
 
 
 class TrainerHooks(keras.Model):
@@ -33,6 +34,18 @@ class TrainerHooks(keras.Model):
             )
         with strategy.scope():
             self._symbolic_build(data_batch=data_batch)
+
+    def _make_function(self, step_function):
+        if not are_several(self.distribute_strategy):
+            return super()._make_function(step_function)
+
+        # With several workers Keras takes the mean of the logs along their
+        # first axis, which a number has not.
+        def step(data):
+            logs = step_function(data)
+            return tf.nest.map_structure(lambda log: log[None], logs)
+
+        return super()._make_function(step)
 
     def forget_objective(self) -> None:
         """Forgets loss and metrics, which `compile` without any would keep."""
