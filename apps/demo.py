@@ -50,18 +50,15 @@ def main() -> None:
 
     from packnet_tf.data import open_task
     from packnet_tf.model.freed_memory import keep_freed_memory
-    from packnet_tf.model.replicas import make_strategy
     from packnet_tf.report.write import closing_line
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import report
     from packnet_tf.workflow.run_config import facts_of
     from packnet_tf.workflow.session import Session
 
-    flag = flags.FLAGS
     workdir = Workdir(path)
     workdir.compare(facts_of(NETWORK))
-    # A CPU can be split among replicas only before it is used.
-    strategy = make_strategy(flag.replicas)
+    strategy = run_flags.make_strategy()
     keep_freed_memory()
     data = [open_task(name, f"bundled:{name}") for name in TASKS]
     session = Session(workdir, NETWORK, serving, strategy)

@@ -18,7 +18,6 @@ from absl import flags
 
 from apps import process, run_flags
 from packnet_tf.options.fields import Option
-from packnet_tf.options.task import check_batch_size
 
 run_flags.define_run_flags(basic=False)
 run_flags.define_test_data_flags()
@@ -39,16 +38,17 @@ def main() -> None:
     path = run_flags.workdir_path(writing=False)
     places = run_flags.pairs("data")
     flag = flags.FLAGS
-    check_batch_size(flag.batch_size, flag.replicas or 1)
+    run_flags.check_replicas(flag.batch_size)
     process.load()
 
-    from packnet_tf.model.replicas import make_strategy
     from packnet_tf.storage.workdir import Workdir
-    from packnet_tf.workflow import report
+    from packnet_tf.workflow import report, shared_workdir
     from packnet_tf.workflow.evaluate import evaluate_tasks
 
     workdir = Workdir(path)
-    with make_strategy(flag.replicas).scope():
+    strategy = run_flags.make_strategy()
+    shared_workdir.look_again(workdir, strategy)
+    with strategy.scope():
         rows = evaluate_tasks(
             workdir,
             places,

@@ -1,7 +1,9 @@
 """Defines the flags that the apps share, and reads them as options."""
 
 import dataclasses
+import os
 import pathlib
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -9,6 +11,7 @@ from absl import flags
 
 from packnet_tf.errors import FlagError, first_line
 from packnet_tf.options import fields
+from packnet_tf.options.cluster import Cluster, parse_cluster
 from packnet_tf.options.data import DataOptions, task_name
 from packnet_tf.options.fields import DATA, NETWORK, TRAINING, Option
 from packnet_tf.options.network import NetworkOptions
@@ -165,6 +168,18 @@ def define_run_flags(*, basic: bool | None = None) -> None:
             group=TRAINING,
         ),
     )
+    add(
+        "strategy",
+        str,
+        "mirrored",
+        Option(
+            "Train on the devices of this machine (mirrored), or of all "
+            "processes that TF_CONFIG names (multi_worker), which run the same "
+            "command; see docs/workers.md.",
+            choices=("mirrored", "multi_worker"),
+            group=TRAINING,
+        ),
+    )
     define(ServingConfig, basic=basic)
 
 
@@ -216,8 +231,48 @@ def task_options() -> TaskOptions:
     """Returns the task flags as checked options."""
     found = values(TaskOptions)
     found["task"] = check_task_name(task_name(found["task"]))
-    check_batch_size(found["batch_size"], flags.FLAGS.replicas or 1)
+    check_replicas(found["batch_size"])
     return TaskOptions(**found)
+
+
+def cluster() -> Cluster | None:
+    """Returns the workers of `--strategy=multi_worker`, or None."""
+    flag = flags.FLAGS
+    if flag.strategy == "mirrored":
+        return None
+    if flag.replicas is not None:
+        raise FlagError(
+            f"--replicas={flag.replicas} with --strategy=multi_worker: each "
+            "worker trains on all its GPUs, or else its CPU; leave --replicas "
+            "out."
+        )
+    return parse_cluster(os.environ.get("TF_CONFIG"))
+
+
+def check_replicas(batch_size: int) -> None:
+    """Refuses replicas of which one would have no image.
+
+    Args:
+        batch_size: Images per step.
+    """
+    found = cluster()
+    least = flags.FLAGS.replicas or 1 if found is None else len(found.workers)
+    check_batch_size(batch_size, least)
+
+
+def make_strategy() -> Any:
+    """Returns the strategy that the flags ask for.
+
+    Of several workers, all but the chief print nothing but errors from here
+    on. Call it before TensorFlow has used a device: a CPU can be split among
+    replicas, and workers can find each other, only before.
+    """
+    from packnet_tf.model import replicas
+
+    found = cluster()
+    if found is not None and not found.is_chief:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    return replicas.make_strategy(flags.FLAGS.replicas, found)
 
 
 def pairs(flag: str) -> dict[str, str]:

@@ -31,7 +31,6 @@ def main(*, again: bool = False) -> None:
     from packnet_tf import console
     from packnet_tf.data import check, open_task
     from packnet_tf.model.freed_memory import keep_freed_memory
-    from packnet_tf.model.replicas import make_strategy
     from packnet_tf.storage.workdir import Workdir
     from packnet_tf.workflow import preflight, report
     from packnet_tf.workflow.fit_images import images_at
@@ -43,8 +42,7 @@ def main(*, again: bool = False) -> None:
     if flag.base_data is not None and workdir.run is None:
         given.setdefault("base_recovery", "data")
     network = network_options_of(workdir, given)
-    # A CPU can be split among replicas only before it is used.
-    strategy = make_strategy(flag.replicas)
+    strategy = run_flags.make_strategy()
     keep_freed_memory()
     session = Session(workdir, network, serving, strategy)
     with console.bar(f"opening {options.task}") as progress:

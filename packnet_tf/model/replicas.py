@@ -1,37 +1,28 @@
 """Several replicas: equal variables on all, and no empty batch on any.
 
 Keras creates a normalization layer's moving statistics without aggregation,
-so each replica of a strategy collects its own, and only replica 0's are saved. And Keras splits a last batch with fewer rows than replicas so that
-a replica gets none, which turns its statistics into NaN. Both are mended here.
+so each replica of a strategy collects its own, and only replica 0's are saved.
+And Keras splits a last batch with fewer rows than replicas so that a replica
+gets none, which turns its statistics into NaN. Both are mended here.
 """
 
 import functools
-import math
 from collections.abc import Iterable
-from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from packnet_tf.errors import DataError, FlagError
 from packnet_tf.model import workers
 from packnet_tf.options.cluster import Cluster
 from packnet_tf.tf_internals.datasets import (
-    ArrayDataAdapter,
-    DataAdapter,
     QuietDistributed,
-    data_adapter,
-    split_validation,
     without_autotune,
 )
 from packnet_tf.tf_internals.workers import are_several
 
-# The strategies that give each replica a part of a batch.
-SPLITTING = (
-    tf.distribute.MirroredStrategy,
-    tf.distribute.MultiWorkerMirroredStrategy,
-)
+# Converting functions by AutoGraph takes longer than tracing them.
+_as_it_is = tf.autograph.experimental.do_not_convert
 
 
 def equalize(
@@ -48,7 +39,7 @@ def equalize(
     if strategy.num_replicas_in_sync == 1:
         return
     if are_several(strategy):
-        _equalize_workers(strategy, list(variables))
+        workers.equalize(strategy, list(variables))
         return
     for variable in variables:
         copies = strategy.experimental_local_results(variable.value)
@@ -58,27 +49,6 @@ def equalize(
         mean = mean / tf.cast(len(copies), mean.dtype)
         for copy in copies:
             copy.assign(mean)
-
-
-def _equalize_workers(
-    strategy: tf.distribute.Strategy, variables: list[keras.Variable]
-) -> None:
-    """The same for replicas in several processes."""
-    sizes = [int(np.prod(variable.shape)) for variable in variables]
-    means = []
-    for variable in variables:
-        copies = strategy.experimental_local_results(variable.value)
-        values = [np.asarray(copy, np.float64) for copy in copies]
-        means.append(np.mean(values, 0).reshape(-1))
-    if not means:
-        return
-    # All workers compute the same mean of the same rows.
-    mean = workers.gather(strategy, np.concatenate(means)).mean(0)
-    ends = np.cumsum(sizes)[:-1]
-    for variable, value in zip(variables, np.split(mean, ends), strict=True):
-        value = value.reshape(variable.shape)
-        # For each of the copies here.
-        variable.assign(tf.cast(value, variable.dtype))
 
 
 def split_for_replicas(
@@ -113,11 +83,10 @@ def split_for_replicas(
     whole = _without_short_tail(dataset, replicas)
 
     def parts_here(context):
-        return without_autotune(
-            whole.flat_map(
-                lambda *element: _cut(_one(element), replicas, context)
-            )
-        )
+        def cut(*element):
+            return _cut(_one(element), replicas, context)
+
+        return without_autotune(whole.flat_map(_as_it_is(cut)))
 
     return QuietDistributed(
         strategy.distribute_datasets_from_function(parts_here)
@@ -167,9 +136,9 @@ def _without_short_tail(dataset, replicas):
         kept = tf.nest.map_structure(lengthen, held, element)
         return kept, tf.nest.map_structure(lambda x: x[: has - lent], held)
 
-    dataset = dataset.map(lambda *e: _one(e)).concatenate(end)
-    dataset = dataset.scan(nothing, step)
-    return dataset.filter(lambda *e: _rows(_one(e)) > 0)
+    dataset = dataset.map(_as_it_is(lambda *e: _one(e))).concatenate(end)
+    dataset = dataset.scan(nothing, _as_it_is(step))
+    return dataset.filter(_as_it_is(lambda *e: _rows(_one(e)) > 0))
 
 
 def _cut(element, replicas, context):
@@ -190,117 +159,12 @@ def _cut(element, replicas, context):
     here = slice(context.input_pipeline_id, None, context.num_input_pipelines)
     starts, sizes = starts[here], sizes[here]
     return tf.data.Dataset.from_tensor_slices((starts, sizes)).map(
-        lambda start, size: tf.nest.map_structure(
-            lambda x: x[start : start + size], element
-        )
-    )
-
-
-class EvenBatches(DataAdapter):
-    """Data of any kind for `fit`, `evaluate` or `predict`, evenly cut.
-
-    Keras reads arrays, `PyDataset`s, generators and `tf.data` through
-    adapters, and takes one in place of the data. This one distributes what
-    Keras's own adapter gives with `split_for_replicas`.
-
-    Args:
-        strategy: The model's strategy.
-        x: The data, as Keras takes them.
-        **arguments: What belongs to them: `y`, `sample_weight`, `batch_size`,
-            `steps_per_epoch`, `shuffle`, `class_weight`.
-    """
-
-    def __init__(
-        self, strategy: tf.distribute.Strategy, x: Any, **arguments: Any
-    ):
-        self._stock = data_adapter(x, **arguments)
-        self._strategy = strategy
-
-    def get_tf_dataset(self):
-        """Returns the distributed data set."""
-        dataset = self._stock.get_tf_dataset()
-        parts = split_for_replicas(self._strategy, dataset)
-        if isinstance(parts, tf.data.Dataset):
-            parts = QuietDistributed(
-                self._strategy.experimental_distribute_dataset(parts)
+        _as_it_is(
+            lambda start, size: tf.nest.map_structure(
+                lambda x: x[start : start + size], element
             )
-        return parts
-
-    @property
-    def num_batches(self):
-        """How many batches there are, or None if Keras does not know."""
-        batches = self._stock.num_batches
-        if not isinstance(self._stock, ArrayDataAdapter) or not batches:
-            return batches
-        rows = self._stock.partial_batch_size or math.inf
-        least = self._strategy.num_replicas_in_sync
-        joined = rows < least and self._stock.batch_size + rows < 2 * least
-        return batches - 1 if joined and batches > 1 else batches
-
-    def on_epoch_begin(self):
-        """Tells Keras's own adapter."""
-        self._stock.on_epoch_begin()
-
-    def on_epoch_end(self):
-        """Tells Keras's own adapter."""
-        self._stock.on_epoch_end()
-
-
-def even_fit(
-    strategy: tf.distribute.Strategy, arguments: dict[str, Any]
-) -> dict[str, Any]:
-    """Returns the arguments of a `fit` with all its data evenly cut.
-
-    Args:
-        strategy: The model's strategy.
-        arguments: Those of `keras.Model.fit`, by name.
-    """
-    left = dict(arguments)
-    data = [left.pop(name, None) for name in ("x", "y", "sample_weight")]
-    batch_size = left.pop("batch_size", None)
-    validation = left.pop("validation_data", None)
-    share = left.pop("validation_split", 0.0)
-    if share and validation is None:
-        data, validation = split_validation(tuple(data), share)
-    if validation is not None:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(validation)
-        left["validation_data"] = EvenBatches(
-            strategy,
-            x,
-            y=y,
-            sample_weight=weight,
-            batch_size=left.pop("validation_batch_size", None) or batch_size,
-            steps_per_epoch=left.get("validation_steps"),
         )
-    x, y, weight = data
-    left["x"] = EvenBatches(
-        strategy,
-        x,
-        y=y,
-        sample_weight=weight,
-        batch_size=batch_size,
-        steps_per_epoch=left.get("steps_per_epoch"),
-        shuffle=left.get("shuffle", True),
-        class_weight=left.pop("class_weight", None),
     )
-    return left
-
-
-def even_evaluate(
-    strategy: tf.distribute.Strategy, arguments: dict[str, Any]
-) -> dict[str, Any]:
-    """The same as `even_fit` for `keras.Model.evaluate` and `predict`."""
-    left = dict(arguments)
-    if not isinstance(left.get("x"), EvenBatches):  # In a `fit` it is one.
-        left["x"] = EvenBatches(
-            strategy,
-            left.get("x"),
-            y=left.pop("y", None),
-            sample_weight=left.pop("sample_weight", None),
-            batch_size=left.pop("batch_size", None),
-            steps_per_epoch=left.get("steps"),
-        )
-    return left
 
 
 def make_strategy(

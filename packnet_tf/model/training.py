@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from packnet_tf.errors import PhaseError
-from packnet_tf.model import replicas
+from packnet_tf.model import even_batches, replicas
 from packnet_tf.model.compiled import Compiled
 from packnet_tf.model.protection import Protection
 from packnet_tf.model.rules import Rules
@@ -184,7 +184,9 @@ class Trainer(Compiled):
             book.drifted = True
             try:
                 if self.distribute_strategy.num_replicas_in_sync > 1:
-                    named = replicas.even_fit(self.distribute_strategy, named)
+                    named = even_batches.even_fit(
+                        self.distribute_strategy, named
+                    )
                 return super().fit(**named)
             finally:
                 self.forget_first_epoch()
@@ -224,7 +226,9 @@ class Trainer(Compiled):
             rules.check_running()  # The validation of a `fit`.
         with rules.inside("evaluate"):
             if self.distribute_strategy.num_replicas_in_sync > 1:
-                named = replicas.even_evaluate(self.distribute_strategy, named)
+                named = even_batches.even_evaluate(
+                    self.distribute_strategy, named
+                )
             return super().evaluate(**named)
 
     def predict(self, *args, **kwargs):
@@ -233,8 +237,8 @@ class Trainer(Compiled):
         named = self._named("predict", *args, **kwargs)
         strategy = self.distribute_strategy
         with self._trainer.rules.inside("predict"):
-            if isinstance(strategy, replicas.SPLITTING):
-                named = replicas.even_evaluate(strategy, named)
+            if isinstance(strategy, even_batches.SPLITTING):
+                named = even_batches.even_evaluate(strategy, named)
             return super().predict(**named)
 
     def _named(self, method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:

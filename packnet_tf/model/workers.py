@@ -9,6 +9,7 @@ import functools
 import hashlib
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -68,6 +69,29 @@ def agree(strategy: tf.distribute.Strategy, value: bytes) -> bool:
 def chiefs(strategy: tf.distribute.Strategy, row: np.ndarray) -> np.ndarray:
     """Returns the chief's row on all workers; see `gather`."""
     return gather(strategy, row)[0] if are_several(strategy) else row
+
+
+def equalize(
+    strategy: tf.distribute.Strategy, variables: list[keras.Variable]
+) -> None:
+    """Gives variables the mean of all replicas' values, on all workers.
+
+    Args:
+        strategy: The strategy of several workers.
+        variables: Floating-point variables.
+    """
+    if not variables:
+        return
+    means = []
+    for variable in variables:
+        copies = strategy.experimental_local_results(variable.value)
+        values = [np.asarray(copy, np.float64) for copy in copies]
+        means.append(np.mean(values, 0).reshape(-1))
+    # All workers compute the same mean of the same rows.
+    mean = gather(strategy, np.concatenate(means)).mean(0)
+    ends = np.cumsum([len(part) for part in means])[:-1]
+    for variable, value in zip(variables, np.split(mean, ends), strict=True):
+        variable.assign(value.reshape(variable.shape))
 
 
 def digest(value: bytes) -> np.ndarray:

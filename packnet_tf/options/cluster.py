@@ -58,9 +58,7 @@ def parse_cluster(text: str | None) -> Cluster:
     cluster = found.get("cluster") if isinstance(found, dict) else None
     task = found.get("task") if isinstance(found, dict) else None
     if not isinstance(cluster, dict) or not isinstance(task, dict):
-        raise _refusal(
-            'lacks "cluster" or "task", each an object', _EXAMPLE
-        )
+        raise _refusal('lacks "cluster" or "task", each an object', _EXAMPLE)
     others = sorted(cluster.keys() - {"chief", "worker"})
     if others:
         raise _refusal(

@@ -51,8 +51,8 @@ def check_batch_size(batch_size: int, replicas: int = 1) -> None:
     if batch_size < replicas:
         raise FlagError(
             f"--batch_size={batch_size} is less than the {replicas} replicas, "
-            "each of which needs an image; give more images, or fewer "
-            "--replicas."
+            "each of which needs an image; give more images, or use fewer "
+            "--replicas, or fewer workers."
         )
 
 

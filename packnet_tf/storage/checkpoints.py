@@ -20,9 +20,11 @@ from msgspec import Meta
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import StateError
+from packnet_tf.model import workers
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage.origin import origin_arrays, set_origin
 from packnet_tf.task import Count, Task
+from packnet_tf.tf_internals.workers import are_several
 from packnet_tf.untrusted.archives import check_array_archive
 
 FILE = "checkpoint.npz"
@@ -113,6 +115,9 @@ def save(folder: pathlib.Path, net: PackNet, record: TrainingRecord) -> None:
     Packed tasks are checked against their digests first, so that a broken
     network never replaces a good checkpoint.
 
+    Of several workers the chief alone writes. The others wait for it, and go
+    on from the file if what they have is not the same to the byte.
+
     Args:
         folder: Folder for the file; made if it is missing.
         net: The network.
@@ -127,25 +132,51 @@ def save(folder: pathlib.Path, net: PackNet, record: TrainingRecord) -> None:
         raise atomic_files.gone(folder.parent)
     net.equalize_replicas()
     net.verify_digests()
-    arrays: dict[str, Any] = {
-        f"variable_{i}": np.asarray(v) for i, v in _numbered(net)
-    }
-    if net.optimizer is not None and net.optimizer.built:
-        for i, variable in enumerate(net.optimizer.variables):
-            arrays[f"optimizer_{i}"] = np.asarray(variable)
+    arrays = _values_of(net)
     task = net.newest
     if task is not None and task.owner == 1:
         # No packed state keeps it yet.
         arrays.update(origin_arrays(net))
     written = dataclasses.replace(record, task=task).to_dict()
     content = json.dumps(written).encode()
-    arrays["record"] = np.frombuffer(content, np.uint8)
-    arrays["record_sha256"] = _digest(content)
-    with (
-        atomic_files.whole_file(folder / FILE) as aside,
-        open(aside, "wb") as file,
-    ):
-        np.savez(file, **arrays)
+    strategy = net.distribute_strategy
+    if workers.is_chief(strategy):
+        arrays["record"] = np.frombuffer(content, np.uint8)
+        arrays["record_sha256"] = _digest(content)
+        with (
+            atomic_files.whole_file(folder / FILE) as aside,
+            open(aside, "wb") as file,
+        ):
+            np.savez(file, **arrays)
+    if not are_several(strategy) or _workers_agree(net):
+        return
+    restore(folder, net)
+    if not _workers_agree(net):
+        raise StateError(
+            f"{folder / FILE}: not every worker reads there what the chief has "
+            "written; give a folder that all machines share as --workdir, and "
+            "start all workers again."
+        )
+
+
+def _values_of(net: PackNet) -> dict[str, Any]:
+    """Returns the values of the network and its optimizer, by their keys."""
+    values: dict[str, Any] = {
+        f"variable_{i}": np.asarray(v) for i, v in _numbered(net)
+    }
+    if net.optimizer is not None and net.optimizer.built:
+        for i, variable in enumerate(net.optimizer.variables):
+            values[f"optimizer_{i}"] = np.asarray(variable)
+    return values
+
+
+def _workers_agree(net: PackNet) -> bool:
+    """Whether all workers have the same values, once all have come here."""
+    content = hashlib.sha256()
+    for name, value in _values_of(net).items():
+        content.update(name.encode())
+        content.update(np.ascontiguousarray(value).data)
+    return workers.agree(net.distribute_strategy, content.digest())
 
 
 def read_record(folder: pathlib.Path) -> TrainingRecord | None:

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from packnet_tf.model import workers
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving import models_config, versions
 from packnet_tf.storage import checkpoints, retention, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
-from packnet_tf.workflow import preflight
+from packnet_tf.workflow import preflight, shared_workdir
 from packnet_tf.workflow.datasets import Prepared
 
 _PROBES = 8
@@ -25,6 +26,8 @@ def commit_task(
 ) -> StateInfo:
     """Writes the state of a task just packed, and its SavedModel.
 
+    Of several workers the chief writes, and the others wait for it.
+
     Args:
         workdir: The workdir.
         serving: Name and layout of the served model, and how many states
@@ -37,6 +40,21 @@ def commit_task(
     Raises:
         StateError: If the workdir is gone or cannot be written.
     """
+    strategy = net.distribute_strategy
+    if workers.is_chief(strategy):
+        _write(workdir, serving, net, prepared, metrics, facts)
+    shared_workdir.look_again(workdir, strategy)
+    return workdir.state(len(net.tasks))
+
+
+def _write(
+    workdir: Workdir,
+    serving: ServingConfig,
+    net: PackNet,
+    prepared: Prepared,
+    metrics: dict[str, Any],
+    facts: dict[str, Any],
+) -> None:
     # Augmented, but the same in every run: an epoch's images depend only on
     # its number, the seed and the files.
     images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
@@ -54,7 +72,6 @@ def commit_task(
     served = models_config.stable_versions(workdir.serving_path)
     if retention.drop(workdir, serving.keep_states, served):
         versions.recover_all(workdir)
-    return state
 
 
 def recover(workdir: Workdir, serving: ServingConfig) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from packnet_tf.model import workers
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassScore:
@@ -43,9 +45,16 @@ def scores(net: keras.Model, dataset) -> tuple[np.ndarray, np.ndarray]:
     labels = [np.asarray(label) for _, label in dataset]
     if not labels:
         return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
+    answers = np.concatenate(labels)
+    workers.refuse_differing(
+        net.distribute_strategy,
+        answers.tobytes(),
+        "the images that they read",
+        "give all of them the same data",
+    )
     # `predict` splits batches between replicas.
     found = net.predict(dataset.map(lambda image, _: image), verbose=0)
-    return np.concatenate(labels), found
+    return answers, found
 
 
 def accuracy(net: keras.Model, dataset) -> float:

@@ -23,6 +23,7 @@ class PhaseProgress(keras.callbacks.Callback):
         steps: Steps per epoch.
         done: Epochs already finished, when a phase is resumed.
         log_folder: TensorBoard folder, or None.
+        shown: Whether to show and log anything.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class PhaseProgress(keras.callbacks.Callback):
         steps: int,
         done: int = 0,
         log_folder: str | os.PathLike[str] | None = None,
+        shown: bool = True,
     ):
         super().__init__()
         self._title = title
@@ -41,8 +43,9 @@ class PhaseProgress(keras.callbacks.Callback):
         self._done = done
         self._start = time.monotonic()
         self._report: console.Report = lambda done, total: None
+        self._shown = shown
         self._writer = None
-        if log_folder is not None:
+        if log_folder is not None and shown:
             self._writer = tf.summary.create_file_writer(str(log_folder))
 
     def on_train_batch_end(self, batch, logs=None):
@@ -51,6 +54,9 @@ class PhaseProgress(keras.callbacks.Callback):
     @contextlib.contextmanager
     def bar(self) -> Iterator[None]:
         """Shows the bar of an epoch while it is open."""
+        if not self._shown:
+            yield
+            return
         head = self._head(self._done + 1)
         with console.bar(head.strip(), keep=False) as self._report:
             yield
@@ -62,6 +68,8 @@ class PhaseProgress(keras.callbacks.Callback):
             figures: Names and values, e.g. of the losses and accuracies.
         """
         self._done += 1
+        if not self._shown:
+            return
         elapsed = time.monotonic() - self._start
         left = elapsed / (self._done - self._first)
         left *= self._epochs - self._done

@@ -11,22 +11,22 @@ from packnet_tf import atomic_files
 from packnet_tf.convert.sharing import refuse_shared
 from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import NetworkError
-from packnet_tf.masks import ownership
+from packnet_tf.model import workers
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import Network, build, check_name
-from packnet_tf.options import fractions
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions, check_batch_size
-from packnet_tf.storage import checkpoints, states
+from packnet_tf.storage import states
 from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.storage.workdir import StateInfo, Workdir
-from packnet_tf.workflow import preflight
+from packnet_tf.workflow import preflight, shared_workdir
 from packnet_tf.workflow.auto_fraction import check_validation
 from packnet_tf.workflow.base_run import make_base_task, new_net
 from packnet_tf.workflow.commit import commit_task, recover
 from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
 from packnet_tf.workflow.fit_images import training_images
+from packnet_tf.workflow.forecast import forecast, number_of
 from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.run_config import facts_of
 from packnet_tf.workflow.task_run import TaskRun, run_phases
@@ -83,7 +83,8 @@ class Session:
         self.network = network
         self.serving = serving
         self.strategy = strategy
-        self._say = say
+        # Of several workers, one says it all.
+        self._say = say if workers.is_chief(strategy) else _say_nothing
         self._built: Network | None = None
         keras.config.set_dtype_policy(network.precision)
 
@@ -112,6 +113,8 @@ class Session:
             PackNetError: Saying in one line what is wrong and what to do.
         """
         check_batch_size(options.batch_size, self.strategy.num_replicas_in_sync)
+        shared_workdir.check_options(self.strategy, self._facts, options, again)
+        shared_workdir.look_again(self.workdir, self.strategy)
         self.workdir.compare(self._facts)
         preflight.check_run(
             self.workdir,
@@ -123,46 +126,9 @@ class Session:
         state = self.workdir.newest()
         line = ""
         if not preflight.is_packed(state, options.task):
-            line = self._forecast(options, state)
+            line = forecast(self.workdir, self.network, options, state)
         self._build_network(options.seed)
         return line
-
-    def _forecast(self, options: TaskOptions, state: StateInfo | None) -> str:
-        free: float | None = 1.0
-        if state is not None:
-            free = state.tasks[-1].metrics.get("capacity_left")
-        elif self.network.pretrained:
-            free = self.network.base_prune_fraction
-        if not isinstance(free, (int, float)):
-            # The program that committed the state kept no figures.
-            return ""
-        ownership.check_free(options.task, free)
-        fraction, granularity = 0.0, options.granularity
-        if "prune" in options.phases and options.finds_fraction:
-            return (
-                f"Capacity: {free:.1%} of the weights are free; this task "
-                "keeps as few as its validation accuracy allows."
-            )
-        if "prune" in options.phases:
-            fraction = fractions.parse_fraction(
-                options.prune_fraction,
-                self._number(state),
-                options.planned_tasks,
-            )
-        elif "pack" not in options.phases:
-            return f"Capacity: {free:.1%} of the weights are free."
-        else:
-            record = checkpoints.read_record(self.workdir.training_path)
-            if record is not None and record.pruning:
-                how = record.pruning[-1]
-                fraction, granularity = how.fraction, how.granularity
-        return fractions.forecast(free, fraction, granularity)
-
-    def _number(self, state: StateInfo | None) -> int:
-        """Returns the number of the next added task, from 1."""
-        if state is None:
-            return 1
-        return len(state.tasks) + (0 if self.network.pretrained else 1)
 
     def run(
         self,
@@ -199,12 +165,15 @@ class Session:
         network = self._build_network(options.seed)
         prepared = prepare(data, self.network.image_size, options)
         check_validation(options, prepared)
+        shared_workdir.check_images(self.strategy, prepared)
         base_prepared = self._prepare_base(network, base_data, options)
         # All refusals come before this line.
-        with self.workdir.lock():
-            self.workdir.create(self._facts)
-            for line in recover(self.workdir, self.serving):
-                self._say(f"  {line}")
+        with shared_workdir.writing(self.workdir, self.strategy) as writes:
+            if writes:
+                self.workdir.create(self._facts)
+                for line in recover(self.workdir, self.serving):
+                    self._say(f"  {line}")
+            shared_workdir.look_again(self.workdir, self.strategy)
             self.workdir.check_there()
             state = self.workdir.newest()
             if state is None and network is None:
@@ -229,7 +198,7 @@ class Session:
                 self._say,
                 data=prepared,
                 options=options,
-                number=self._number(state),
+                number=number_of(state, self.network),
             )
             record = run_phases(run, again=again)
             if net.phase != "packed":
@@ -284,7 +253,9 @@ class Session:
                 f"--base_data has {base_data.classes} classes, but the head "
                 f"of {self.network.network} has {network.classes}."
             )
-        return prepare(base_data, self.network.image_size, options)
+        prepared = prepare(base_data, self.network.image_size, options)
+        shared_workdir.check_images(self.strategy, prepared)
+        return prepared
 
     def _make_base(
         self,
@@ -339,3 +310,7 @@ class Session:
         return commit_task(
             self.workdir, self.serving, run.net, run.data, metrics, facts
         )
+
+
+def _say_nothing(line: str) -> None:
+    """Prints no line of progress."""

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf.errors import DivergedError
+from packnet_tf.model import workers
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
@@ -79,6 +80,7 @@ def run_epochs(
         steps,
         done=record.epoch,
         log_folder=training.log_folder,
+        shown=workers.is_chief(net.distribute_strategy),
     )
     ranking = {}
     if how is not None:
@@ -140,7 +142,8 @@ def _check_weights(training: Training) -> None:
 def _stop(training: Training, what: str) -> NoReturn:
     phase, epoch = training.record.phase or "", training.record.epoch
     rate = float(np.asarray(training.net.optimizer.learning_rate))
-    checkpoints.mark_diverged(training.folder, training.record)
+    if workers.is_chief(training.net.distribute_strategy):
+        checkpoints.mark_diverged(training.folder, training.record)
     raise DivergedError(
         f"{what} epoch {epoch + 1} of the {phase} phase, at learning rate "
         f"{rate:.2g}; what was trained before that epoch is kept. "
