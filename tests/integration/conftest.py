@@ -29,6 +29,7 @@ class Ended:
         stdout: What it printed.
         stderr: The same.
         touches: How often it touched files below `below`.
+        codes: Exit codes of all workers, if there were several.
     """
 
     code: int
@@ -36,6 +37,7 @@ class Ended:
     stdout: str
     stderr: str
     touches: int = 0
+    codes: list[int] = dataclasses.field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +51,10 @@ def run_app(tmp_path_factory):
     `full_at=number` the disk is full from that touch on, with `read_only_at`
     it is read-only, and before `gone_at` the folder is taken away. No file
     may be larger than `largest=bytes`.
+
+    `workers=number` starts so many at once, with the TF_CONFIG of a job; the
+    faults are those of the one that `victim=index` names, whose exit code is
+    returned. What is printed is the chief's.
     """
     folder = tmp_path_factory.mktemp("output")
     outputs = {n: folder / n for n in ("stdout", "stderr")}

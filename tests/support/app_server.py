@@ -12,6 +12,7 @@ import pathlib
 import resource
 import runpy
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -22,6 +23,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What Python does to files, as its audit hooks call it.
 _REMOVES = ("os.remove", "os.rmdir")
 _WRITES = ("open", "os.rename", "os.mkdir", *_REMOVES)
+
+# Seconds after which workers must have noticed that another one has ended.
+_PATIENCE = 120
 
 
 def _fault_at(
@@ -74,6 +78,25 @@ def _fault_at(
 
 def _fail(number, path):
     raise OSError(number, os.strerror(number), str(path))
+
+
+def _cluster(count):
+    """Returns the TF_CONFIG of each of so many workers on this machine."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    workers = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return [
+        json.dumps(
+            {
+                "cluster": {"worker": workers},
+                "task": {"type": "worker", "index": index},
+            }
+        )
+        for index in range(count)
+    ]
 
 
 def _wait(child, number, seconds):
@@ -133,13 +156,32 @@ def main():
         task = json.loads(line)
         kill_after = task.pop("kill_after", None)
         sent = task.pop("signal_after", [signal.SIGKILL, kill_after])
-        child = os.fork()
-        if child == 0:
-            _run(**task)
-        status = _wait(child, *sent)
-        seconds = time.monotonic() - start
-        code = os.waitstatus_to_exitcode(status)
-        answers.write(json.dumps({"code": code, "seconds": seconds}) + "\n")
+        count, victim = task.pop("workers", 1), task.pop("victim", 0)
+        clusters = _cluster(count) if count > 1 else [None]
+        children = []
+        for index, cluster in enumerate(clusters):
+            child = os.fork()
+            if child == 0:
+                if index:
+                    for name in ("stdout", "stderr"):
+                        task[name] += f".{index}"
+                if cluster is not None:
+                    os.environ["TF_CONFIG"] = cluster
+                if index != victim:
+                    task["below"] = None
+                _run(**task)
+            children.append(child)
+        order = [children.pop(victim), *children]
+        statuses = [_wait(child, *sent) for child in order[:1]]
+        # Those left behind by one that was killed must end by themselves.
+        limit = (signal.SIGKILL, _PATIENCE if statuses[0] else None)
+        statuses += [_wait(child, *limit) for child in order[1:]]
+        statuses.insert(victim, statuses.pop(0))
+        codes = [os.waitstatus_to_exitcode(status) for status in statuses]
+        answer = {"code": codes[victim], "seconds": time.monotonic() - start}
+        if count > 1:
+            answer["codes"] = codes
+        answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.distribute import collective_all_reduce_strategy
 
 from packnet_tf.tf_internals import (
     files,
@@ -80,8 +81,8 @@ OBJECT_NAMES = [
     (
         model,
         "_functional _distribute_strategy _compile_metrics _compile_loss "
-        "_maybe_symbolic_build _symbolic_build _compute_loss _loss_tracker "
-        "_initial_epoch",
+        "_maybe_symbolic_build _symbolic_build _make_function _compute_loss "
+        "_loss_tracker _initial_epoch",
     ),
     (
         lambda: model()._compile_metrics,
@@ -125,6 +126,13 @@ def test_a_module_has_the_name(module, name):
 )
 def test_an_object_has_the_name(make, name):
     assert hasattr(make(), name)
+
+
+def test_a_strategy_counts_its_workers_where_it_sends_to_them():
+    """A strategy of several workers itself is in integration/test_workers."""
+    extended = collective_all_reduce_strategy.CollectiveAllReduceExtended
+    source = inspect.getsource(extended._get_variable_creator_initial_value)
+    assert "if self._num_workers > 1:" in source
 
 
 def test_merge_calls_are_where_optimizers_find_them():
