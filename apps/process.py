@@ -156,6 +156,13 @@ def run(
         except PackNetError as error:
             sys.exit(f"error: {error}")
         except Exception as error:
+            if _is_lost_worker(error):
+                sys.exit(
+                    "error: another worker of this job has ended, or cannot be "
+                    "reached any more; look at what it printed. What is "
+                    "finished is kept: start all workers again with the same "
+                    "command to go on."
+                )
             if not _is_out_of_memory(error):
                 raise
             what = str(error).strip().splitlines() or ["none is left"]
@@ -167,6 +174,17 @@ def run(
             )
 
     app.run(guarded, flags_parser=parsed)
+
+
+def _is_lost_worker(error: Exception) -> bool:
+    tf = sys.modules.get("tensorflow")
+    return (
+        tf is not None
+        and isinstance(
+            error, (tf.errors.UnavailableError, tf.errors.AbortedError)
+        )
+        and "ollective" in str(error)
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -30,6 +30,7 @@ class Ended:
         stderr: The same.
         touches: How often it touched files below `below`.
         codes: Exit codes of all workers, if there were several.
+        others: What all but the chief wrote to stderr.
     """
 
     code: int
@@ -38,6 +39,7 @@ class Ended:
     stderr: str
     touches: int = 0
     codes: list[int] = dataclasses.field(default_factory=list)
+    others: list[str] = dataclasses.field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +47,8 @@ def run_app(tmp_path_factory):
     """Returns a function that runs an app: `run_app("evaluate", "--top=1")`.
 
     `kill_after=seconds` ends it by SIGKILL, and so does `die_at=number`,
-    before it touches files below the folder `below` for that time. Other
+    before it touches files below the folder `below` for that time, or, with
+    `kill_when=path`, as soon as there is such a file. Other
     signals come with `signal_after=[number, seconds]`, and Ctrl-C's with
     `interrupt_at=number`. With
     `full_at=number` the disk is full from that touch on, with `read_only_at`
@@ -54,7 +57,7 @@ def run_app(tmp_path_factory):
 
     `workers=number` starts so many at once, with the TF_CONFIG of a job; the
     faults are those of the one that `victim=index` names, whose exit code is
-    returned. What is printed is the chief's.
+    returned. What is printed is the chief's; that of the others is in `others`.
     """
     folder = tmp_path_factory.mktemp("output")
     outputs = {n: folder / n for n in ("stdout", "stderr")}
@@ -80,7 +83,13 @@ def run_app(tmp_path_factory):
         server.stdin.flush()
         answer = json.loads(server.stdout.readline())
         texts = {name: path.read_text() for name, path in outputs.items()}
-        return Ended(**answer, **texts, touches=int(touches.read_text()))
+        others = [
+            pathlib.Path(f"{outputs['stderr']}.{index}").read_text()
+            for index in range(1, how.get("workers", 1))
+        ]
+        return Ended(
+            **answer, **texts, touches=int(touches.read_text()), others=others
+        )
 
     yield run
     server.stdin.close()

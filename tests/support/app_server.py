@@ -99,17 +99,22 @@ def _cluster(count):
     ]
 
 
-def _wait(child, number, seconds):
-    """Waits for a process, which gets a signal after so many seconds."""
-    if seconds is not None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+def _wait(child, number, due):
+    """Waits for a process, which gets a signal when something is due."""
+    if due is not None:
+        while not due():
             if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 break
             time.sleep(0.002)
         else:
             os.kill(child, number)
     return os.waitpid(child, 0)[1]
+
+
+def _after(seconds):
+    """Returns what says whether so many seconds have passed from now on."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
 
 
 def _run(app, arguments, stdout, stderr, below=None, largest=None, **faults):
@@ -155,7 +160,8 @@ def main():
         start = time.monotonic()
         task = json.loads(line)
         kill_after = task.pop("kill_after", None)
-        sent = task.pop("signal_after", [signal.SIGKILL, kill_after])
+        sent, after = task.pop("signal_after", [signal.SIGKILL, kill_after])
+        kill_when = task.pop("kill_when", None)
         count, victim = task.pop("workers", 1), task.pop("victim", 0)
         clusters = _cluster(count) if count > 1 else [None]
         children = []
@@ -172,10 +178,14 @@ def main():
                 _run(**task)
             children.append(child)
         order = [children.pop(victim), *children]
-        statuses = [_wait(child, *sent) for child in order[:1]]
+        due = None if after is None else _after(after)
+        if kill_when is not None:
+            due = pathlib.Path(kill_when).exists
+        statuses = [_wait(order[0], sent, due)]
         # Those left behind by one that was killed must end by themselves.
-        limit = (signal.SIGKILL, _PATIENCE if statuses[0] else None)
-        statuses += [_wait(child, *limit) for child in order[1:]]
+        due = _after(_PATIENCE) if statuses[0] else None
+        for child in order[1:]:
+            statuses.append(_wait(child, signal.SIGKILL, due))
         statuses.insert(victim, statuses.pop(0))
         codes = [os.waitstatus_to_exitcode(status) for status in statuses]
         answer = {"code": codes[victim], "seconds": time.monotonic() - start}

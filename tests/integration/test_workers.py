@@ -1,0 +1,118 @@
+"""Several workers: processes of one job, on this machine."""
+
+import shutil
+
+import numpy as np
+import pytest
+from support.whole_runs import everything
+
+from packnet_tf.storage import states
+
+# No batch statistics and no dropout, so that a step of two halves of a batch
+# is a step of the batch; all batches can be halved and quartered.
+FLAGS = (
+    "--network=mlp",
+    "--network_options=width=8,depth=1",
+    "--weights=none",
+    "--image_size=16",
+    "--optimizer=sgd",
+    "--learning_rate=0.02",
+    "--retrain_learning_rate=0.01",
+    "--train_epochs=2",
+    "--retrain_epochs=1",
+    "--prune_fraction=0.5",
+    "--validation_share=0",
+    "--batch_size=8",
+)
+MULTI = "--strategy=multi_worker"
+
+
+@pytest.fixture(scope="module")
+def add(run_app, images, tmp_path_factory):
+    """Returns a function that adds the second task to a copy of a workdir."""
+
+    def run(workdir, task, *flags, **how):
+        return run_app(
+            "add_task",
+            f"--workdir={workdir}",
+            f"--task={task}",
+            f"--data={images / task}",
+            *FLAGS,
+            *flags,
+            **how,
+        )
+
+    first = tmp_path_factory.mktemp("first") / "w"
+    ended = run(first, "first")
+    assert ended.code == 0, ended.stderr
+
+    def add(workdir, *flags, **how):
+        if not workdir.exists():
+            shutil.copytree(first, workdir)
+        return run(workdir, "second", *flags, **how)
+
+    return add
+
+
+@pytest.fixture(scope="module")
+def alone(add, tmp_path_factory):
+    """A workdir to which one process has added the second task."""
+    workdir = tmp_path_factory.mktemp("alone") / "w"
+    ended = add(workdir)
+    assert ended.code == 0, ended.stderr
+    return workdir
+
+
+def check_same(workdir, other):
+    """Compares the weights of two workdirs; older tasks by their bytes."""
+    (net, state), (their_net, theirs) = map(states.load, (workdir, other))
+    assert state.tasks[0].digest == theirs.tasks[0].digest
+    for ours, variable in zip(net.variables, their_net.variables, strict=True):
+        np.testing.assert_allclose(
+            np.asarray(ours), np.asarray(variable), rtol=1e-5, atol=1e-5
+        )
+    # Which weights a task owns is the same, not almost the same.
+    assert net.owner_totals() == their_net.owner_totals()
+
+
+def test_two_workers_train_as_one_process_does(add, alone, tmp_path):
+    ended = add(tmp_path / "w", MULTI, workers=2)
+    assert ended.codes == [0, 0], (ended.stderr, ended.others)
+    assert "states/002-second" in ended.stdout
+    check_same(tmp_path / "w", alone)
+
+
+@pytest.mark.slow
+def test_four_workers_train_as_one_process_does(add, alone, tmp_path):
+    ended = add(tmp_path / "w", MULTI, workers=4)
+    assert ended.codes == [0] * 4, (ended.stderr, ended.others)
+    check_same(tmp_path / "w", alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_job_goes_on_after_a_worker_was_killed(
+    add, run_app, tmp_path, victim
+):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    ended = add(whole, MULTI, workers=2)
+    assert ended.codes == [0, 0], (ended.stderr, ended.others)
+    # After the first epoch.
+    checkpoint = killed / "training" / "checkpoint.npz"
+    ended = add(killed, MULTI, workers=2, victim=victim, kill_when=checkpoint)
+    assert ended.codes[victim] == -9
+    assert ended.codes[1 - victim] == 1, (ended.stderr, ended.others)
+    left = ended.stderr if victim else ended.others[0]
+    assert "start all workers again" in left and "Traceback" not in left
+    assert checkpoint.exists()
+    ended = add(killed, MULTI, workers=2)
+    assert ended.codes == [0, 0], (ended.stderr, ended.others)
+    assert "going on after train, epoch 1" in ended.stdout
+    ours, theirs = everything(killed), everything(whole)
+    assert [name for name in theirs if ours.get(name) != theirs[name]] == []
+    assert ours.keys() == theirs.keys()
+    # Both workers answer, each half of the images.
+    ended = run_app("evaluate", f"--workdir={killed}", MULTI, workers=2)
+    assert ended.codes == [0, 0], (ended.stderr, ended.others)
+    one = run_app("evaluate", f"--workdir={killed}")
+    assert ended.stdout == one.stdout
