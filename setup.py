@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 EXTRAS = {
     "demo": ["mlxtend", "scikit-learn"],
     "test": [
-        *("pytest", "pytest-xdist", "hypothesis", "matplotlib"),
+        *("pytest", "pytest-xdist", "hypothesis", "matplotlib", "pyyaml"),
         # They run docs/tour.ipynb.
         *("ipykernel", "nbclient"),
     ],

@@ -57,7 +57,8 @@ def run_app(tmp_path_factory):
 
     `workers=number` starts so many at once, with the TF_CONFIG of a job; the
     faults are those of the one that `victim=index` names, whose exit code is
-    returned. What is printed is the chief's; that of the others is in `others`.
+    returned, and which has the `victims_arguments` too. What is printed is the
+    chief's; that of the others is in `others`.
     """
     folder = tmp_path_factory.mktemp("output")
     outputs = {n: folder / n for n in ("stdout", "stderr")}

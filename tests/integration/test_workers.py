@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from support.refusals import check_refused, contents
 from support.whole_runs import everything
 
 from packnet_tf.storage import states
@@ -82,6 +83,43 @@ def test_two_workers_train_as_one_process_does(add, alone, tmp_path):
     check_same(tmp_path / "w", alone)
 
 
+def test_what_cannot_work_is_refused_at_once(add, tmp_path):
+    workdir = tmp_path / "w"
+    check_refused(add(workdir, MULTI), "TF_CONFIG is not set")
+    before = contents(workdir)
+    for flag in ("--replicas=2", "--batch_size=1"):
+        ended = add(workdir, MULTI, flag, workers=2)
+        assert ended.codes == [1, 1]
+        check_refused(ended, flag)
+    assert contents(workdir) == before
+
+
+def test_a_worker_with_other_flags_is_refused(add, tmp_path):
+    workdir = tmp_path / "w"
+    ended = add(
+        workdir, MULTI, workers=2, victim=1, victims_arguments=["--seed=1"]
+    )
+    assert ended.codes == [1, 1]
+    for text in (ended.stderr, *ended.others):
+        assert "error: The workers differ in their options" in text
+        assert "Traceback" not in text
+    assert not (workdir / "training").exists()
+
+
+@pytest.mark.slow
+def test_a_workdir_that_is_not_shared_is_refused(add, tmp_path):
+    """Slow, since a network file system may take a minute to show files."""
+    other = [f"--workdir={tmp_path / 'other'}"]
+    ended = add(
+        tmp_path / "w", MULTI, workers=2, victim=1, victims_arguments=other
+    )
+    assert ended.codes == [1, 1]
+    for text in (ended.stderr, *ended.others):
+        assert "not every worker sees there" in text
+        assert "Traceback" not in text
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.slow
 def test_four_workers_train_as_one_process_does(add, alone, tmp_path):
     ended = add(tmp_path / "w", MULTI, workers=4)
@@ -99,7 +137,9 @@ def test_a_job_goes_on_after_a_worker_was_killed(
     assert ended.codes == [0, 0], (ended.stderr, ended.others)
     # After the first epoch.
     checkpoint = killed / "training" / "checkpoint.npz"
-    ended = add(killed, MULTI, workers=2, victim=victim, kill_when=checkpoint)
+    ended = add(
+        killed, MULTI, workers=2, victim=victim, kill_when=str(checkpoint)
+    )
     assert ended.codes[victim] == -9
     assert ended.codes[1 - victim] == 1, (ended.stderr, ended.others)
     left = ended.stderr if victim else ended.others[0]

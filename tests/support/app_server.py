@@ -162,6 +162,7 @@ def main():
         kill_after = task.pop("kill_after", None)
         sent, after = task.pop("signal_after", [signal.SIGKILL, kill_after])
         kill_when = task.pop("kill_when", None)
+        arguments = task.pop("victims_arguments", [])
         count, victim = task.pop("workers", 1), task.pop("victim", 0)
         clusters = _cluster(count) if count > 1 else [None]
         children = []
@@ -173,7 +174,9 @@ def main():
                         task[name] += f".{index}"
                 if cluster is not None:
                     os.environ["TF_CONFIG"] = cluster
-                if index != victim:
+                if index == victim:
+                    task["arguments"] += arguments
+                else:
                     task["below"] = None
                 _run(**task)
             children.append(child)
