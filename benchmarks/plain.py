@@ -8,6 +8,8 @@ from packnet_tf.options.task import TaskOptions
 from packnet_tf.workflow.datasets import Prepared
 from packnet_tf.workflow.schedules import make_optimizer
 
+_OPTIONS = {"mobilenet": {"alpha": 0.75}}
+
 
 def train_plain(
     data: Prepared,
@@ -17,32 +19,34 @@ def train_plain(
     image_size: int,
     learning_rate: float,
     frozen: bool = False,
+    network: str = "mobilenet",
 ) -> keras.Model:
-    """Returns MobileNet 0.75 fine-tuned for as many epochs as PackNet.
+    """Returns a network trained for as many epochs as PackNet.
 
     Args:
         data: The task's data.
         options: Gives the epochs of both phases together, the optimizer, the
             warm-up, the head's start and the seed, as for PackNet.
-        weights: Path of the pretrained weights.
+        weights: Path of the pretrained weights, or "none".
         image_size: Height and width in pixels.
         learning_rate: Peak rate, with one cosine decay.
         frozen: Whether only the classifier is trained.
+        network: Its name; by default MobileNet 0.75.
     """
     # Dropout layers draw their seeds as they are made.
     keras.utils.set_random_seed(options.seed)
-    network = build(
-        "mobilenet",
+    backbone = build(
+        network,
         image_size=image_size,
         weights=weights,
-        options={"alpha": 0.75},
-    )
-    network.backbone.trainable = not frozen
+        options=_OPTIONS.get(network),
+    ).backbone
+    backbone.trainable = not frozen
     head = keras.layers.Dense(len(data.class_names), activation="softmax")
-    scores = head(network.backbone.output)
-    model = keras.Model(network.backbone.input, scores)
+    scores = head(backbone.output)
+    model = keras.Model(backbone.input, scores)
     if options.head_start == "probe":
-        head.set_weights(probe_of(network.backbone, data))
+        head.set_weights(probe_of(backbone, data))
     epochs = options.train_epochs + options.retrain_epochs
     model.compile(
         make_optimizer(

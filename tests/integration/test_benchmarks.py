@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 from support import ROOT
 
 
@@ -51,3 +53,62 @@ def test_the_check_of_a_gpu_needs_one(tmp_path):
     assert done.returncode == 1
     assert "error: no GPU was found; --smoke runs without one" in done.stderr
     assert not (tmp_path / "gpu.json").exists()
+
+
+@pytest.mark.slow
+def test_the_base_task_of_a_network_trained_here(tmp_path):
+    rng = np.random.default_rng(0)
+    data = tmp_path / "data"
+    for folder in (data / "birds" / "train" / name for name in "ab"):
+        folder.mkdir(parents=True)
+        for number in range(32):
+            pixels = rng.integers(0, 256, (40, 40, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    np.savez(
+        data / "fashion_mnist.npz",
+        x_train=rng.integers(0, 256, (128, 28, 28), np.uint8),
+        y_train=np.arange(128) % 10,
+        x_test=rng.integers(0, 256, (64, 28, 28), np.uint8),
+        y_test=np.arange(64) % 10,
+    )
+
+    def run(*arguments):
+        done = subprocess.run(
+            [
+                sys.executable,
+                ROOT / "benchmarks" / "base_task.py",
+                f"--file={tmp_path / 'rows.jsonl'}",
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    settings = [
+        f"--shared={tmp_path}",
+        f"--trained={tmp_path / 'trained'}",
+        "--networks=cnn",
+        "--train_epochs=2",
+        "--fractions=0.5",
+        "--scopes=global",
+        "--only_new",
+    ]
+    run(*settings, "--fits=none,birds:64")
+    trained = tmp_path / "trained" / "cnn.keras"
+    before = trained.read_bytes()
+    # What was trained and measured is not done again.
+    last = run(*settings, "--fits=birds:64,own:64")
+    assert [json.loads(line)["fit"] for line in last.splitlines()] == ["own:64"]
+    assert trained.read_bytes() == before
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["fit"] for row in rows] == ["none", "birds:64", "own:64"]
+    assert len({row["unpruned"] for row in rows}) == 1
+    assert all(row["network"] == "cnn" for row in rows)
+    assert all(0.49 < row["capacity"] < 0.51 for row in rows)
+    _, _, *shown = run("--table").splitlines()
+    assert [line.split()[:4] for line in shown] == [
+        ["cnn", "0.5", "global", fit] for fit in ("birds:64", "none", "own:64")
+    ]
