@@ -39,6 +39,28 @@ def test_the_check_of_a_gpu_runs_without_one(tmp_path):
     assert found["pipeline"]["later"] > 0
 
 
+@pytest.mark.slow
+def test_ways_of_pruning_are_measured_once(shared, tmp_path):
+    command = [
+        sys.executable,
+        ROOT / "benchmarks" / "pruning.py",
+        "--smoke",
+        f"--shared={shared}",
+        f"--file={tmp_path / 'rows.jsonl'}",
+    ]
+    first = subprocess.run(command, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr[-2000:]
+    assert "not fitted" not in first.stdout
+    rows = (tmp_path / "rows.jsonl").read_text()
+    assert [json.loads(line)["free"] for line in rows.splitlines()] == [
+        pytest.approx(0.375, abs=0.01),
+        pytest.approx(0.25, abs=0.01),
+    ]
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.stdout in first.stdout
+    assert (tmp_path / "rows.jsonl").read_text() == rows
+
+
 def test_the_check_of_a_gpu_needs_one(tmp_path):
     done = subprocess.run(
         [
