@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from packnet_tf import atomic_files
 from packnet_tf.compare.cell import Result
 from packnet_tf.compare.plan import Plan, check_same
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 from packnet_tf.storage import checksums
 from packnet_tf.storage.lock import Lock
 from packnet_tf.storage.workdir import Workdir
@@ -137,7 +137,7 @@ def _read(path: pathlib.Path, kind: type[_Record]) -> _Record | None:
         ) from error
     except (ValueError, RecursionError) as error:
         raise StateError(
-            f"{path} is damaged: not JSON ({error}); remove it to have it "
-            "made again."
+            f"{path} is damaged: not JSON ({first_line(error)}); remove it to "
+            "have it made again."
         ) from error
     return checksums.as_record(content, kind, path)

@@ -12,7 +12,7 @@ from packnet_tf import metrics
 from packnet_tf.compare.cell import Result
 from packnet_tf.compare.intervals import Interval, deviation, paired
 from packnet_tf.compare.plan import Plan
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 from packnet_tf.storage import checksums
 
 SCHEMA = 1
@@ -184,7 +184,9 @@ def read_summary(path: pathlib.Path) -> Summary:
             "comparison, or the comparison.json in it."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise StateError(f"{path} is damaged: not JSON ({error}).") from error
+        raise StateError(
+            f"{path} is damaged: not JSON ({first_line(error)})."
+        ) from error
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
         raise StateError(

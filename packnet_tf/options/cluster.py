@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from packnet_tf.errors import FlagError
+from packnet_tf.errors import FlagError, first_line
 
 VARIABLE = "TF_CONFIG"
 _EXAMPLE = (
@@ -54,7 +54,7 @@ def parse_cluster(text: str | None) -> Cluster:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise _refusal(f"is no JSON ({error})", _EXAMPLE) from error
+        raise _refusal(f"is no JSON ({first_line(error)})", _EXAMPLE) from error
     cluster = found.get("cluster") if isinstance(found, dict) else None
     task = found.get("task") if isinstance(found, dict) else None
     if not isinstance(cluster, dict) or not isinstance(task, dict):

@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import Meta
 
 from packnet_tf import atomic_files
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 from packnet_tf.model import workers
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage.origin import origin_arrays, set_origin
@@ -249,7 +249,8 @@ def restore(folder: pathlib.Path, net: PackNet) -> TrainingRecord:
         except (KeyError, ValueError) as error:
             raise StateError(
                 f"{path} is not a checkpoint of this network and these "
-                f"options ({error}); remove it to start the task again."
+                f"options ({first_line(error)}); remove it to start the "
+                "task again."
             ) from error
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise _damaged(path, error) from error
@@ -299,6 +300,6 @@ def _digest(content: bytes) -> np.ndarray:
 
 def _damaged(path, error) -> StateError:
     return StateError(
-        f"{path} is damaged ({error}); remove it to start the task again from "
-        "the last packed state."
+        f"{path} is damaged ({first_line(error)}); remove it to start the task "
+        "again from the last packed state."
     )

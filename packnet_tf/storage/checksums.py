@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from packnet_tf.atomic_files import files_below
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 from packnet_tf.task import DIGEST, Digest, Task
 
 _Record = TypeVar("_Record")
@@ -67,6 +67,20 @@ def check_digests(
         elif digest_of_file(file) != digest:
             problems.append(f"{file} is not what was written (digest differs)")
     return problems
+
+
+def refuse_damaged(file: pathlib.Path, digest: str) -> None:
+    """Compares one file with its recorded digest.
+
+    Raises:
+        StateError: If it is missing or differs.
+    """
+    problems = check_digests(file.parent, {file.name: digest})
+    if problems:
+        raise StateError(
+            f"{problems[0]}; restore it from a copy, or go back to an "
+            "earlier state."
+        )
 
 
 def json_bytes(value: Any) -> bytes:
@@ -131,7 +145,7 @@ def as_record(value: Any, kind: type[_Record], path: pathlib.Path) -> _Record:
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise StateError(f"{path} is damaged: {error}.") from error
+        raise StateError(f"{path} is damaged: {first_line(error)}.") from error
 
 
 def write_sealed_json(folder: pathlib.Path, name: str, value: Any) -> None:
@@ -172,7 +186,9 @@ def read_sealed_json(folder: pathlib.Path, name: str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise StateError(f"{path} is damaged: not JSON ({error}).") from error
+        raise StateError(
+            f"{path} is damaged: not JSON ({first_line(error)})."
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from packnet_tf.errors import StateError, first_line
 from packnet_tf.model.packnet import PackNet
-from packnet_tf.storage import environment
+from packnet_tf.storage import checksums, environment
 from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.workdir import StateInfo
 from packnet_tf.untrusted.archives import check_array_archive, check_compressed
@@ -87,14 +87,16 @@ def read_probe(
     Raises:
         StateError: If the file is damaged or of another state.
     """
-    check_array_archive(state.probe_path)
+    path = state.probe_path
+    checksums.refuse_damaged(path, state.manifest.files[path.name])
+    check_array_archive(path)
     if state.manifest.probe not in (OPEN, FIXED):
         raise StateError(
             f"{state.path} has a probe of {state.manifest.probe[:80]!r}, "
             f"expected {OPEN!r} or {FIXED!r}; restore it from a copy."
         )
     try:
-        with np.load(state.probe_path, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             images = arrays["images"] if "images" in arrays else None
             logits = {
                 task.name: arrays[f"logits_{task.owner}"]
@@ -102,11 +104,11 @@ def read_probe(
                 if f"logits_{task.owner}" in arrays
             }
     except Exception as error:
-        raise StateError(f"{state.probe_path} is damaged: {error}") from error
+        raise StateError(f"{path} is damaged: {first_line(error)}") from error
     expected = [task.name for task in state.tasks if task.classes]
     if images is not None and list(logits) != expected:
         raise StateError(
-            f"{state.probe_path} holds logits of {', '.join(logits) or 'none'},"
+            f"{path} holds logits of {', '.join(logits) or 'none'},"
             f" expected {', '.join(expected)}; restore it from a copy."
         )
     return images, logits

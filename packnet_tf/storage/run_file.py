@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.storage import checksums
 
@@ -71,7 +71,9 @@ def parse(content: bytes, path: pathlib.Path) -> NetworkOptions:
             )
         return msgspec.convert(record.facts, NetworkOptions)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise StateError(f"{path} is damaged ({error}); {REMEDY}.") from error
+        raise StateError(
+            f"{path} is damaged ({first_line(error)}); {REMEDY}."
+        ) from error
 
 
 def format_run(network: NetworkOptions) -> bytes:

@@ -136,7 +136,7 @@ def load(
         workdir = Workdir(workdir)
     state = workdir.state(which)
     file = state.network_path
-    _refuse_damaged(file, state.manifest.files[file.name])
+    checksums.refuse_damaged(file, state.manifest.files[file.name])
     net = read_network(file)
     tasks = state.manifest.tasks
     check_network(net, {t.name: t.digest for t in tasks}, file)
@@ -147,7 +147,7 @@ def load(
         task.name = record.name
     digest = state.manifest.origin
     if origin and digest:
-        _refuse_damaged(workdir.origin_path, digest)
+        checksums.refuse_damaged(workdir.origin_path, digest)
         check_array_archive(workdir.origin_path)
         with np.load(workdir.origin_path, allow_pickle=False) as arrays:
             set_origin(net, arrays)
@@ -254,15 +254,6 @@ def _image_size(net: PackNet) -> int | None:
         return None
     shape = net.backbone.inputs[0].shape
     return shape[1] if len(shape) == 4 and shape[1] == shape[2] else None
-
-
-def _refuse_damaged(file, digest: str) -> None:
-    problems = checksums.check_digests(file.parent, {file.name: digest})
-    if problems:
-        raise StateError(
-            f"{problems[0]}; restore it from a copy, or go back to an "
-            "earlier state."
-        )
 
 
 def _packed_tasks(

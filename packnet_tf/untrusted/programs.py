@@ -11,7 +11,7 @@ import re
 
 from google.protobuf.message import DecodeError
 
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 from packnet_tf.tf_internals.files import saved_model_of
 
 _OUTSIDE = re.compile(
@@ -54,7 +54,7 @@ def check_programs(folder: pathlib.Path) -> None:
     try:
         message = saved_model_of(file.read_bytes())
     except (OSError, DecodeError) as error:
-        raise StateError(f"{file} is damaged: {error}.") from error
+        raise StateError(f"{file} is damaged: {first_line(error)}.") from error
     for graph in message.meta_graphs:
         for asset in graph.asset_file_def:
             if pathlib.PurePath(asset.filename).name != asset.filename:

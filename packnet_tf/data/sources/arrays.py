@@ -12,7 +12,7 @@ from packnet_tf.data.sources.base import (
     digest,
     names_of_parts,
 )
-from packnet_tf.errors import DataError, StateError
+from packnet_tf.errors import DataError, StateError, first_line
 from packnet_tf.untrusted.archives import check_image_archive
 
 # The largest label; the number of classes must fit int32 too.
@@ -108,7 +108,7 @@ def read_npz(
     ) as error:
         raise DataError(
             f"The data file {path} cannot be read as .npz without pickled "
-            f"objects ({error}); write it with np.savez_compressed."
+            f"objects ({first_line(error)}); write it with np.savez_compressed."
         ) from error
     arrays = {k: v for k, v in members.items() if isinstance(v, np.ndarray)}
     return from_arrays(arrays, str(path), preprocessing)

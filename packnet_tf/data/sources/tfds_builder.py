@@ -53,8 +53,8 @@ def open_builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
     except ImportError as error:
         raise DataError(
             f"tfds:{name} needs the package tensorflow-datasets, which cannot "
-            f"be imported ({error}); run pip install tensorflow-datasets "
-            "importlib_resources."
+            f"be imported ({first_line(error)}); run pip install "
+            "tensorflow-datasets importlib_resources."
         ) from error
     root = _root(data_dir)
     folder = _prepared(name, root)
