@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from packnet_tf.errors import StateError, first_line
 from packnet_tf.model.packnet import PackNet
+from packnet_tf.model.shared_program import SharedProgram
 from packnet_tf.storage import checksums, environment
 from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.workdir import StateInfo
@@ -35,7 +36,7 @@ def probe_logits(
     same machine returns the same bytes.
 
     Args:
-        net: The network; its active task stays active.
+        net: The network; which task is active does not matter.
         images: Float32 [n, height, width, 3], pixels 0 to 255.
         program: `OPEN`, with the logits of the SavedModel, or `FIXED`, a
             program for exactly this number of images.
@@ -47,22 +48,12 @@ def probe_logits(
     spec = tf.TensorSpec.from_tensor(batch)
     if program == OPEN:
         spec = tf.TensorSpec([None, *batch.shape[1:]], batch.dtype)
-    active = net.active_task
-    found = {}
-    try:
-        for task in net.tasks:
-            if task.classes:
-                net.activate(task.name)
-                # A concrete function, so that TensorFlow does not warn about
-                # retracing for each task.
-                function = tf.function(
-                    lambda x: net.logits(x, training=False), autograph=False
-                ).get_concrete_function(spec)
-                found[task.name] = function(batch).numpy()
-    finally:
-        if active is not None:
-            net.activate(active.name)
-    return found
+    shared = SharedProgram(net, spec)
+    return {
+        task.name: shared.logits(task, batch).numpy()
+        for task in net.tasks
+        if task.classes
+    }
 
 
 def write_probe(

@@ -1,8 +1,10 @@
+import keras
 import numpy as np
 import pytest
 from support import tiny_nets
 
 from packnet_tf.errors import StateError
+from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage import states
 from packnet_tf.storage.golden import probe_logits, read_probe
 from packnet_tf.storage.workdir import Workdir
@@ -24,6 +26,37 @@ def test_logits_of_every_headed_task():
     for name, logits in found.items():
         expected = tiny_nets.graph_logits(net, name, images)
         assert logits.tobytes() == expected.tobytes()
+
+
+def test_tasks_with_heads_alike_share_one_trace(monkeypatch):
+    net = tiny_nets.packed_net(("a", "b", "c"))
+    tiny_nets.add_packed(net, "base_alone", reads="base")
+    tiny_nets.add_packed(net, "two", classes=2)
+    deep = keras.Sequential(
+        [
+            keras.Input((tiny_nets.FEATURES,)),
+            keras.layers.Dense(4, "tanh"),
+            keras.layers.Dense(3),
+        ]
+    )
+    net.add_task("deep", 3, head=deep)
+    net.pack()
+    images, traced = tiny_nets.images(), []
+    expected = {
+        task.name: tiny_nets.graph_logits(net, task.name, images).tobytes()
+        for task in net.tasks
+    }
+    real = PackNet.features
+
+    def features(self, *args, **kwargs):
+        traced.append(self)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(PackNet, "features", features)
+    found = probe_logits(net, images)
+    assert {name: v.tobytes() for name, v in found.items()} == expected
+    # For a, b and c; for base_alone; for two; and for deep.
+    assert len(traced) == 4
 
 
 def test_a_probe_replays_after_a_commit(tmp_path):
