@@ -19,6 +19,7 @@ import keras
 import numpy as np
 from absl import app, flags
 
+from benchmarks.memory import memory, peak, reset_peak
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.reconstruct import solver
 
@@ -26,12 +27,6 @@ _INPUTS = flags.DEFINE_integer("inputs", 512, "Channels of 7 x 7 places.")
 _OUTPUTS = flags.DEFINE_integer("outputs", 4096, "Outputs of the layer.")
 _IMAGES = flags.DEFINE_integer("images", 384, "Images to fit on.")
 _ITERATIONS = flags.DEFINE_integer("iterations", 40, "Of the solver, at most.")
-
-
-def _memory(what: str) -> float:
-    """Returns the process's memory in GB: now (VmRSS) or most (VmHWM)."""
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.split(what + ":")[1].split()[0]) * 1024 / 1e9
 
 
 def main(_):
@@ -49,16 +44,15 @@ def main(_):
     random = np.random.default_rng(0)
     images = random.normal(size=(_IMAGES.value, *shape))
     images = np.maximum(images, 0).astype(np.float32)
-    before = _memory("VmRSS")
-    # Forgets the peak so far.
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    before = memory()
+    reset_peak()
     start = time.process_time()
     solver._ITERATIONS = _ITERATIONS.value
     net.prune(0.5, images=images)
     print(
         f"{_INPUTS.value * 49:,} x {_OUTPUTS.value:,} weights, "
-        f"{_IMAGES.value} images: {before:.2f} GB before, "
-        f"{_memory('VmHWM'):.2f} GB at the peak of pruning and the fit, "
+        f"{_IMAGES.value} images: {before / 1e9:.2f} GB before, "
+        f"{peak() / 1e9:.2f} GB at the peak of pruning and the fit, "
         f"{time.process_time() - start:.0f} s of CPU time"
     )
 

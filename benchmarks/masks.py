@@ -21,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 from absl import app, flags
 
+from benchmarks.memory import memory, peak, reset_peak
 from packnet_tf import console
 from packnet_tf.masks import codec, pruning
 
@@ -46,15 +47,10 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _extra_memory(work: Callable[[], object]) -> int:
     """Returns the bytes that work takes at most beyond what there was."""
-    status = pathlib.Path("/proc/self/status")
-
-    def memory(what: str) -> int:
-        return int(status.read_text().split(what)[1].split()[0]) * 1024
-
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # Forgets the peak.
-    before = memory("VmRSS:")
+    reset_peak()
+    before = memory()
     work()
-    return memory("VmHWM:") - before
+    return peak() - before
 
 
 def coding(owners: int) -> list[tuple[str, float, float, bool]]:

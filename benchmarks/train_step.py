@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import pathlib
+import re
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,12 +25,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import in_turn, stepper
 from packnet_tf.model.packnet import PackNet
+from packnet_tf.networks import build
 
 _PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved pairs in each row.")
 _STEPS = flags.DEFINE_integer(
     "steps", 0, "Training steps timed together; 0 chooses about a second."
 )
-_ONLY = flags.DEFINE_string("only", "", "Rows whose name contains this text.")
+_ONLY = flags.DEFINE_string(
+    "only", "", "Rows of which this regular expression finds a part."
+)
 _JSON = flags.DEFINE_string(
     "json",
     str(pathlib.Path(__file__).with_suffix(".json")),
@@ -69,10 +73,22 @@ def vgg16():
     return keras.Model(base.input, x), 8
 
 
-NETWORKS = {"mobilenet": mobilenet, "resnet50": resnet50, "vgg16": vgg16}
+def vit_tiny():
+    """ViT-Tiny, whose kernels are those of attention."""
+    network = build("vit", image_size=96, weights="none")
+    return network.backbone, 32
+
+
+NETWORKS = {
+    "mobilenet": mobilenet,
+    "resnet50": resnet50,
+    "vgg16": vgg16,
+    "vit_tiny": vit_tiny,
+}
 PHASES = ("train", "retrain", "train 3rd", "retrain 3rd")
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(1e-4, momentum=0.9),
+    "adam": lambda: keras.optimizers.Adam(1e-5),
     "adamw": lambda: keras.optimizers.AdamW(1e-5, weight_decay=1e-4),
 }
 
@@ -162,7 +178,7 @@ def main(_):
         for optimizer in OPTIMIZERS:
             for phase in PHASES:
                 name = f"{network} {optimizer} {phase}"
-                if _ONLY.value not in name:
+                if not re.search(_ONLY.value, name):
                     continue
                 row = measure(
                     network, optimizer, phase, _PAIRS.value, _STEPS.value

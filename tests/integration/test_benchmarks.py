@@ -134,3 +134,30 @@ def test_the_base_task_of_a_network_trained_here(tmp_path):
     assert [line.split()[:4] for line in shown] == [
         ["cnn", "0.5", "global", fit] for fit in ("birds:64", "none", "own:64")
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "options", "rows"),
+    [
+        ("switching", ["--tasks=2", "--pairs=1", "--images=16"], 4),
+        ("network_size", ["--image_size=32", "--width=16"], 16),
+        ("many_tasks", ["--tasks=5", "--each=4"], 8),
+    ],
+)
+def test_a_benchmark_prints_its_rows(tmp_path, program, options, rows):
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "benchmarks" / f"{program}.py",
+            *options,
+            f"--json={tmp_path / 'rows.json'}",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "rows.json").read_text())
+    assert len(found["rows"] if program == "many_tasks" else found) == rows
+    verdicts = [line.split()[-1] for line in done.stdout.splitlines()]
+    assert verdicts.count("held") + verdicts.count("MISSED") == rows
