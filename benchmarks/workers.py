@@ -17,7 +17,7 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -54,19 +54,24 @@ def train(cluster: Cluster | None) -> dict[str, object]:
 
     from packnet_tf.model.packnet import PackNet
     from packnet_tf.model.replicas import make_strategy, split_for_replicas
+    from packnet_tf.networks.small import cnn
 
+    tf.get_logger().setLevel("ERROR")
     strategy = make_strategy(1 if cluster is None else None, cluster)
     keras.utils.set_random_seed(0)
     size = 32 if _SMOKE.value else 96
     with strategy.scope():
-        base = keras.applications.MobileNet(
-            alpha=0.25 if _SMOKE.value else 0.75,
-            include_top=False,
-            weights=None,
-            input_shape=(size, size, 3),
-            pooling="avg",
+        net = PackNet(
+            cnn(size)
+            if _SMOKE.value
+            else keras.applications.MobileNet(
+                alpha=0.75,
+                include_top=False,
+                weights=None,
+                input_shape=(size, size, 3),
+                pooling="avg",
+            )
         )
-        net = PackNet(base)
     net.add_task("base", 30)
     net.compile(
         keras.optimizers.SGD(1e-4, momentum=0.9),
@@ -197,6 +202,7 @@ def main(_):
         print(console.table(head, model_rows(), left=()))
         return
     if "BENCHMARK_WORKER" in os.environ:
+        logging.set_verbosity(logging.WARNING)
         cluster = parse_cluster(os.environ["TF_CONFIG"])
         print(json.dumps(train(cluster if len(cluster.workers) > 1 else None)))
         return

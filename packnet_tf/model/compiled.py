@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from packnet_tf.errors import TaskError
+from packnet_tf.errors import ProtectionError, TaskError
 from packnet_tf.model.files import compile_arguments
 from packnet_tf.model.objectives import fresh
 from packnet_tf.model.optimizers import OptimizerRecipe, check_optimizer
@@ -12,6 +12,7 @@ from packnet_tf.model.programs import KINDS, Programs
 from packnet_tf.model.protection import Protection
 from packnet_tf.model.rules import Rules
 from packnet_tf.tf_internals.training import fresh_objective
+from packnet_tf.tf_internals.workers import are_several
 
 
 class _Training:
@@ -70,9 +71,16 @@ class Compiled(Programs):
 
         Raises:
             ProtectionError: If the optimizer's settings cannot keep packed
-                tasks exact on this strategy.
+                tasks exact on this strategy, or XLA is asked for with several
+                workers.
             TaskError: If the loss or a metric does not suit the outputs.
         """
+        if jit_compile and are_several(self.distribute_strategy):
+            raise ProtectionError(
+                f"compile(jit_compile={jit_compile!r}) with several workers: "
+                "XLA cannot compile the sums over workers on a CPU, and on "
+                "GPUs it has not been tried; leave it out."
+            )
         metrics = [kwargs.get("metrics"), kwargs.get("weighted_metrics")]
         rules = self._trainer.rules
         rules.check_objective(loss, [metrics, args[1:3]], trains=True)

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from support.refusals import check_refused, contents
+from support.sessions import pretrained
 from support.whole_runs import everything
 
 from packnet_tf.storage import states
@@ -65,9 +66,8 @@ def alone(add, tmp_path_factory):
 
 
 def check_same(workdir, other):
-    """Compares the weights of two workdirs; older tasks by their bytes."""
-    (net, state), (their_net, theirs) = map(states.load, (workdir, other))
-    assert state.tasks[0].digest == theirs.tasks[0].digest
+    """Compares the weights of two workdirs."""
+    (net, _), (their_net, _) = map(states.load, (workdir, other))
     for ours, variable in zip(net.variables, their_net.variables, strict=True):
         np.testing.assert_allclose(
             np.asarray(ours), np.asarray(variable), rtol=1e-5, atol=1e-5
@@ -76,11 +76,18 @@ def check_same(workdir, other):
     assert net.owner_totals() == their_net.owner_totals()
 
 
+def check_first(workdir, other):
+    """Compares the bytes of the task that was there before."""
+    ours, theirs = (states.load(w)[1].tasks[0] for w in (workdir, other))
+    assert ours.name == "first" and ours.digest == theirs.digest
+
+
 def test_two_workers_train_as_one_process_does(add, alone, tmp_path):
     ended = add(tmp_path / "w", MULTI, workers=2)
     assert ended.codes == [0, 0], (ended.stderr, ended.others)
     assert "states/002-second" in ended.stdout
     check_same(tmp_path / "w", alone)
+    check_first(tmp_path / "w", alone)
 
 
 def test_what_cannot_work_is_refused_at_once(add, tmp_path):
@@ -103,7 +110,7 @@ def test_a_worker_with_other_flags_is_refused(add, tmp_path):
     for text in (ended.stderr, *ended.others):
         assert "error: The workers differ in their options" in text
         assert "Traceback" not in text
-    assert not (workdir / "training").exists()
+    assert not list((workdir / "training").iterdir())
 
 
 @pytest.mark.slow
@@ -125,6 +132,33 @@ def test_four_workers_train_as_one_process_does(add, alone, tmp_path):
     ended = add(tmp_path / "w", MULTI, workers=4)
     assert ended.codes == [0] * 4, (ended.stderr, ended.others)
     check_same(tmp_path / "w", alone)
+    check_first(tmp_path / "w", alone)
+
+
+@pytest.mark.slow
+def test_two_workers_train_as_two_replicas_do(run_app, images, tmp_path):
+    """With batch normalization, a base task that is distilled, odd batches."""
+    pretrained(tmp_path / "old.keras")
+    for name, *how in (("workers", MULTI), ("replicas", "--replicas=2")):
+        ended = run_app(
+            "add_task",
+            f"--workdir={tmp_path / name}",
+            "--task=second",
+            f"--data={images / 'second'}",
+            f"--network={tmp_path / 'old.keras'}",
+            "--image_size=16",
+            "--base_task=old",
+            "--base_recovery=distill",
+            "--base_recovery_epochs=1",
+            "--optimizer=sgd",
+            "--train_epochs=1",
+            "--retrain_epochs=1",
+            "--batch_size=8",
+            *how,
+            workers=2 if name == "workers" else 1,
+        )
+        assert ended.code == 0, ended.stderr
+    check_same(tmp_path / "workers", tmp_path / "replicas")
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from support.blob_nets import (
 )
 
 import packnet_tf as pn
+from packnet_tf.model import compiled
 
 
 @pytest.mark.parametrize("jit", [True, "auto"])
@@ -63,3 +64,10 @@ def test_the_training_step_alone_is_compiled():
     net.predict(A, verbose=0)
     with pytest.raises(tf.errors.OpError, match="XLA"):
         net.fit(A, A_LABELS, verbose=0)
+
+
+def test_several_workers_do_without(monkeypatch):
+    net = new_net()
+    monkeypatch.setattr(compiled, "are_several", lambda strategy: True)
+    with pytest.raises(pn.ProtectionError, match="several workers"):
+        net.compile("adam", "mse", jit_compile=True)
