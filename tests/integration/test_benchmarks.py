@@ -161,3 +161,24 @@ def test_a_benchmark_prints_its_rows(tmp_path, program, options, rows):
     assert len(found["rows"] if program == "many_tasks" else found) == rows
     verdicts = [line.split()[-1] for line in done.stdout.splitlines()]
     assert verdicts.count("held") + verdicts.count("MISSED") == rows
+
+
+@pytest.mark.slow
+def test_the_cost_of_workers_is_measured(tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "benchmarks" / "workers.py",
+            "--smoke",
+            "--workers=1,2",
+            f"--json={tmp_path / 'workers.json'}",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = json.loads((tmp_path / "workers.json").read_text())
+    assert (one["workers"], two["workers"]) == (1, 2)
+    # Each gradient is summed once.
+    assert one["all_reduced_bytes"] == 0
+    assert two["all_reduced_bytes"] == two["trainable_bytes"]
