@@ -47,7 +47,8 @@ def main() -> None:
 
     workdir = Workdir(path)
     strategy = run_flags.make_strategy()
-    shared_workdir.look_again(workdir, strategy)
+    # A task may be in training in another job meanwhile.
+    shared_workdir.look_again(workdir, strategy, training=False)
     with strategy.scope():
         rows = evaluate_tasks(
             workdir,

@@ -50,21 +50,27 @@ def writing(
         yield True
 
 
-def look_again(workdir: Workdir, strategy: tf.distribute.Strategy) -> None:
+def look_again(
+    workdir: Workdir,
+    strategy: tf.distribute.Strategy,
+    *,
+    training: bool = True,
+) -> None:
     """Waits until every worker sees the workdir as the chief does.
 
     Args:
         workdir: The workdir.
         strategy: The strategy.
+        training: Whether to look at the task in training too.
 
     Raises:
         StateError: On all workers, if one of them sees other files.
     """
     if not are_several(strategy):
         return
-    chiefs = workers.chiefs(strategy, _view_of(workdir))
+    chiefs = workers.chiefs(strategy, _view_of(workdir, training))
     end = time.monotonic() + _PATIENCE
-    while not (same := np.array_equal(_view_of(workdir), chiefs)):
+    while not (same := np.array_equal(_view_of(workdir, training), chiefs)):
         if time.monotonic() > end:
             break
         time.sleep(0.5)
@@ -76,8 +82,10 @@ def look_again(workdir: Workdir, strategy: tf.distribute.Strategy) -> None:
         )
 
 
-def _view_of(workdir: Workdir) -> np.ndarray:
-    record = checkpoints.read_record(workdir.training_path)
+def _view_of(workdir: Workdir, training: bool) -> np.ndarray:
+    record = None
+    if training:
+        record = checkpoints.read_record(workdir.training_path)
     return workers.digest(
         repr(
             (
