@@ -85,6 +85,7 @@ def test_phases_by_themselves_give_the_same_bytes(tmp_path, whole, data):
     check_equal(tmp_path, whole, "first")
 
 
+@pytest.mark.slow
 def test_two_replicas_resume_to_the_same_bytes(tmp_path, monkeypatch, data):
     quick = {
         "train_epochs": 1,

@@ -4,15 +4,13 @@ from PIL import Image
 from support import tiny_nets
 
 from packnet_tf.errors import DataError, StateError, TaskError
-from packnet_tf.model.replicas import make_strategy
 from packnet_tf.options.network import NetworkOptions
-from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow import report
 from packnet_tf.workflow.evaluate import evaluate_tasks, predict_files
-from packnet_tf.workflow.session import Session
+from packnet_tf.workflow.forecast import forecast
 
 NAMES = ("ant", "bee", "cat")
 
@@ -207,5 +205,5 @@ def test_figures_are_whatever_a_program_kept(workdir, metrics, facts):
     network = NetworkOptions(
         network="cnn", weights="none", image_size=tiny_nets.SIZE
     )
-    session = Session(workdir, network, ServingConfig("net"), make_strategy(1))
-    assert session._forecast(TaskOptions(task="four"), state) == ""
+    options = TaskOptions(task="four")
+    assert forecast(workdir, network, options, state) == ""
