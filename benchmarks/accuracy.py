@@ -20,6 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks import mobilenet
 from benchmarks.plain import train_plain
 from packnet_tf import console
 from packnet_tf.compare import intervals
@@ -74,11 +75,6 @@ _BASELINE = flags.DEFINE_string(
 )
 
 _FILE = pathlib.Path(__file__).with_suffix(".jsonl")
-_SIZE = 96
-
-
-def _weights():
-    return f"{_SHARED.value}/weights/mobilenet_0.75_224_imagenet.weights.h5"
 
 
 def _options(task):
@@ -91,11 +87,8 @@ def _data(task):
 
 def run_packnet(folder):
     """Adds the tasks to one network; returns validation and test."""
-    network = NetworkOptions(
-        network="mobilenet",
-        network_options={"alpha": 0.75},
-        weights=_weights(),
-        image_size=_SIZE,
+    network = mobilenet.options_of(
+        _SHARED.value,
         base_prune_fraction=_BASE.value,
         base_recovery=_RECOVERY.value,
     )
@@ -115,17 +108,17 @@ def run_plain(task, frozen):
     """Fine-tunes a network of its own, or a classifier on a frozen one."""
     options = _options(task)
     opened = _data(task)
-    data = prepare(opened, _SIZE, options)
+    data = prepare(opened, mobilenet.SIZE, options)
     model = train_plain(
         data,
         options,
-        weights=_weights(),
-        image_size=_SIZE,
+        weights=mobilenet.options_of(_SHARED.value).weights,
+        image_size=mobilenet.SIZE,
         learning_rate=_RATE.value,
         frozen=frozen,
     )
     validation = accuracy(model, data.validation)
-    test = prepare_test(opened, _SIZE, options)
+    test = prepare_test(opened, mobilenet.SIZE, options)
     return validation, accuracy(model, test)
 
 

@@ -22,12 +22,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks import mobilenet
 from packnet_tf import console
 from packnet_tf.data import TaskData, open_task
 from packnet_tf.errors import CapacityError
 from packnet_tf.model.freed_memory import keep_freed_memory
 from packnet_tf.model.replicas import make_strategy
-from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage.workdir import Workdir
@@ -70,13 +70,9 @@ def _folder(fraction: str) -> pathlib.Path:
 
 
 def _run(fraction: str) -> None:
-    size, epochs = (64, 1) if _SMOKE.value else (96, 12)
-    network = NetworkOptions(
-        network="mobilenet",
-        network_options={"alpha": 0.75},
-        weights=f"{_SHARED.value}/weights/mobilenet_0.75_224_imagenet.weights.h5",
-        image_size=size,
-        base_prune_fraction=_BASE.value,
+    size, epochs = (64, 1) if _SMOKE.value else (mobilenet.SIZE, 12)
+    network = mobilenet.options_of(
+        _SHARED.value, size, base_prune_fraction=_BASE.value
     )
     session = Session(
         Workdir(_folder(fraction)), network, ServingConfig(), make_strategy(1)

@@ -31,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
+from benchmarks import mobilenet
 from benchmarks.plain import train_plain
 from packnet_tf import console
 from packnet_tf.data import evaluation, open_task
@@ -114,12 +115,7 @@ def _accuracy(options: NetworkOptions, images) -> float:
 
 def _mobilenet(own: int) -> Pretrained:
     shared = _SHARED.value
-    options = NetworkOptions(
-        network="mobilenet",
-        network_options={"alpha": 0.75},
-        weights=f"{shared}/weights/mobilenet_0.75_224_imagenet.weights.h5",
-        image_size=96,
-    )
+    options = mobilenet.options_of(shared)
     sample = open_task("imagenet", f"{shared}/data/imagenet_sample").test
     images = None
     if own:

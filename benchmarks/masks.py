@@ -8,7 +8,6 @@ Masks of random owners are coded and decoded, beside their entropy. Then the
 The table is printed, and written to `benchmarks/masks.json`.
 """
 
-import json
 import os
 import pathlib
 import sys
@@ -21,8 +20,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 from absl import app, flags
 
+from benchmarks import verdicts
 from benchmarks.memory import memory, peak, reset_peak
-from packnet_tf import console
 from packnet_tf.masks import codec, pruning
 
 _WEIGHTS = flags.DEFINE_integer("weights", 20_000_000, "Weights of a mask.")
@@ -138,12 +137,7 @@ def main(_):
     rows = [row for owners in (2, 4, 10) for row in coding(owners)]
     rows += ranking()
     rows = [(what, float(f), bar, bool(held)) for what, f, bar, held in rows]
-    _FILE.write_text(json.dumps(rows, indent=1) + "\n")
-    cells = [
-        [name, f"{figure:.3f}", f"{bar:g}", "held" if held else "MISSED"]
-        for name, figure, bar, held in rows
-    ]
-    print(console.table(["what", "figure", "bar", ""], cells))
+    verdicts.write(rows, _FILE)
 
 
 if __name__ == "__main__":

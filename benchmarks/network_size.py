@@ -31,8 +31,8 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from benchmarks import verdicts
 from benchmarks.memory import memory, peak, reset_peak, trim
-from packnet_tf import console
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.network import PRECISIONS
 from packnet_tf.serving.saved_model import export_saved_model
@@ -206,14 +206,10 @@ def main(_):
         run = measure if _PRECISION.value else apart
         with tempfile.TemporaryDirectory(dir=_FOLDER.value) as folder:
             rows += run(precision, pathlib.Path(folder))
-    pathlib.Path(_JSON.value).write_text(json.dumps(rows, indent=1) + "\n")
     if _PRECISION.value is None:
-        cells = [
-            [name, f"{figure:.3f}", f"{bar:g}"]
-            + ["held" if figure <= bar else "MISSED"]
-            for name, figure, bar in rows
-        ]
-        print(console.table(["what", "figure", "bar", ""], cells))
+        verdicts.write([(*row, row[1] <= row[2]) for row in rows], _JSON.value)
+    else:
+        pathlib.Path(_JSON.value).write_text(json.dumps(rows))
 
 
 if __name__ == "__main__":

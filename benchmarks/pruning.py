@@ -22,19 +22,15 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import keras
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks import mobilenet
 from packnet_tf import console
 from packnet_tf.data import open_task
 from packnet_tf.model.freed_memory import keep_freed_memory
-from packnet_tf.model.replicas import make_strategy
-from packnet_tf.networks import build
-from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage.checkpoints import TrainingRecord
-from packnet_tf.workflow.base_run import make_base_task
 from packnet_tf.workflow.datasets import prepare
 from packnet_tf.workflow.fit_images import training_images
 from packnet_tf.workflow.task_run import TaskRun, run_phases
@@ -77,27 +73,6 @@ def _rows() -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _network(images, size: int, folder: pathlib.Path):
-    """Returns a network with the base task alone."""
-    facts = NetworkOptions(
-        network="mobilenet",
-        network_options={"alpha": 0.75},
-        weights=f"{_SHARED.value}/weights/mobilenet_0.75_224_imagenet.weights.h5",
-        image_size=size,
-    )
-    keras.utils.set_random_seed(_SEED.value)
-    network = build(
-        facts.network,
-        image_size=size,
-        weights=facts.weights,
-        options=facts.network_options,
-    )
-    strategy = make_strategy(1)
-    return make_base_task(
-        network, facts, None, folder, strategy, images=images
-    ).net
-
-
 def measure(folder: pathlib.Path) -> None:
     """Trains the task, and adds a line for each way not measured yet."""
     known = {(r["task"], r["seed"], r["way"]) for r in _rows()}
@@ -109,15 +84,18 @@ def measure(folder: pathlib.Path) -> None:
     }
     if not ways:
         return
-    size, first = (64, {"train_epochs": 1}) if _SMOKE.value else (96, {})
+    size, first = mobilenet.SIZE, {}
+    if _SMOKE.value:
+        size, first = 64, {"train_epochs": 1}
     options = TaskOptions(
         task=_TASK.value, seed=_SEED.value, validation_share=0.3, **first
     )
     opened = open_task(_TASK.value, f"{_SHARED.value}/data/{_TASK.value}")
     data = prepare(opened, size, options)
     images = training_images(data, options.reconstruct_images)
+    facts = mobilenet.options_of(_SHARED.value, size, base_recovery="none")
     run = TaskRun(
-        _network(images, size, folder),
+        mobilenet.with_base_task(facts, images, folder, _SEED.value),
         TrainingRecord(_TASK.value),
         folder / "trained",
         data=data,

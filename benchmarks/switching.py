@@ -10,7 +10,6 @@ answer like them (`packnet_tf.extract`). `import packnet_tf` is timed beside
 to `benchmarks/switching.json`.
 """
 
-import json
 import os
 import pathlib
 import subprocess
@@ -25,8 +24,8 @@ import numpy as np
 from absl import app, flags
 
 import packnet_tf
+from benchmarks import verdicts
 from benchmarks.timing import in_turn
-from packnet_tf import console
 from packnet_tf.networks import build
 
 _TASKS = flags.DEFINE_integer("tasks", 10, "Tasks.", lower_bound=2)
@@ -172,13 +171,7 @@ def main(_):
             _IMPORT,
         ),
     ]
-    rows = [(*row, row[1] <= row[2]) for row in rows]
-    pathlib.Path(_JSON.value).write_text(json.dumps(rows, indent=1) + "\n")
-    cells = [
-        [name, f"{figure:.3f}", f"{bar:g}", "held" if held else "MISSED"]
-        for name, figure, bar, held in rows
-    ]
-    print(console.table(["what", "figure", "bar", ""], cells))
+    verdicts.write([(*row, row[1] <= row[2]) for row in rows], _JSON.value)
 
 
 if __name__ == "__main__":

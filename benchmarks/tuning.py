@@ -21,18 +21,16 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import keras
 from absl import app, flags, logging
 
+from benchmarks import mobilenet
 from benchmarks.plain import train_plain
 from packnet_tf.data import open_task
 from packnet_tf.model.freed_memory import keep_freed_memory
-from packnet_tf.model.replicas import make_strategy
-from packnet_tf.networks import build, parse_options
+from packnet_tf.networks import parse_options
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage.checkpoints import TrainingRecord
-from packnet_tf.workflow.base_run import make_base_task
 from packnet_tf.workflow.datasets import prepare
 from packnet_tf.workflow.fit_images import training_images
 from packnet_tf.workflow.metrics import accuracy
@@ -55,12 +53,6 @@ _BASE_SCOPE = flags.DEFINE_string(
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 
 _HELD_OUT = 0.3
-_SIZE = 96
-_ALPHA = {"alpha": 0.75}
-
-
-def _weights():
-    return f"{_SHARED.value}/weights/mobilenet_0.75_224_imagenet.weights.h5"
 
 
 def _options(task):
@@ -74,26 +66,18 @@ def _options(task):
 
 def _prepared(options):
     opened = open_task(options.task, f"{_SHARED.value}/data/{options.task}")
-    return prepare(opened, _SIZE, options)
+    return prepare(opened, mobilenet.SIZE, options)
 
 
 def packnet():
     """Yields the validation accuracies of tasks packed into one network."""
-    facts = NetworkOptions(
-        network="mobilenet",
-        network_options=_ALPHA,
-        weights=_weights(),
-        image_size=_SIZE,
+    facts = mobilenet.options_of(
+        _SHARED.value,
         base_prune_fraction=_BASE.value,
         base_scope=_BASE_SCOPE.value,
         # What the base task recovers changes no byte of the others.
         base_recovery="none",
     )
-    keras.utils.set_random_seed(_SEED.value)
-    network = build(
-        "mobilenet", image_size=_SIZE, weights=_weights(), options=_ALPHA
-    )
-    strategy = make_strategy(1)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -101,13 +85,11 @@ def packnet():
         images = None
         if first.reconstruct:
             images = training_images(_prepared(first), first.reconstruct_images)
-        base = make_base_task(
-            network, facts, None, folder, strategy, images=images
-        )
+        net = mobilenet.with_base_task(facts, images, folder, _SEED.value)
         for number, task in enumerate(_TASKS.value, start=1):
             options = _options(task)
             run = TaskRun(
-                base.net,
+                net,
                 TrainingRecord(task),
                 folder / task,
                 data=_prepared(options),
@@ -125,8 +107,8 @@ def separate():
         model = train_plain(
             data,
             options,
-            weights=_weights(),
-            image_size=_SIZE,
+            weights=mobilenet.options_of(_SHARED.value).weights,
+            image_size=mobilenet.SIZE,
             learning_rate=options.learning_rate,
         )
         yield task, {"accuracy": accuracy(model, data.validation)}

@@ -127,17 +127,14 @@ class Folder:
 
 def _read(path: pathlib.Path, kind: type[_Record]) -> _Record | None:
     """Returns the record in a JSON file, or None if there is no file."""
-    try:
-        content: Any = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    content = checksums.content_of(path)
+    if content is None:
         return None
-    except OSError as error:
-        raise StateError(
-            f"{path}: cannot be read ({error.strerror})."
-        ) from error
+    try:
+        values: Any = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise StateError(
             f"{path} is damaged: not JSON ({first_line(error)}); remove it to "
             "have it made again."
         ) from error
-    return checksums.as_record(content, kind, path)
+    return checksums.as_record(values, kind, path)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-from packnet_tf.errors import DataError, FlagError
+from packnet_tf.errors import DataError, FlagError, first_line
 from packnet_tf.model import workers
 from packnet_tf.options.cluster import Cluster
 from packnet_tf.tf_internals.datasets import (
@@ -224,10 +224,9 @@ def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         address = cluster.workers[cluster.index]
-        reason = str(error).strip().splitlines() or ["no reason is known"]
         raise FlagError(
             f"--strategy=multi_worker: worker {cluster.index} of "
             f"{len(cluster.workers)}, {address}, cannot join the others "
-            f"({reason[0][:200]}); look at the addresses in TF_CONFIG, and "
-            "start all workers again."
+            f"({first_line(error)[:200]}); look at the addresses in "
+            "TF_CONFIG, and start all workers again."
         ) from error

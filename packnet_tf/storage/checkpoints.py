@@ -132,7 +132,8 @@ def save(folder: pathlib.Path, net: PackNet, record: TrainingRecord) -> None:
         raise atomic_files.gone(folder.parent)
     net.equalize_replicas()
     net.verify_digests()
-    arrays = _values_of(net)
+    values = _values_of(net)
+    arrays = dict(values)
     task = net.newest
     if task is not None and task.owner == 1:
         # No packed state keeps it yet.
@@ -148,10 +149,10 @@ def save(folder: pathlib.Path, net: PackNet, record: TrainingRecord) -> None:
             open(aside, "wb") as file,
         ):
             np.savez(file, **arrays)
-    if not are_several(strategy) or _workers_agree(net):
+    if not are_several(strategy) or _workers_agree(strategy, values):
         return
     restore(folder, net)
-    if not _workers_agree(net):
+    if not _workers_agree(strategy, _values_of(net)):
         raise StateError(
             f"{folder / FILE}: not every worker reads there what the chief has "
             "written; give a folder that all machines share as --workdir, and "
@@ -170,13 +171,13 @@ def _values_of(net: PackNet) -> dict[str, Any]:
     return values
 
 
-def _workers_agree(net: PackNet) -> bool:
+def _workers_agree(strategy: Any, values: dict[str, Any]) -> bool:
     """Whether all workers have the same values, once all have come here."""
     content = hashlib.sha256()
-    for name, value in _values_of(net).items():
+    for name, value in values.items():
         content.update(name.encode())
         content.update(np.ascontiguousarray(value).data)
-    return workers.agree(net.distribute_strategy, content.digest())
+    return workers.agree(strategy, content.digest())
 
 
 def read_record(folder: pathlib.Path) -> TrainingRecord | None:

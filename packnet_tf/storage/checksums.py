@@ -96,6 +96,22 @@ def checksum(value: Any) -> str:
     return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
+def content_of(path: pathlib.Path) -> bytes | None:
+    """Returns a file's bytes, or None if there is no such file.
+
+    Raises:
+        StateError: If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(
+            f"{path}: cannot be read ({error.strerror})."
+        ) from error
+
+
 def read_checked(
     path: pathlib.Path, kind: type[_Record], remedy: str
 ) -> _Record | None:
@@ -112,14 +128,11 @@ def read_checked(
     Raises:
         StateError: If the file is damaged or cannot be read.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
+    content = content_of(path)
+    if content is None:
         return None
-    except OSError as error:
-        raise StateError(
-            f"{path}: cannot be read ({error.strerror})."
-        ) from error
+    try:
+        return msgspec.json.decode(content, type=kind)
     except (ValueError, RecursionError) as error:
         raise StateError(f"{path} is damaged; {remedy}.") from error
 

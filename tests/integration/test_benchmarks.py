@@ -10,19 +10,20 @@ from PIL import Image
 from support import ROOT
 
 
-@pytest.mark.slow
-def test_the_check_of_a_gpu_runs_without_one(tmp_path):
+def ran(program, *options):
+    """Runs a benchmark; returns what it printed."""
     done = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "benchmarks" / "gpu_check.py",
-            "--smoke",
-            f"--json={tmp_path / 'gpu.json'}",
-        ],
+        [sys.executable, ROOT / "benchmarks" / f"{program}.py", *options],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_check_of_a_gpu_runs_without_one(tmp_path):
+    ran("gpu_check", "--smoke", f"--json={tmp_path / 'gpu.json'}")
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert found["smoke"]
     kept = [
@@ -41,23 +42,16 @@ def test_the_check_of_a_gpu_runs_without_one(tmp_path):
 
 @pytest.mark.slow
 def test_ways_of_pruning_are_measured_once(shared, tmp_path):
-    command = [
-        sys.executable,
-        ROOT / "benchmarks" / "pruning.py",
-        "--smoke",
-        f"--shared={shared}",
-        f"--file={tmp_path / 'rows.jsonl'}",
-    ]
-    first = subprocess.run(command, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr[-2000:]
-    assert "not fitted" not in first.stdout
+    file = f"--file={tmp_path / 'rows.jsonl'}"
+    command = ["pruning", "--smoke", f"--shared={shared}", file]
+    first = ran(*command)
+    assert "not fitted" not in first
     rows = (tmp_path / "rows.jsonl").read_text()
     assert [json.loads(line)["free"] for line in rows.splitlines()] == [
         pytest.approx(0.375, abs=0.01),
         pytest.approx(0.25, abs=0.01),
     ]
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert again.stdout in first.stdout
+    assert ran(*command) in first
     assert (tmp_path / "rows.jsonl").read_text() == rows
 
 
@@ -95,18 +89,8 @@ def test_the_base_task_of_a_network_trained_here(tmp_path):
     )
 
     def run(*arguments):
-        done = subprocess.run(
-            [
-                sys.executable,
-                ROOT / "benchmarks" / "base_task.py",
-                f"--file={tmp_path / 'rows.jsonl'}",
-                *arguments,
-            ],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done.stdout
+        file = f"--file={tmp_path / 'rows.jsonl'}"
+        return ran("base_task", file, *arguments)
 
     settings = [
         f"--shared={tmp_path}",
@@ -146,37 +130,17 @@ def test_the_base_task_of_a_network_trained_here(tmp_path):
     ],
 )
 def test_a_benchmark_prints_its_rows(tmp_path, program, options, rows):
-    done = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "benchmarks" / f"{program}.py",
-            *options,
-            f"--json={tmp_path / 'rows.json'}",
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    shown = ran(program, *options, f"--json={tmp_path / 'rows.json'}")
     found = json.loads((tmp_path / "rows.json").read_text())
     assert len(found["rows"] if program == "many_tasks" else found) == rows
-    verdicts = [line.split()[-1] for line in done.stdout.splitlines()]
+    verdicts = [line.split()[-1] for line in shown.splitlines()]
     assert verdicts.count("held") + verdicts.count("MISSED") == rows
 
 
 @pytest.mark.slow
 def test_the_cost_of_workers_is_measured(tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "benchmarks" / "workers.py",
-            "--smoke",
-            "--workers=1,2",
-            f"--json={tmp_path / 'workers.json'}",
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    file = f"--json={tmp_path / 'workers.json'}"
+    ran("workers", "--smoke", "--workers=1,2", file)
     one, two = json.loads((tmp_path / "workers.json").read_text())
     assert (one["workers"], two["workers"]) == (1, 2)
     # Each gradient is summed once.
