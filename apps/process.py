@@ -47,7 +47,7 @@ def _without_init() -> importlib.machinery.ModuleSpec | None:
 _PENDING = [spec for spec in [_without_init()] if spec is not None]
 
 from apps import usage
-from packnet_tf.errors import FlagError, PackNetError
+from packnet_tf.errors import FlagError, PackNetError, first_line
 
 
 @contextlib.contextmanager
@@ -165,12 +165,11 @@ def run(
                 )
             if not _is_out_of_memory(error):
                 raise
-            what = str(error).strip().splitlines() or ["none is left"]
             sys.exit(
-                f"error: out of memory ({what[0][:120]}); what is finished is "
-                "kept. Run the same command again with fewer other programs, "
-                "or start the task again (apps/undo.py) with a smaller "
-                "--batch_size."
+                f"error: out of memory ({first_line(error)[:120]}); what is "
+                "finished is kept. Run the same command again with fewer "
+                "other programs, or start the task again (apps/undo.py) with "
+                "a smaller --batch_size."
             )
 
     app.run(guarded, flags_parser=parsed)

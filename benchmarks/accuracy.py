@@ -29,7 +29,7 @@ from packnet_tf.model.freed_memory import keep_freed_memory
 from packnet_tf.model.replicas import make_strategy
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.serving import ServingConfig
-from packnet_tf.options.task import TaskOptions
+from packnet_tf.options.task import SCOPES, TaskOptions
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow.datasets import prepare, prepare_test
 from packnet_tf.workflow.metrics import accuracy
@@ -49,6 +49,9 @@ _BASE = flags.DEFINE_float(
     "base_prune_fraction",
     NetworkOptions.base_prune_fraction,
     "As in add_task.",
+)
+_BASE_SCOPE = flags.DEFINE_enum(
+    "base_scope", NetworkOptions.base_scope, SCOPES, "As in add_task."
 )
 _RECOVERY = flags.DEFINE_enum(
     "base_recovery",
@@ -90,6 +93,7 @@ def run_packnet(folder):
     network = mobilenet.options_of(
         _SHARED.value,
         base_prune_fraction=_BASE.value,
+        base_scope=_BASE_SCOPE.value,
         base_recovery=_RECOVERY.value,
     )
     strategy = make_strategy(1)
@@ -168,7 +172,8 @@ def main(_):
         return
     name = _METHOD.value
     if _METHOD.value == "packnet":
-        name += f" (base {_BASE.value} fitted, reads {_READS.value})"
+        scope = ", global" if _BASE_SCOPE.value == "global" else ""
+        name += f" (base {_BASE.value}{scope} fitted, reads {_READS.value})"
         if _WORKDIR.value:
             validation, test = run_packnet(_WORKDIR.value)
         else:

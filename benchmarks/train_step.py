@@ -40,8 +40,8 @@ _JSON = flags.DEFINE_string(
     "File for the figures.",
 )
 
-# A median above the control's upper quartile by more than this is a miss.
-BAR = 1.05
+# The median may be at most this. The control says how far chance alone goes.
+BAR = 1.03
 CLASSES = 30
 
 
@@ -172,7 +172,7 @@ def main(_):
     rows = []
     print(
         f"{'row':<28} {'step s':>8} {'control':>8} {'upper q':>8} "
-        f"{'packnet':>8} {'bar':>7}"
+        f"{'packnet':>8}"
     )
     for network in NETWORKS:
         for optimizer in OPTIMIZERS:
@@ -183,21 +183,21 @@ def main(_):
                 row = measure(
                     network, optimizer, phase, _PAIRS.value, _STEPS.value
                 )
-                row["bar"] = BAR * row["control_upper_quartile"]
-                row["held"] = row["ratio"] <= row["bar"]
+                row["held"] = row["ratio"] <= BAR
                 rows.append(row)
                 print(
                     f"{name:<28} {row['plain_seconds']:>8.4f} "
                     f"{row['control']:>8.3f} "
                     f"{row['control_upper_quartile']:>8.3f} "
-                    f"{row['ratio']:>8.3f} {row['bar']:>7.3f} "
+                    f"{row['ratio']:>8.3f} "
                     f"{'held' if row['held'] else 'MISSED'}",
                     flush=True,
                 )
                 keras.backend.clear_session()
                 gc.collect()
     pathlib.Path(_JSON.value).write_text(json.dumps(rows, indent=1))
-    print(f"{sum(r['held'] for r in rows)} of {len(rows)} rows hold the bar")
+    held = sum(row["held"] for row in rows)
+    print(f"{held} of {len(rows)} rows are at most {BAR}")
 
 
 if __name__ == "__main__":

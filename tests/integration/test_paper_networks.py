@@ -10,7 +10,6 @@ from packnet_tf.storage.workdir import Workdir
 
 SIZE = 64
 CLASSES = {"first": ("blue", "green", "red"), "second": ("dark", "light")}
-SLOW = pytest.mark.slow
 
 
 def logits(workdir, number, task, images):
@@ -20,14 +19,15 @@ def logits(workdir, number, task, images):
     return served.signatures[task](images=images)["logits"].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network, options",
     [
         ("vit", "width=16,depth=1,heads=2,dropout=0.1"),
-        pytest.param("vgg16", "", marks=SLOW),
-        pytest.param("vgg16_bn", "", marks=SLOW),
-        pytest.param("resnet50", "", marks=SLOW),
-        pytest.param("densenet121", "", marks=SLOW),
+        ("vgg16", ""),
+        ("vgg16_bn", ""),
+        ("resnet50", ""),
+        ("densenet121", ""),
     ],
 )
 def test_a_second_task_leaves_the_first_as_it_is(

@@ -56,6 +56,7 @@ def test_the_base_task_keeps_more_of_its_answers(tmp_path, data, base):
     assert errors[0] < 0.5 * errors[1]
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bytes(
     tmp_path, monkeypatch, data, base
 ):

@@ -139,7 +139,7 @@ def test_conversion_keeps_the_bytes(kind):
     "kind, private",
     [
         ("stock", "per_task"),
-        ("stock", "frozen"),
+        pytest.param("stock", "frozen", marks=SLOW),
         pytest.param("hub", "per_task", marks=SLOW),
         pytest.param("hub", "frozen", marks=SLOW),
         pytest.param("clip", "per_task", marks=SLOW),

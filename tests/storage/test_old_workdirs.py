@@ -105,6 +105,7 @@ def test_its_saved_models_answer_as_their_states(kept):
             assert found["logits"].numpy().tobytes() == logits.tobytes()
 
 
+@pytest.mark.slow
 def test_a_task_in_training_is_finished_and_the_next_added(tmp_path):
     workdir = unpacked("workdir_v0_1", tmp_path)
     files = written(workdir)
