@@ -6,9 +6,9 @@
 packs the tasks one after another, in memory alone, into MobileNet 0.75 with
 ImageNet weights, and prints the validation accuracies of each after each
 phase; `--method=separate` fine-tunes a network of its own for each instead.
-`--options` are fields of `TaskOptions`; `learning_rate` is that of both
-phases. 30 % of the training images are held out, so that there are enough to
-tell settings apart. The test split is never read.
+`--options` are fields of `TaskOptions`. 30 % of the training images are held
+out, so that there are enough to tell settings apart. The test split is never
+read.
 """
 
 import json
@@ -56,11 +56,11 @@ _HELD_OUT = 0.3
 
 
 def _options(task):
-    given = parse_options(_OPTIONS.value)
-    if "learning_rate" in given:
-        given.setdefault("retrain_learning_rate", given["learning_rate"])
     return TaskOptions(
-        task=task, validation_share=_HELD_OUT, seed=_SEED.value, **given
+        task=task,
+        validation_share=_HELD_OUT,
+        seed=_SEED.value,
+        **parse_options(_OPTIONS.value),
     )
 
 

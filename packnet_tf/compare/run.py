@@ -159,14 +159,8 @@ class Comparison:
         if found is not None:
             self._timing.found(found)
             return found
-        given = self._options
         options = dataclasses.replace(
-            given,
-            seed=seed,
-            learning_rate=rate,
-            # A list of rates moves both phases.
-            retrain_learning_rate=rate
-            * (given.retrain_learning_rate / given.learning_rate),
+            self._options, seed=seed, learning_rate=rate
         )
         tasks = self._prepare(options)
         start = time.monotonic()

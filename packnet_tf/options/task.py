@@ -14,6 +14,8 @@ training = options_of(TRAINING)
 pruning = options_of(PRUNING)
 
 PHASES = ("train", "prune", "retrain", "pack")
+# The options that are the peak learning rates of the phases that train.
+RATES = {"train": "learning_rate", "retrain": "retrain_learning_rate"}
 SCOPES = ("layer", "global")
 GRANULARITIES = ("weight", "filter")
 HEAD_STARTS = ("probe", "random")
@@ -160,9 +162,10 @@ class TaskOptions:
         above=0,
         basic=True,
     )
-    retrain_learning_rate: float = training(
-        "Peak learning rate of the retrain phase.",
-        1e-3,
+    retrain_learning_rate: float | None = training(
+        "Peak learning rate of the retrain phase; by default a quarter of that "
+        "of the train phase.",
+        None,
         above=0,
         basic=True,
     )
@@ -283,12 +286,10 @@ class TaskOptions:
         names = ["seed", "validation_share", "batch_size", "optimizer"]
         names += ["schedule", "warmup_share", "weight_decay", "augment"]
         if phase == "train":
-            names += ["origin", "reads", "head_start", "learning_rate"]
+            names += ["origin", "reads", "head_start"]
             names += ["reconstruct", "reconstruct_images"]
-        else:
-            names += ["retrain_learning_rate"]
         # The decay of the learning rate spans both phases.
-        names += ["train_epochs", "retrain_epochs"]
+        names += [RATES[phase], "train_epochs", "retrain_epochs"]
         return {name: getattr(self, name) for name in names}
 
     @property

@@ -12,13 +12,11 @@ from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import FlagError, PhaseError, StateError
 from packnet_tf.options.fractions import AUTO
 from packnet_tf.options.network import NetworkOptions
-from packnet_tf.options.task import TaskOptions
+from packnet_tf.options.task import RATES, TaskOptions
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import Pruning, TrainingRecord, Value
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow.datasets import ImageFacts
-
-_RATES = ("learning_rate", "retrain_learning_rate")
 
 
 def check_run(
@@ -99,7 +97,8 @@ def check_settings(record: TrainingRecord | None, options: TaskOptions) -> None:
     A phase in progress reaches the same bytes only with the same settings.
     The seed and the validation share hold for the whole task, because others
     would train on images that were held out. A phase that diverged may
-    continue with another learning rate.
+    continue with another learning rate. Where none is given, it continues with
+    its own.
 
     Args:
         record: The record of the workdir's checkpoint, or None.
@@ -115,7 +114,7 @@ def check_settings(record: TrainingRecord | None, options: TaskOptions) -> None:
         for name, value in options.settings(phase).items():
             if not in_progress and name not in ("seed", "validation_share"):
                 continue
-            if name in _RATES and in_progress and record.diverged:
+            if name == RATES.get(phase) and (value is None or record.diverged):
                 continue
             if name in before and before[name] != value:
                 raise PhaseError(

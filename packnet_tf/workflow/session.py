@@ -301,7 +301,7 @@ class Session:
             # The only use of the test split, after the last decision.
             metrics["test_accuracy"] = accuracy(run.net, test)
         facts = {
-            "options": dataclasses.asdict(run.options),
+            "options": dataclasses.asdict(run.resolved),
             "pruning": record.pruning,
             "data": run.data.facts.to_json(),
             "seconds": record.seconds,

@@ -14,7 +14,7 @@ from packnet_tf.console import clock
 from packnet_tf.errors import PhaseError
 from packnet_tf.model import linear_probe
 from packnet_tf.options import fractions
-from packnet_tf.options.task import TaskOptions
+from packnet_tf.options.task import RATES, TaskOptions
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
 from packnet_tf.tf_internals.layers import layers_of
@@ -63,10 +63,28 @@ class TaskRun(Training):
         return training_images(self.data, number)
 
     def peak(self, phase: str) -> float:
-        """Returns the highest learning rate of a phase."""
+        """Returns the highest learning rate of a phase.
+
+        Where the options have none for the retrain phase, it is the one that
+        the phase began with, or else a quarter of that of the train phase.
+        """
+        options, before = self.options, self.record.settings
         if phase == "train":
-            return self.options.learning_rate
-        return self.options.retrain_learning_rate
+            return options.learning_rate
+        if options.retrain_learning_rate is not None:
+            return options.retrain_learning_rate
+        began = before.get("retrain", {}).get(RATES["retrain"])
+        if began is not None:
+            return float(began)
+        trained = before.get("train", {}).get(RATES["train"])
+        return float(trained or options.learning_rate) / 4
+
+    @property
+    def resolved(self) -> TaskOptions:
+        """The options, with the rate at which this task is retrained."""
+        return dataclasses.replace(
+            self.options, retrain_learning_rate=self.peak("retrain")
+        )
 
 
 def run_phases(run: TaskRun, *, again: bool = False) -> TrainingRecord:
@@ -122,16 +140,16 @@ def _begin(run: TaskRun) -> None:
         return
     preflight.check_settings(found, options)
     preflight.check_images(found, run.data.facts)
+    run.record = dataclasses.replace(found, diverged=False)
     # The phase's optimizer must exist before its slots are restored.
     if found.phase in ("train", "retrain"):
         _compile(run, found.phase)
     checkpoints.restore(run.folder, net)
     if found.diverged and found.phase:
         # It continues with the learning rate requested now.
-        found.settings[found.phase] = options.settings(found.phase)
+        run.record.settings[found.phase] = run.resolved.settings(found.phase)
         if options.schedule == "constant":
             net.optimizer.learning_rate = run.peak(found.phase)
-    run.record = dataclasses.replace(found, diverged=False)
     where = found.phase or ", ".join(found.done)
     run.say(f"  going on after {where}, epoch {found.epoch}")
 
@@ -269,7 +287,7 @@ def _epochs(run: TaskRun, phase: str, epochs: int) -> None:
     record, options = run.record, run.options
     if record.phase != phase:
         record.phase, record.epoch = phase, 0
-        record.settings[phase] = options.settings(phase)
+        record.settings[phase] = run.resolved.settings(phase)
         _compile(run, phase)
         keras.utils.set_random_seed(options.seed)
     retrains = phase == "retrain"

@@ -14,6 +14,7 @@ import tensorflow as tf
 from packnet_tf.errors import DivergedError
 from packnet_tf.model import workers
 from packnet_tf.model.packnet import PackNet
+from packnet_tf.options.task import RATES
 from packnet_tf.storage import checkpoints
 from packnet_tf.storage.checkpoints import Pruning, TrainingRecord
 from packnet_tf.workflow.progress import PhaseProgress
@@ -155,5 +156,4 @@ def _lower(phase: str) -> str:
     """Returns the remedy for a learning rate that is too high."""
     if phase == "recovery":
         return "Begin another workdir with a lower --base_learning_rate."
-    flag = "learning_rate" if phase == "train" else "retrain_learning_rate"
-    return f"Run the same command again with a lower --{flag}."
+    return f"Run the same command again with a lower --{RATES[phase]}."
