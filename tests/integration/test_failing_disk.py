@@ -46,7 +46,13 @@ def check(commands, whole, workdir, fault, touch):
     assert found.keys() == expected.keys(), where
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=[pytest.mark.slow] if number else [])
+        for number, fault in enumerate(FAULTS)
+    ],
+)
 def test_it_fails_at_some_write(commands, whole, tmp_path, fault):
     random = np.random.default_rng([SEED, list(FAULTS).index(fault)])
     touches = whole[0].touches

@@ -135,17 +135,9 @@ def test_conversion_keeps_the_bytes(kind):
     assert not found.skipped
 
 
-@pytest.mark.parametrize(
-    "kind, private",
-    [
-        ("stock", "per_task"),
-        pytest.param("stock", "frozen", marks=SLOW),
-        pytest.param("hub", "per_task", marks=SLOW),
-        pytest.param("hub", "frozen", marks=SLOW),
-        pytest.param("clip", "per_task", marks=SLOW),
-        pytest.param("clip", "frozen", marks=SLOW),
-    ],
-)
+@SLOW
+@pytest.mark.parametrize("private", ["per_task", "frozen"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_second_task_leaves_the_first_as_it_is(kind, private, tmp_path):
     net = trained(kind, private, names=("first",))
     before = answers(net, "first")

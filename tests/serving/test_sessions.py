@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import keras
+import pytest
 import tensorflow as tf
 from support import tiny_nets
 
@@ -67,6 +68,7 @@ print(inside[-1] - kept(), kept() - closed)
 """
 
 
+@pytest.mark.slow
 def test_a_closed_session_gives_its_memory_back(tmp_path):
     inputs = keras.Input((4, 4, 3))
     x = keras.layers.Dense(2000)(keras.layers.Flatten()(inputs))
