@@ -179,10 +179,8 @@ def read_summary(path: pathlib.Path) -> Summary:
     try:
         content: Any = json.loads(path.read_bytes())
     except OSError as error:
-        raise StateError(
-            f"{path}: cannot be read ({error.strerror}); give the folder of a "
-            "comparison, or the comparison.json in it."
-        ) from error
+        remedy = "give the folder of a comparison, or the comparison.json in it"
+        raise checksums.unreadable(path, error, remedy) from error
     except (ValueError, RecursionError) as error:
         raise StateError(
             f"{path} is damaged: not JSON ({first_line(error)})."

@@ -34,9 +34,7 @@ def digest_of_file(path: pathlib.Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise StateError(
-            f"{path}: cannot be read ({error.strerror})."
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def digests_below(folder: pathlib.Path) -> dict[str, str]:
@@ -96,8 +94,26 @@ def checksum(value: Any) -> str:
     return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
-def content_of(path: pathlib.Path) -> bytes | None:
+def unreadable(
+    path: str | pathlib.Path, error: OSError, remedy: str = ""
+) -> StateError:
+    """Returns the error to raise for a file that cannot be read.
+
+    Args:
+        path: The file.
+        error: What reading it raised.
+        remedy: What to do about it, if there is more to say.
+    """
+    end = f"; {remedy}" if remedy else ""
+    return StateError(f"{path}: cannot be read ({error.strerror}){end}.")
+
+
+def content_of(path: pathlib.Path, remedy: str = "") -> bytes | None:
     """Returns a file's bytes, or None if there is no such file.
+
+    Args:
+        path: The file.
+        remedy: As for `unreadable`.
 
     Raises:
         StateError: If it cannot be read.
@@ -107,9 +123,7 @@ def content_of(path: pathlib.Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StateError(
-            f"{path}: cannot be read ({error.strerror})."
-        ) from error
+        raise unreadable(path, error, remedy) from error
 
 
 def read_checked(
@@ -185,9 +199,7 @@ def read_sealed_json(folder: pathlib.Path, name: str) -> Any:
         content = path.read_bytes()
         recorded = seal.read_bytes()
     except OSError as error:
-        raise StateError(
-            f"{error.filename}: cannot be read ({error.strerror})."
-        ) from error
+        raise unreadable(error.filename, error) from error
     digest = hashlib.sha256(content).hexdigest()
     if recorded != f"{digest}  {name}.json\n".encode():
         found = recorded[:64].decode("ascii", "replace")

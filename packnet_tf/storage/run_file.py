@@ -29,23 +29,6 @@ class _Run:
     facts: dict[str, Any]
 
 
-def content_of(path: pathlib.Path) -> bytes | None:
-    """Returns the file's bytes, or None if there is no such file.
-
-    Raises:
-        StateError: If it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StateError(
-            f"{path}: cannot be read ({error.strerror}); give the folder of a "
-            "network as the workdir."
-        ) from error
-
-
 def parse(content: bytes, path: pathlib.Path) -> NetworkOptions:
     """Returns the options that a file's bytes hold.
 

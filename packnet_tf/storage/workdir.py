@@ -106,7 +106,9 @@ class Workdir:
             StateError: If `run.json` is damaged, of a later release, or not
                 what it was when the last task was packed.
         """
-        content = run_file.content_of(self.run_path)
+        content = checksums.content_of(
+            self.run_path, "give the folder of a network as the workdir"
+        )
         if content is None:
             return None
         found = run_file.parse(content, self.run_path)
