@@ -7,9 +7,10 @@ of 1,000 classes and three more. The last one trains on a batch with Adam, so
 that its slots exist. The packed state is held against the paper's size, the
 seconds of the commit against a plain `model.save`, and the memory of every
 step, beyond what TensorFlow itself had, against that of the network and the
-slots. Once for float32 and once for 16 bits, each in a process of its own.
-The weights are random, which changes no size. The table is printed, and
-written to `benchmarks/network_size.json`.
+slots. Once for float32 and once for 16 bits, each in a process of its own, and
+once for one plain Keras network, which is built, trained, saved and loaded. The
+weights are random, which changes no size. The table is printed, and written to
+`benchmarks/network_size.json`.
 """
 
 import gc
@@ -40,8 +41,9 @@ from packnet_tf.storage import states
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow.report import size_of
 
-_PRECISION = flags.DEFINE_enum(
-    "packed_precision", None, PRECISIONS, "One alone, in this process."
+_PLAIN = "plain"
+_ONLY = flags.DEFINE_enum(
+    "only", None, [_PLAIN, *PRECISIONS], "One of them, in this process."
 )
 _SIZE = flags.DEFINE_integer("image_size", 224, "Pixels.", lower_bound=32)
 _WIDTH = flags.DEFINE_integer("width", 4096, "Outputs of fc6 and fc7.")
@@ -99,15 +101,18 @@ def _begin(net: PackNet, name: str) -> None:
     # With a head that is given, a task counts as trained.
     head = keras.layers.Dense(_CLASSES[name])
     head.build((None, _WIDTH.value))
-    net.add_task(name, _CLASSES[name], head=head, origin="random")
+    net.add_task(name, _CLASSES[name], head=head)
 
 
-def _fit(net: PackNet) -> None:
+def _fit(net: keras.Model) -> int:
+    """Trains on a batch; returns the bytes of the network and the slots."""
     random = np.random.default_rng(0)
     size, batch = _SIZE.value, _BATCH.value
     x = random.uniform(0, 255, (batch, size, size, 3)).astype(np.float32)
     net.compile(keras.optimizers.Adam(1e-6), "sparse_categorical_crossentropy")
     net.fit(x, random.integers(0, 2, batch), batch_size=batch, verbose=0)
+    variables = [*net.weights, *net.optimizer.variables]
+    return sum(v.value.numpy().nbytes for v in variables)
 
 
 def _grow(
@@ -118,9 +123,7 @@ def _grow(
     for name in _CLASSES:
         steps.run("add", lambda name=name: _begin(net, name))
         if name == [*_CLASSES][-1]:
-            steps.run("fit", lambda: _fit(net))
-            variables = [*net.weights, *net.optimizer.variables]
-            size = sum(v.value.numpy().nbytes for v in variables)
+            size = steps.run("fit", lambda: _fit(net))
         steps.run("prune", lambda: net.prune(0.5))
         steps.run("pack", net.pack)
     return size, steps.run("commit", lambda: states.commit(workdir, net))
@@ -132,26 +135,38 @@ def _serve(steps: _Steps, workdir: Workdir, path: pathlib.Path) -> None:
     steps.run("export", lambda: export_saved_model(net, path))
 
 
-def _save_plain(steps: _Steps, path: pathlib.Path) -> None:
-    """Saves one network with a head, as Keras does."""
+def plain() -> keras.Model:
+    """Returns one plain network with a head."""
     below = backbone()
     head = keras.layers.Dense(_CLASSES["base"])
-    model = keras.Model(below.input, head(below.output))
-    steps.run("plain save", lambda: model.save(path))
+    return keras.Model(below.input, head(below.output))
+
+
+def _train_plain(steps: _Steps, path: pathlib.Path) -> int:
+    """Saves and trains a plain network, and drops it."""
+    model = steps.run("build", plain)
+    steps.run("save", lambda: model.save(path))
+    return steps.run("fit", lambda: _fit(model))
+
+
+def measure_plain(folder: pathlib.Path) -> list[Row]:
+    """Returns the rows of plain Keras."""
+    steps, path = _Steps(), folder / "plain.keras"
+    whole = _train_plain(steps, path)
+    steps.run("load", lambda: keras.saving.load_model(path))
+    print(f"  the .keras file {path.stat().st_size / 1e6:.0f} MB", flush=True)
+    return _memory(_PLAIN, steps, whole)
 
 
 def measure(precision: str, folder: pathlib.Path) -> list[Row]:
-    """Returns name, figure and bar of each row."""
-    # TensorFlow starts before anything is counted.
-    tf.linalg.matmul(tf.ones([64, 64]), tf.ones([64, 64]))
+    """Returns name, figure and bar of each row of a packed network."""
     steps, workdir = _Steps(), Workdir(folder / "network")
     whole, state = _grow(steps, precision, workdir)
     _serve(steps, workdir, folder / "served")
-    _save_plain(steps, folder / "plain.keras")
-    one = (folder / "plain.keras").stat().st_size
+    model = plain()
+    steps.run("plain save", lambda: model.save(folder / "plain.keras"))
     print(
-        f"  one plain .keras file {one / 1e6:.0f} MB; SavedModel of four "
-        f"tasks {size_of(folder / 'served') / 1e6:.0f} MB",
+        f"  SavedModel of four tasks {size_of(folder / 'served') / 1e6:.0f} MB",
         flush=True,
     )
     seconds = steps.seconds
@@ -167,27 +182,38 @@ def measure(precision: str, folder: pathlib.Path) -> list[Row]:
             seconds["commit"] / seconds["plain save"],
             _COMMIT,
         ),
-        *(
-            (
-                f"{precision}: memory of {name}, over network and slots "
-                f"({whole / 1e6:.0f} MB)",
-                most / whole,
-                _MEMORY,
-            )
-            for name, most in steps.peaks.items()
-            if name not in ("fit", "plain save")
-        ),
+        *_memory(precision, steps, whole),
     ]
 
 
-def apart(precision: str, folder: pathlib.Path) -> list[Row]:
-    """Returns the rows of `measure`, from a process of its own."""
+def _memory(title: str, steps: _Steps, whole: int) -> list[Row]:
+    return [
+        (
+            f"{title}: memory of {name}, over network and slots "
+            f"({whole / 1e6:.0f} MB)",
+            most / whole,
+            _MEMORY,
+        )
+        for name, most in steps.peaks.items()
+        if name != "plain save"
+    ]
+
+
+def rows_of(what: str, folder: pathlib.Path) -> list[Row]:
+    """Returns the rows of a precision, or of plain Keras."""
+    # TensorFlow starts before anything is counted.
+    tf.linalg.matmul(tf.ones([64, 64]), tf.ones([64, 64]))
+    return measure_plain(folder) if what == _PLAIN else measure(what, folder)
+
+
+def apart(what: str, folder: pathlib.Path) -> list[Row]:
+    """Returns the rows of `rows_of`, from a process of its own."""
     path = folder / "rows.json"
     subprocess.run(
         [
             sys.executable,
             __file__,
-            f"--packed_precision={precision}",
+            f"--only={what}",
             f"--image_size={_SIZE.value}",
             f"--width={_WIDTH.value}",
             f"--batch_size={_BATCH.value}",
@@ -201,12 +227,12 @@ def apart(precision: str, folder: pathlib.Path) -> list[Row]:
 
 def main(_):
     rows = []
-    wanted = [_PRECISION.value] if _PRECISION.value else PRECISIONS[:2]
-    for precision in wanted:
-        run = measure if _PRECISION.value else apart
+    wanted = [_ONLY.value] if _ONLY.value else [_PLAIN, *PRECISIONS[:2]]
+    for what in wanted:
+        run = rows_of if _ONLY.value else apart
         with tempfile.TemporaryDirectory(dir=_FOLDER.value) as folder:
-            rows += run(precision, pathlib.Path(folder))
-    if _PRECISION.value is None:
+            rows += run(what, pathlib.Path(folder))
+    if _ONLY.value is None:
         verdicts.write([(*row, row[1] <= row[2]) for row in rows], _JSON.value)
     else:
         pathlib.Path(_JSON.value).write_text(json.dumps(rows))

@@ -4,6 +4,8 @@ import dataclasses
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from packnet_tf.tf_internals.layers import hidden_name
 
@@ -79,6 +81,16 @@ class MaskedKernel:
     mask: keras.Variable
 
     @property
+    def value(self) -> np.ndarray:
+        """The weights of all tasks as they are now; see `array_of`."""
+        return array_of(self.variable)
+
+    @property
+    def owners(self) -> np.ndarray:
+        """The owner of each weight as it is now, uint8; see `array_of`."""
+        return array_of(self.mask)
+
+    @property
     def prunable(self) -> bool:
         """Whether pruning takes weights of this kernel."""
         return self.layer.is_prunable(self.name)
@@ -92,6 +104,21 @@ class MaskedKernel:
     def channel_axes(self) -> tuple[int, ...]:
         """The axes that number its output channels, counted from the end."""
         return self.layer.kernel_channel_axes(self.name)
+
+
+def array_of(variable: keras.Variable) -> np.ndarray:
+    """Returns what a variable holds now, as a read-only array.
+
+    Where it can, the array is the variable's own memory, so that reading a
+    large kernel costs nothing. TensorFlow gives the variable other memory
+    with the next change, so the array stays as it is.
+    """
+    with tf.init_scope():
+        tensor = tf.convert_to_tensor(variable.value)
+        try:
+            return np.asarray(memoryview(tensor))
+        except ValueError:  # Python's buffers know no bfloat16.
+            return tensor.numpy()
 
 
 _TRANSPOSED = (

@@ -1,6 +1,7 @@
 """Saves and loads masked layers, with whole kernels and compressed masks."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,27 @@ from packnet_tf.masks import codec
 from packnet_tf.tf_internals.layers import AfterBuild, hidden_variables
 
 
+class _Filled(threading.local):
+    depth: int = 0
+
+
+_filled = _Filled()
+
+
+@contextlib.contextmanager
+def values_follow() -> Iterator[None]:
+    """Lets masked layers that this thread makes start from zeros.
+
+    For layers whose values are all read right after. Drawing random ones
+    first takes as long as that, and three times a kernel's memory.
+    """
+    _filled.depth += 1
+    try:
+        yield
+    finally:
+        _filled.depth -= 1
+
+
 class MaskedState(AfterBuild):
     """Mixin for a layer that is saved and loaded with its masks."""
 
@@ -21,6 +43,12 @@ class MaskedState(AfterBuild):
     def masked_kernels(self) -> list[MaskedKernel]:
         """Returns the layer's kernels."""
         raise NotImplementedError
+
+    def add_weight(self, *args, **kwargs):
+        """Adds a variable, as in Keras; see `values_follow`."""
+        if _filled.depth:
+            kwargs["initializer"] = "zeros"
+        return super().add_weight(*args, **kwargs)
 
     def save_own_variables(self, store) -> None:
         """Stores the stock layer's variables and the compressed masks.
@@ -41,7 +69,7 @@ class MaskedState(AfterBuild):
         for key, value in own.items():
             store[key] = value
         for kernel in self.masked_kernels():
-            mask = np.asarray(kernel.mask).astype(np.uint8)
+            mask = kernel.owners.astype(np.uint8)
             store[f"{kernel.name}_mask"] = codec.compress(mask)
 
     def load_own_variables(self, store) -> None:

@@ -1,7 +1,9 @@
 """Computes a packed task's digest: its view, private variables and head."""
 
 import hashlib
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -21,11 +23,15 @@ def kernel_digests(
         owners: The highest owner.
     """
     hashes = [hashlib.sha256() for _ in range(owners)]
-    for kernel, mask in kernels:
-        for owner in range(1, owners + 1):
-            hashes[owner - 1].update(
-                ownership.owner_digest(kernel, mask, owner)
-            )
+    parts = [
+        (kernel, mask, owner)
+        for kernel, mask in kernels
+        for owner in range(1, owners + 1)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda part: ownership.owner_digest(*part), parts)
+        for (_, _, owner), digest in zip(parts, found, strict=True):
+            hashes[owner - 1].update(digest)
     return [h.digest() for h in hashes]
 
 

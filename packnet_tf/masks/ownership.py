@@ -138,6 +138,27 @@ def view(
     return seen
 
 
+def is_whole(
+    kernel: np.ndarray, mask: np.ndarray, task: int, since: int = 2
+) -> bool:
+    """Returns whether `view` has the kernel's own bytes.
+
+    Args:
+        kernel: As in `view`.
+        mask: As in `view`.
+        task: As in `view`.
+        since: As in `view`.
+    """
+    integer = np.dtype(f"u{kernel.dtype.itemsize}")
+    values = np.ascontiguousarray(kernel).reshape(-1).view(integer)
+    owners = np.reshape(mask, -1)
+    for block in blocks(values.size):
+        seen = visible(owners[block], task, since) & (owners[block] != FREE)
+        if np.any(values[block][~seen]):
+            return False
+    return True
+
+
 def count(mask: np.ndarray) -> dict[int, int]:
     """Returns how many weights each owner has.
 

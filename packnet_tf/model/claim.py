@@ -15,6 +15,8 @@ from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import ALL, READS, Task, check_task_name
 
 ORIGINS = ("auto", "zero", "pretrained", "random")
+# Those that start from the unpruned network, where it is known.
+_PRETRAINED = ("auto", "pretrained")
 # Labels above it are not exact in float32, as which they often come.
 MOST_CLASSES = 2**24
 
@@ -94,9 +96,7 @@ def add_task(
         )
     owner = len(book.records) + 1
     pretrained = book.bank.pretrained if owner > 1 else None
-    if images is not None and (
-        pretrained is None or origin not in ("auto", "pretrained")
-    ):
+    if images is not None and (pretrained is None or origin not in _PRETRAINED):
         raise TaskError(
             f"images= of task {name!r}: they serve to fit the start of a task "
             "with a pretrained origin, which this one has not; leave them out."
@@ -125,8 +125,7 @@ def add_task(
     book.add(
         task,
         new_head,
-        pretrained=origin in ("auto", "pretrained")
-        and net.private == "per_task",
+        pretrained=origin in _PRETRAINED and net.private == "per_task",
     )
     active = book.active
     net.enter(task, new_phase=True)
@@ -170,21 +169,27 @@ def claim_free(
     claimed = []
     random = np.random.default_rng(seed)
     for index, kernel in enumerate(kernels):
-        mask, value = np.asarray(kernel.mask), np.asarray(kernel.variable)
-        free = mask == ownership.FREE
+        mask, value = kernel.owners, kernel.value
         zero = np.zeros((), value.dtype)  # Added, it makes 0.0 of -0.0.
-        if owner == 1:
-            start = value + zero
-        elif origin == "random":
-            scale = 0.1 * float(value.std())
-            start = random.normal(0, scale, value.shape)
-        elif origin == "zero" or pretrained is None:
-            start = np.zeros_like(value)
-        else:
-            start = pretrained[index] + zero
-        claimed.append(int(free.sum()))
+        scale = 0.1 * float(value.std()) if origin == "random" else 0.0
+        source = value if owner == 1 else None
+        if owner > 1 and pretrained is not None and origin in _PRETRAINED:
+            source = np.asarray(pretrained[index])
+        new = value.copy()
+        # By blocks, as a large kernel has no room beside it for several.
+        for block in ownership.blocks(new.size):
+            start = zero
+            if source is not None:
+                start = source.reshape(-1)[block] + zero
+            elif origin == "random":
+                start = random.normal(0, scale, block.stop - block.start)
+            free = mask.reshape(-1)[block] == ownership.FREE
+            np.copyto(
+                new.reshape(-1)[block], start, casting="same_kind", where=free
+            )
+        claimed.append(int(mask.size - np.count_nonzero(mask)))
         kernel.mask.assign(ownership.claim(mask, owner))
-        kernel.variable.assign(np.where(free, start, value).astype(value.dtype))
+        kernel.variable.assign(new)
     return tuple(claimed)
 
 

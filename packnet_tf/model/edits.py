@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from packnet_tf.errors import PhaseError, TaskError
 from packnet_tf.masks import ownership
 from packnet_tf.model.promise import verify_digests
@@ -48,7 +46,7 @@ def remove_task(net: Any, name: str) -> None:
     verify_digests(book)
     net.activate(book.records[-2].name)
     for kernel in book.kernels:
-        value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
+        value, mask = kernel.value, kernel.owners
         # The task before sees all that is left.
         kernel.variable.assign(ownership.view(value, mask, task.owner - 1))
         kernel.mask.assign(ownership.release(mask, task.owner))

@@ -44,8 +44,8 @@ def extract(net: Any, task: str) -> keras.Model:
         )
     values = {
         id(kernel.variable): ownership.view(
-            np.asarray(kernel.variable),
-            np.asarray(kernel.mask),
+            kernel.value,
+            kernel.owners,
             record.owner,
             record.since,
         )

@@ -25,6 +25,7 @@ from packnet_tf.untrusted.archives import (
     check_model_archive,
     check_weights_file,
 )
+from packnet_tf.untrusted.members import opened_weights
 
 # Where a file keeps what `book.sealed` stores; earlier versions have none.
 SEALED = "architecture"
@@ -151,7 +152,7 @@ def check_file(book: TaskBook, file: Any) -> None:
         if str(file).endswith(".keras"):
             check_model_archive(pathlib.Path(file))
             archive = stack.enter_context(zipfile.ZipFile(file))
-            content = stack.enter_context(archive.open("model.weights.h5"))
+            content = stack.enter_context(opened_weights(archive))
         elif not str(file).endswith("weights.h5"):
             return
         else:

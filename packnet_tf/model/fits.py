@@ -82,7 +82,7 @@ def to_pretrained(
     """
     changes = []
     for kernel, before in zip(net.masked_kernels(), pretrained, strict=True):
-        mask = np.asarray(kernel.mask)
+        mask = kernel.owners
         now = _seen(kernel, task)
         changes.append(Change(kernel, before, mask, task.owner, now))
     return _fitted(net, task, changes, images)
@@ -90,7 +90,7 @@ def to_pretrained(
 
 def _seen(kernel: MaskedKernel, task: Task) -> np.ndarray:
     """Returns a kernel as a task sees it."""
-    value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
+    value, mask = kernel.value, kernel.owners
     return ownership.view(value, mask, task.owner, task.since)
 
 

@@ -177,11 +177,10 @@ def _free_smallest(
             "before prune() to leave room.",
             stacklevel=3,
         )
-    # All masks are known before anything changes. Variables are read one at a
-    # time: a copy of every kernel would take as much memory as the network.
+    # All masks are known before anything changes.
     masks = pruning.prune_masks(
-        [k.variable for k in kernels],
-        [k.mask for k in kernels],
+        [k.value for k in kernels],
+        [k.owners for k in kernels],
         task.owner,
         fraction,
         scope=scope,
@@ -192,7 +191,7 @@ def _free_smallest(
     )
     for kernel in frozen:
         # Zeros say nothing to this task, and leave room for later ones.
-        value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
+        value, mask = kernel.value, kernel.owners
         masks.append(ownership.release(mask, task.owner, value == 0))
     kernels += frozen
     fitted = None
@@ -200,10 +199,10 @@ def _free_smallest(
         fitted = fits.after_pruning(net, task, kernels, masks, images)
     bank = book.bank
     if bank.pretrained is None and task.owner == 1:
-        bank.pretrained = [np.asarray(k.variable) for k in book.kernels]
+        bank.pretrained = [k.value for k in book.kernels]
         bank.pretrained_private = [value.copy() for value in bank.live()]
     for place, (kernel, mask) in enumerate(zip(kernels, masks, strict=True)):
-        value = np.asarray(kernel.variable)
+        value = kernel.value
         if fitted is not None:
             value = fitted.kernels[place]
         kernel.mask.assign(mask)
@@ -221,8 +220,8 @@ def _settle(book: TaskBook) -> None:
         PromiseError: Naming the kernel.
     """
     for kernel in book.kernels:
-        value, mask = np.asarray(kernel.variable), np.asarray(kernel.mask)
-        if np.any(value[mask == ownership.FREE]):
+        value, mask = kernel.value, kernel.owners
+        if np.any((mask == ownership.FREE) & (value != 0)):
             raise PromiseError(
                 f"Free weights of {kernel.path} are not 0; something "
                 "outside the training step wrote to them. Load the last "

@@ -21,7 +21,7 @@ def digests_of(book: TaskBook, tasks: Sequence[Task]) -> list[str]:
     if not tasks:
         return []
     owned = digests.kernel_digests(
-        [(np.asarray(k.variable), np.asarray(k.mask)) for k in book.kernels],
+        [(k.value, k.owners) for k in book.kernels],
         max(task.owner for task in tasks),
     )
     constants = [np.asarray(v) for v in book.bank.constants]
@@ -85,12 +85,10 @@ def refuse_not_finite(book: TaskBook, task: Task, remedy: str) -> None:
 def _values_of(book: TaskBook, task: Task) -> Iterator[tuple[str, np.ndarray]]:
     """Yields path and value of all that a task is made of."""
     for kernel in book.kernels:
-        value = np.asarray(kernel.variable)
+        value = kernel.value
         yield (
             kernel.path,
-            ownership.view(
-                value, np.asarray(kernel.mask), task.owner, task.since
-            ),
+            ownership.view(value, kernel.owners, task.owner, task.since),
         )
     for variable, value in zip(
         book.bank.variables, book.private_values(task), strict=True

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from packnet_tf.layers import MaskedKernel
@@ -52,7 +51,7 @@ class Protection:
         self._stale_slots = stale_slots
         # A user's own step makes it while it is traced.
         with tf.init_scope():
-            own = [np.asarray(kernel.mask) == owner for kernel in kernels]
+            own = [kernel.owners == owner for kernel in kernels]
         self._kernels = {
             id(kernel.variable): kernel
             for kernel, ours in zip(kernels, own, strict=True)

@@ -104,6 +104,15 @@ class Readings:
         """Returns a task's digest as it is now (hexadecimal SHA-256)."""
         return promise.digests_of(self.book, [self.task(name)])[0]
 
+    def digests(self) -> dict[str, str]:
+        """Returns every task's digest as it is now, by name.
+
+        As `digest_of` of each, in one pass over the weights.
+        """
+        tasks = self.tasks
+        found = promise.digests_of(self.book, tasks)
+        return dict(zip([task.name for task in tasks], found, strict=True))
+
     def verify_digests(self) -> None:
         """Compares every packed task with what it was when it was packed.
 
@@ -145,7 +154,7 @@ class Readings:
             (
                 k.path,
                 tuple(k.variable.shape),
-                ownership.count(np.asarray(k.mask)),
+                ownership.count(k.owners),
             )
             for k in sorted(
                 self.book.kernels, key=lambda k: places[id(k.variable)]

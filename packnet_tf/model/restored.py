@@ -97,7 +97,7 @@ def _keep_pruned(
     if _ORDER.index(task.phase) > _ORDER.index(before.phase):
         return
     task.phase = before.phase
-    found = [np.asarray(kernel.mask) for kernel in book.kernels]
+    found = [kernel.owners for kernel in book.kernels]
     if all(
         np.all((new == old) | (new == ownership.FREE) & (old == task.owner))
         for new, old in zip(found, masks, strict=True)
@@ -105,7 +105,7 @@ def _keep_pruned(
         return
     for kernel, mask in zip(book.kernels, masks, strict=True):
         kernel.mask.assign(mask)
-        value = np.asarray(kernel.variable)
+        value = kernel.value
         kernel.variable.assign(ownership.view(value, mask, task.owner))
     warnings.warn(
         f"Task {task.name!r}: the weights that came back are of an epoch in "

@@ -33,9 +33,7 @@ class Program:
         self._net = net
         self._arrays = Arrays(layout, net.packed_precision)
         kernels = [
-            self._arrays.add_kernel(
-                np.asarray(kernel.variable), np.asarray(kernel.mask)
-            )
+            self._arrays.add_kernel(kernel.value, kernel.owners)
             for kernel in net.masked_kernels()
         ]
         self._places = _tensors_of(net.backbone)

@@ -114,8 +114,7 @@ class Kernel:
             since = 2
         key = last, since
         if key not in self._found:
-            view = ownership.view(self._value, mask, max(last, 1), since)
-            if view.tobytes() == self._value.tobytes():
+            if ownership.is_whole(self._value, mask, max(last, 1), since):
                 key = self._whole
         if key not in self._found:
             self._found[key] = self._make(*key)
@@ -278,11 +277,14 @@ class _Group:
 
     def write(self, folder: pathlib.Path) -> None:
         newest = [int(m.max(initial=ownership.FREE)) for m in self._masks]
+        dtype = self._stored.as_numpy_dtype
         owned = [
-            v.ravel()[m.ravel() != ownership.FREE]
-            for v, m in zip(self._values, self._masks, strict=True)
+            value[mask != ownership.FREE].astype(dtype, copy=False)
+            for value, mask in zip(self._values, self._masks, strict=True)
         ]
-        values = np.concatenate(owned).astype(self._stored.as_numpy_dtype)
+        values = np.concatenate(owned)
+        lengths = [len(part) for part in owned]
+        del owned
         size = values.dtype.itemsize
         octets = values.view(np.uint8).reshape(-1, size)
         bits = next(b for b in (1, 2, 4, 8) if max(newest) < 1 << b)
@@ -308,7 +310,7 @@ class _Group:
             self._stored,
             bits,
             [value.shape for value in self._values],
-            [len(part) for part in owned],
+            lengths,
             newest,
         )
         # Resources of one name are shared within a process, so the name has

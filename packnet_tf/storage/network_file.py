@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from packnet_tf.errors import PromiseError, StateError, first_line
+from packnet_tf.layers.state import values_follow
 from packnet_tf.masks import ownership
 from packnet_tf.masks.precision import narrowed
 from packnet_tf.model.packnet import PackNet
@@ -34,6 +35,7 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
         file: The file to write; a temporary file is made beside it.
 
     Raises:
+        PromiseError: If a packed task has changed.
         StateError: If it has layers that could not be loaded again.
     """
     _refuse_code(net)
@@ -127,7 +129,7 @@ def read_network(file: pathlib.Path) -> PackNet:
     """
     check_network_archive(file)
     try:
-        with weights_budget(file):
+        with weights_budget(file), values_follow():
             net = keras.saving.load_model(
                 str(file), compile=False, safe_mode=True
             )
@@ -168,7 +170,7 @@ def check_network(
     Raises:
         StateError: If tasks, digests or masks are wrong.
     """
-    found = {task.name: net.digest_of(task.name) for task in net.tasks}
+    found = net.digests()
     if list(found) != list(digests):
         raise StateError(
             f"{file} holds the tasks {', '.join(found)}; expected "
@@ -198,9 +200,9 @@ def mask_problems(net: PackNet) -> list[str]:
     """
     problems = []
     for kernel in net.masked_kernels():
-        mask = np.asarray(kernel.mask)
-        free = np.asarray(kernel.variable)[mask == ownership.FREE]
-        if np.any(free) or np.any(np.signbit(free)):
+        mask, value = kernel.owners, kernel.value
+        not_zero = (value != 0) | np.signbit(value)
+        if np.any(not_zero & (mask == ownership.FREE)):
             problems.append(f"free weights of {kernel.path} are not 0")
         if mask.max(initial=ownership.FREE) > len(net.tasks):
             problems.append(

@@ -67,14 +67,13 @@ def commit(
             "Only a packed network is committed; pack() its newest task first."
         )
     workdir.check_there()
-    net.verify_digests()
     before = workdir.newest()
     if before is not None:
         _check_follows(net, before)
-    _write_origin(workdir, net, first=before is None)
     path = workdir.state_path(newest.owner, newest.name)
     with atomic_files.whole_folder(path) as aside:
         write_network(net, aside / "net.keras")
+        _write_origin(workdir, net, first=before is None)
 
         def read_back():
             file = aside / "net.keras"

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from packnet_tf.errors import StateError, first_line
+from packnet_tf.untrusted.members import opened_weights
 
 _MEMBERS = r"metadata\.json|config\.json|model\.weights\.h5"
 # With the vocabularies of text layers, each in a folder of its layer.
@@ -143,7 +144,7 @@ def _check_keras(
         _check_members(archive, path, names, stored=share == 1.0)
         _check_size(archive, path, share)
         try:
-            member = archive.open("model.weights.h5")
+            member = opened_weights(archive)
         except Exception as error:
             raise _damaged(path, error) from error
         with member:

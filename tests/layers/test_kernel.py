@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from packnet_tf.layers import Masked, MaskedConv2D, MaskedDense
-from packnet_tf.layers.kernel import View, channel_axes
+from packnet_tf.layers.kernel import View, array_of, channel_axes
 from packnet_tf.model.replicas import make_strategy
 
 
@@ -41,6 +41,43 @@ def test_highest_owner():
     assert not np.asarray(layer.kernel).any()
     layer.view_task = 255
     assert np.array_equal(layer.kernel, layer._kernel)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
+def test_an_array_of_a_variable_stays_as_it_is(dtype):
+    variable = keras.Variable([[1, 2], [3, 4]], dtype=dtype)
+    before = array_of(variable)
+    assert before.dtype == np.asarray(variable).dtype
+    change = tf.function(lambda: variable.assign_add(variable))
+    for work in (change, lambda: variable.assign(variable * 0)):
+        found = array_of(variable)
+        kept = found.copy()
+        work()
+        assert found.tobytes() == kept.tobytes()
+        assert found.tobytes() != np.asarray(variable).tobytes()
+    assert before.tolist() == [[1, 2], [3, 4]]
+
+
+def test_an_array_of_a_large_kernel_takes_no_memory():
+    layer = dense()
+    [kernel] = layer.masked_kernels()
+    assert np.shares_memory(kernel.value, kernel.value)
+    with pytest.raises(ValueError, match="read-only"):
+        kernel.value[0] = 1
+
+
+def test_an_optimizer_leaves_the_array_of_a_variable_alone():
+    layer = dense()
+    [kernel] = layer.masked_kernels()
+    before = kernel.value
+    kept = before.copy()
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    step = tf.function(
+        lambda: optimizer.apply([tf.ones((3, 4))], [kernel.variable])
+    )
+    for _ in range(2):
+        step()
+    assert before.tobytes() == kept.tobytes() != kernel.value.tobytes()
 
 
 @pytest.mark.parametrize(

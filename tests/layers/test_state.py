@@ -22,6 +22,7 @@ from packnet_tf.layers import (
     MaskedDense,
     MaskedSeparableConv2D,
 )
+from packnet_tf.layers.state import values_follow
 
 
 @family
@@ -53,6 +54,14 @@ def test_weights_file_round_trip(case, view_task, tmp_path):
     other.load_weights(tmp_path / "model.weights.h5")
     assert all_same(state(model), state(other))
     assert other.get_layer("masked").view_task == view_task
+
+
+def test_no_values_are_drawn_where_others_follow():
+    drawn, empty = MaskedDense(4), MaskedDense(4)
+    drawn.build((None, 3))
+    with values_follow():
+        empty.build((None, 3))
+    assert np.all(drawn.kernel) and not np.any(empty.kernel)
 
 
 @family

@@ -73,6 +73,23 @@ def test_view_keeps_bytes_of_earlier_owners_and_zeroes_others(dtype, task):
     assert seen.tobytes() == expected.tobytes()
 
 
+@FEW
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, -0.0, 1.0]), st.integers(0, 4)),
+        max_size=4,
+    ),
+    st.integers(1, 4),
+    st.integers(2, 4),
+)
+def test_a_kernel_is_whole_where_its_view_is_the_same(pairs, task, since):
+    kernel = np.array([value for value, _ in pairs], np.float32)
+    mask = np.array([owner for _, owner in pairs], np.uint8)
+    view = ownership.view(kernel, mask, task, since)
+    same = view.tobytes() == kernel.tobytes()
+    assert ownership.is_whole(kernel, mask, task, since) == same
+
+
 def test_view_of_a_kernel_in_another_memory_order_and_of_many_blocks():
     shape = (3, ownership._BLOCK // 2)
     mask = random_mask(shape, 4)
