@@ -18,6 +18,7 @@ from packnet_tf.model.extract import extract
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving.saved_model import export_saved_model
 from packnet_tf.task import Task
+from packnet_tf.workflow import schedules as _named_in_files  # noqa: F401
 
 __version__ = "0.1.0"
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -93,3 +96,14 @@ def test_weight_decay_is_the_optimizers_own_unless_given():
     assert decay_of("adam") is None
     assert decay_of("adamw", 0.05) == 0.05
     assert not decay_of("adamw", 0.0)
+
+
+def test_files_of_networks_in_training_need_no_other_import():
+    code = (
+        "import keras, packnet_tf; name = 'packnet_tf>PartOfCosine'; "
+        "print(keras.saving.get_registered_object(name))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert "PartOfCosine" in shown.stdout
