@@ -70,7 +70,8 @@ def _folder(fraction: str) -> pathlib.Path:
 
 
 def _run(fraction: str) -> None:
-    size, epochs = (64, 1) if _SMOKE.value else (mobilenet.SIZE, 12)
+    size = 64 if _SMOKE.value else mobilenet.SIZE
+    short = {"train_epochs": 1, "retrain_epochs": 1} if _SMOKE.value else {}
     network = mobilenet.options_of(
         _SHARED.value, size, base_prune_fraction=_BASE.value
     )
@@ -86,10 +87,9 @@ def _run(fraction: str) -> None:
                 tolerance=_TOLERANCE.value if fraction == "auto" else None,
                 # A search prunes at once; so do all here.
                 gradual_epochs=0,
-                train_epochs=epochs,
-                retrain_epochs=epochs if _SMOKE.value else 18,
                 validation_share=0.3,
                 seed=_SEED.value,
+                **short,
             )
             try:
                 session.run(data, options)
