@@ -55,7 +55,7 @@ class View:
                 keras.ops.equal(mask, ones),
                 keras.ops.less(keras.ops.subtract(mask, first), count),
             )
-        return keras.ops.where(visible, value, keras.ops.zeros((), value.dtype))
+        return choose(visible, value)
 
     def __set__(self, layer, value):
         vars(layer)[hidden_name(self._name)] = value
@@ -104,6 +104,25 @@ class MaskedKernel:
     def channel_axes(self) -> tuple[int, ...]:
         """The axes that number its output channels, counted from the end."""
         return self.layer.kernel_channel_axes(self.name)
+
+
+def choose(
+    where: tf.Tensor, value: tf.Tensor, other: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Returns a value where a condition holds, else another, or zeros.
+
+    All have one shape. Bytes pass through as they are. `tf.where`, which
+    broadcasts, takes twice as long.
+
+    Args:
+        where: Booleans.
+        value: What is returned where they hold.
+        other: What is returned elsewhere; +0.0 if None.
+    """
+    value = tf.convert_to_tensor(value)
+    if other is None:
+        other = tf.zeros_like(value)
+    return tf.raw_ops.Select(condition=where, x=value, y=other)
 
 
 def array_of(variable: keras.Variable) -> np.ndarray:

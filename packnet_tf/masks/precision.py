@@ -1,4 +1,4 @@
-"""Rounds what a task owns to 16 bits, and stores it in two bytes a value."""
+"""Rounds what a task owns, and stores what has 16 bits in two bytes a value."""
 
 import ml_dtypes
 import numpy as np
@@ -41,6 +41,33 @@ def rounded(array: np.ndarray, precision: str, name: str) -> np.ndarray:
             "not hold; give the network packed_precision='bfloat16'."
         )
     return values
+
+
+def subnormal(array: np.ndarray) -> np.ndarray:
+    """Returns which numbers TensorFlow's threads read as 0.
+
+    They are so small that float32 has no normal number for them. Adding 0 to
+    one in such a thread makes it 0. Half precision is computed in float32,
+    where all its numbers are normal.
+
+    Args:
+        array: Floats of any precision.
+
+    Returns:
+        Booleans of the array's shape.
+
+    Example:
+
+    >>> subnormal(np.array([1e-40, 0.0, 1.0], np.float32))
+    array([ True, False, False])
+    """
+    if array.dtype == np.float16:
+        return np.zeros(array.shape, bool)
+    integer = np.dtype(f"u{array.dtype.itemsize}")
+    least = np.asarray(ml_dtypes.finfo(array.dtype).tiny).view(integer)
+    sign = integer.type(1 << (8 * integer.itemsize - 1))
+    magnitude = np.ascontiguousarray(array).view(integer) & ~sign
+    return (magnitude > 0) & (magnitude < least)
 
 
 def narrowed(array: np.ndarray, precision: str) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from packnet_tf.errors import PhaseError, PromiseError
 from packnet_tf.layers import MaskedKernel
 from packnet_tf.masks import ownership, pruning
+from packnet_tf.masks.precision import subnormal
 from packnet_tf.model import fits
 from packnet_tf.model.promise import (
     digests_of,
@@ -138,7 +139,7 @@ def pack(net: Any) -> Task:
         "task and add it again, and train with a lower learning rate.",
     )
     round_task(book, task, net.packed_precision)
-    _settle(book)
+    _settle(book, task)
     task.phase = PACKED
     task.digest = digests_of(book, [task])[0]
     book.sealed.keep(task)
@@ -213,8 +214,11 @@ def _free_smallest(
     book.note_masks()
 
 
-def _settle(book: TaskBook) -> None:
-    """Refuses free weights that are not 0, and leaves no -0.0.
+def _settle(book: TaskBook, task: Task) -> None:
+    """Refuses free weights that are not 0, and leaves no odd zeros.
+
+    An optimizer adds a zero update to each protected weight. That makes 0.0 of
+    -0.0, and of numbers so small that TensorFlow's threads take them for 0.
 
     Raises:
         PromiseError: Naming the kernel.
@@ -227,7 +231,7 @@ def _settle(book: TaskBook) -> None:
                 "outside the training step wrote to them. Load the last "
                 "packed state and train without it."
             )
-        if np.any(np.signbit(value) & (value == 0)):
-            # -0.0 + 0.0 is 0.0: an optimizer that adds a zero update to
-            # a protected -0.0 would change its bytes.
-            kernel.variable.assign(value + np.zeros((), value.dtype))
+        odd = np.signbit(value) & (value == 0)
+        odd |= subnormal(value) & (mask == task.owner)
+        if np.any(odd):
+            kernel.variable.assign(np.where(odd, value.dtype.type(0), value))

@@ -7,8 +7,9 @@ only the weights that t owns may change, so a step
    optimizer sees it (with a `where`: 0 * inf would be NaN, and clipping by
    norm must not count gradients that are not applied),
 2. keeps decoupled weight decay off protected weights, and
-3. where an optimizer may move a weight under a zero gradient, puts the old
-   values of protected weights back after the update.
+3. where an optimizer may move a weight under a zero gradient, or a protected
+   weight is so small that adding 0 makes it 0, puts the old values of
+   protected weights back after the update.
 
 Which of these a kernel needs is known when the step is traced: a kernel that
 the task owns whole needs none of them, and most optimizers do not need the
@@ -19,9 +20,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from packnet_tf.layers import MaskedKernel
+from packnet_tf.layers.kernel import choose
+from packnet_tf.masks.precision import subnormal
 from packnet_tf.model.optimizers import innermost, stays_still
 from packnet_tf.tf_internals.optimizers import (
     decays_in_stock_way,
@@ -52,16 +56,27 @@ class Protection:
         # A user's own step makes it while it is traced.
         with tf.init_scope():
             own = [kernel.owners == owner for kernel in kernels]
-        self._kernels = {
-            id(kernel.variable): kernel
+        protected = [
+            (kernel, ours)
             for kernel, ours in zip(kernels, own, strict=True)
             if ours.any() and not ours.all()
-        }
+        ]
+        self._kernels = {id(kernel.variable): kernel for kernel, _ in protected}
+        # Tasks that release 0.1 packed may have them.
+        self._has_subnormal = any(
+            np.any(subnormal(kernel.value) & ~ours)
+            for kernel, ours in protected
+        )
 
     @property
     def facts(self) -> tuple[Any, ...]:
         """What a traced step depends on; steps of equal facts are equal."""
-        return self._owner, self._stale_slots, frozenset(self._kernels)
+        return (
+            self._owner,
+            self._stale_slots,
+            self._has_subnormal,
+            frozenset(self._kernels),
+        )
 
     def attach(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Makes the optimizer's weight decay pass protected weights by.
@@ -93,6 +108,7 @@ class Protection:
             return False
         return (
             self._stale_slots
+            or self._has_subnormal
             or not stays_still(innermost(optimizer))
             or any(
                 kernel.variable.constraint is not None
@@ -117,7 +133,7 @@ class Protection:
             if kernel is not None and gradient is not None:
                 gradient = tf.convert_to_tensor(gradient)
                 own = tf.equal(kernel.mask.value, self._mask_value(kernel))
-                gradient = tf.where(own, gradient, tf.zeros_like(gradient))
+                gradient = choose(own, gradient)
             protected.append(gradient)
         return protected
 
@@ -156,7 +172,7 @@ class Protection:
 
             def restore(variable, old, mask):
                 own = tf.equal(mask, tf.constant(self._owner, mask.dtype))
-                variable.assign(tf.where(own, variable, old))
+                variable.assign(choose(own, variable, old))
 
             strategy.extended.update(
                 kernel.variable.value,
@@ -176,7 +192,7 @@ class Protection:
                 # The very expression of Keras, so that a task alone in its
                 # kernel trains to the same bytes as with stock Keras.
                 new = old - old * share * rate
-                variable.assign(tf.where(own, new, old))
+                variable.assign(choose(own, new, old))
 
             strategy.extended.update(
                 variable.value,

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from packnet_tf.layers.kernel import choose
 from packnet_tf.layers.switch import whole_kernels
 from packnet_tf.masks import ownership
 from packnet_tf.task import Task
@@ -81,4 +82,4 @@ def _view(kernel, owner, since):
     value = tf.convert_to_tensor(kernel.variable.value)
     owners = tf.convert_to_tensor(kernel.mask.value)
     seen = ownership.visible(owners, owner, since)
-    return tf.where(seen, value, tf.zeros([], value.dtype))
+    return choose(seen, value)

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from packnet_tf.errors import NetworkError
+from packnet_tf.layers.kernel import choose
 from packnet_tf.masks import ownership
 from packnet_tf.masks.precision import narrowed
 from packnet_tf.options.network import PRECISIONS
@@ -232,7 +233,7 @@ class Arrays:
                     tf.cast(owner, tf.uint8),
                     tf.cast(since, tf.uint8) if array.since > 2 else 2,
                 )
-                value = tf.where(seen, value, tf.zeros_like(value))
+                value = choose(seen, value)
             values.append(value)
         return values
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from packnet_tf.errors import TaskError
-from packnet_tf.masks.precision import narrowed, rounded
+from packnet_tf.masks.precision import narrowed, rounded, subnormal
 
 DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 
@@ -51,3 +51,17 @@ def test_numbers_too_large_are_refused_by_name():
         rounded(given, "float16", "dense/kernel")
     assert np.isfinite(rounded(given, "bfloat16", "dense/kernel")).all()
     assert narrowed(np.array([1e9], np.float32), "float16").dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_subnormal_numbers_are_those_below_the_least_normal_one(dtype):
+    dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    tiny = ml_dtypes.finfo(dtype).tiny
+    least = ml_dtypes.finfo(dtype).smallest_subnormal
+    numbers = [0.0, least, tiny / dtype.type(2), tiny, 1.0, np.inf, np.nan]
+    array = np.array(numbers).astype(dtype)
+    expected = [False, True, True, False, False, False, False]
+    if dtype == np.float16:
+        expected = [False] * 7
+    assert subnormal(array).tolist() == expected
+    assert subnormal(-array).tolist() == expected

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from packnet_tf.errors import ProtectionError
+from packnet_tf.masks.precision import subnormal
 from packnet_tf.model.optimizers import OptimizerRecipe
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.model.replicas import make_strategy
@@ -164,6 +165,52 @@ def test_mixed_precision(policy, replicas):
         )
     finally:
         keras.config.set_dtype_policy(stock)
+
+
+def with_tiny_weights(released):
+    """Packs a task with weights that are no normal numbers of float32.
+
+    With `released`, as release 0.1 did, which left them as they were.
+    """
+    net = PackNet(backbone())
+    head = keras.layers.Dense(3)
+    head.build((None, 10))
+    net.add_task("one", 3, head=head)
+    net.prune(0.5)
+    tiny = np.float32(1e-40)
+    for kernel in net.masked_kernels():
+        value, owned = np.array(kernel.value), kernel.owners == 1
+        value[owned & (np.cumsum(owned).reshape(owned.shape) < 5)] = tiny
+        if not released:
+            kernel.variable.assign(value)
+    net.pack()
+    if released:
+        for kernel in net.masked_kernels():
+            value, owned = np.array(kernel.value), kernel.owners == 1
+            value[owned & (np.cumsum(owned).reshape(owned.shape) < 5)] = -tiny
+            kernel.variable.assign(value)
+        net.task("one").digest = net.digest_of("one")
+    return net
+
+
+@pytest.mark.parametrize("released", [False, True])
+@pytest.mark.parametrize("name", ["momentum", "adam", "adamw", "adafactor"])
+def test_weights_too_small_for_float32_keep_their_bytes(name, released):
+    net = with_tiny_weights(released)
+    before = [k.value.tobytes() for k in net.masked_kernels()]
+    found = sum(np.sum(subnormal(k.value)) for k in net.masked_kernels())
+    assert found == (12 if released else 0)
+    owned = [k.owners == 1 for k in net.masked_kernels()]
+    net.add_task("two", 3)
+    net.compile(OPTIMIZERS[name](), "sparse_categorical_crossentropy")
+    net.fit(IMAGES, LABELS, batch_size=16, verbose=0)
+    for kernel, old, own in zip(
+        net.masked_kernels(), before, owned, strict=True
+    ):
+        old = np.frombuffer(old, "f4").reshape(own.shape)
+        assert kernel.value[own].tobytes() == old[own].tobytes()
+    net.prune(0.5)
+    net.pack()
 
 
 def test_ema_is_refused():
