@@ -55,6 +55,13 @@ def prune(net: Any, data: Prepared, options: TaskOptions, say: Say) -> float:
                 f"  prune: validation {share:.4f} before; as far as it stays "
                 f"within {points:g} points, in 5 tries or fewer"
             )
+            one = 100 / data.facts.validation
+            if one > points:
+                say(
+                    f"  prune: one of the {data.facts.validation} validation "
+                    f"images is {one:.1f} points, so that chance decides; "
+                    "give a larger --tolerance, or a number as the fraction"
+                )
         return share
 
     def report(fraction: float, share: float) -> None:

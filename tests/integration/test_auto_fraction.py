@@ -32,9 +32,10 @@ def test_a_killed_search_ends_with_the_same_bytes(
     check_equal(tmp_path / "w", tmp_path / "whole")
 
 
-def test_a_task_pruned_so_is_not_pruned_in_another_way(tmp_path, data):
+def test_a_task_pruned_so_is_not_pruned_in_another_way(tmp_path, data, capsys):
     how = {**AUTO, "phases": ("train", "prune")}
     run(tmp_path / "w", data, **how)
+    assert "so that chance decides" not in capsys.readouterr().out
     for changes in (
         {"prune_fraction": 0.5, "tolerance": None},
         {"tolerance": 3},
@@ -49,3 +50,11 @@ def test_a_search_without_validation_images_is_refused(tmp_path, data):
         run(tmp_path / "w", data, validation_share=0.0, **AUTO)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "w").exists()
+
+
+def test_a_tolerance_of_less_than_an_image_is_named(tmp_path, data, capsys):
+    how = {**AUTO, "tolerance": 0.5, "phases": ("train", "prune")}
+    run(tmp_path / "w", data, **how)
+    assert "so that chance decides; give a larger --tolerance" in (
+        capsys.readouterr().out
+    )
