@@ -1,37 +1,26 @@
 """Saves and loads masked layers, with whole kernels and compressed masks."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from packnet_tf.layers.kernel import MaskedKernel
-from packnet_tf.layers.switch import TaskSwitch, whole_kernels
+from packnet_tf.layers.switch import TaskSwitch, Within, whole_kernels
 from packnet_tf.masks import codec
 from packnet_tf.tf_internals.layers import AfterBuild, hidden_variables
 
-
-class _Filled(threading.local):
-    depth: int = 0
+_filled = Within()
 
 
-_filled = _Filled()
-
-
-@contextlib.contextmanager
-def values_follow() -> Iterator[None]:
+def values_follow() -> contextlib.AbstractContextManager[None]:
     """Lets masked layers that this thread makes start from zeros.
 
     For layers whose values are all read right after. Drawing random ones
     first takes as long as that, and three times a kernel's memory.
     """
-    _filled.depth += 1
-    try:
-        yield
-    finally:
-        _filled.depth -= 1
+    return _filled.entered()
 
 
 class MaskedState(AfterBuild):
@@ -69,8 +58,7 @@ class MaskedState(AfterBuild):
         for key, value in own.items():
             store[key] = value
         for kernel in self.masked_kernels():
-            mask = kernel.owners.astype(np.uint8)
-            store[f"{kernel.name}_mask"] = codec.compress(mask)
+            store[f"{kernel.name}_mask"] = codec.compress(kernel.owners)
 
     def load_own_variables(self, store) -> None:
         """Loads what `save_own_variables` or a stock layer stored.

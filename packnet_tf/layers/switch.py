@@ -39,21 +39,31 @@ class _Pinned(threading.local):
     answering: Answering | None = None
 
 
-class _Whole(threading.local):
+class Within(threading.local):
+    """A context that a thread may be inside of, any number of times.
+
+    Attributes:
+        depth: How often the calling thread is inside.
+    """
+
     depth: int = 0
 
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Is inside, for this thread, as long as the block runs."""
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
 
-_whole = _Whole()
+
+_whole = Within()
 
 
-@contextlib.contextmanager
-def whole_kernels() -> Iterator[None]:
+def whole_kernels() -> contextlib.AbstractContextManager[None]:
     """Makes this thread read kernels without masks, whatever is active."""
-    _whole.depth += 1
-    try:
-        yield
-    finally:
-        _whole.depth -= 1
+    return _whole.entered()
 
 
 def reads_whole_kernels() -> bool:

@@ -130,11 +130,17 @@ def view(
     values = np.ascontiguousarray(kernel).reshape(-1).view(integer)
     owners, result = np.reshape(mask, -1), seen.reshape(-1).view(integer)
     for block in blocks(result.size):
-        # Free weights wrap around to 255, beyond any task.
-        visible = owners[block] - np.uint8(1) < np.uint8(task)
-        if since > 2:
-            visible &= (owners[block] < 2) | (owners[block] >= since)
-        np.multiply(values[block], visible, out=result[block])
+        owned = _seen(owners[block], task, since)
+        np.multiply(values[block], owned, out=result[block])
+    return seen
+
+
+def _seen(owners: np.ndarray, task: int, since: int) -> np.ndarray:
+    """Returns which weights a task sees; free ones are not seen."""
+    # They wrap around to 255, beyond any task.
+    seen = owners - np.uint8(1) < np.uint8(task)
+    if since > 2:
+        seen &= (owners < 2) | (owners >= since)
     return seen
 
 
@@ -153,8 +159,7 @@ def is_whole(
     values = np.ascontiguousarray(kernel).reshape(-1).view(integer)
     owners = np.reshape(mask, -1)
     for block in blocks(values.size):
-        seen = visible(owners[block], task, since) & (owners[block] != FREE)
-        if np.any(values[block][~seen]):
+        if np.any(values[block][~_seen(owners[block], task, since)]):
             return False
     return True
 

@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 
 from packnet_tf.errors import TaskError
+from packnet_tf.masks.ownership import blocks
 
 _DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype("f2")}
 _WHOLE = np.dtype("f4")
@@ -66,8 +67,12 @@ def subnormal(array: np.ndarray) -> np.ndarray:
     integer = np.dtype(f"u{array.dtype.itemsize}")
     least = np.asarray(ml_dtypes.finfo(array.dtype).tiny).view(integer)
     sign = integer.type(1 << (8 * integer.itemsize - 1))
-    magnitude = np.ascontiguousarray(array).view(integer) & ~sign
-    return (magnitude > 0) & (magnitude < least)
+    numbers = np.ascontiguousarray(array).reshape(-1).view(integer)
+    found = np.empty(numbers.shape, bool)
+    for block in blocks(numbers.size):
+        magnitude = numbers[block] & ~sign
+        found[block] = (magnitude > 0) & (magnitude < least)
+    return found.reshape(array.shape)
 
 
 def narrowed(array: np.ndarray, precision: str) -> np.ndarray:

@@ -171,10 +171,13 @@ def claim_free(
     for index, kernel in enumerate(kernels):
         mask, value = kernel.owners, kernel.value
         zero = np.zeros((), value.dtype)  # Added, it makes 0.0 of -0.0.
-        scale = 0.1 * float(value.std()) if origin == "random" else 0.0
-        source = value if owner == 1 else None
-        if owner > 1 and pretrained is not None and origin in _PRETRAINED:
+        source, scale = None, 0.0
+        if owner == 1:
+            source = value
+        elif origin in _PRETRAINED and pretrained is not None:
             source = np.asarray(pretrained[index])
+        elif origin == "random":
+            scale = 0.1 * float(value.std())
         new = value.copy()
         # By blocks, as a large kernel has no room beside it for several.
         for block in ownership.blocks(new.size):

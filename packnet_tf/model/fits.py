@@ -119,6 +119,6 @@ def _fitted(net: Any, task: Task, changes: list[Change], images: Any) -> Fit:
         # What the task does not see stays as it is.
         for place, change in enumerate(changes):
             seen = ownership.visible(change.mask, task.owner, task.since)
-            before = np.asarray(change.kernel.variable)
+            before = change.kernel.value
             values[place] = np.where(seen, values[place], before)
     return Fit(values, [pair for norm in norms for pair in norm.values])

@@ -163,7 +163,7 @@ class Readings:
 
     def owner_totals(self) -> dict[int, int]:
         """Returns how many weights each owner has in all; 0 has the free."""
-        return ownership.totals(k.mask for k in self.book.kernels)
+        return ownership.totals(k.owners for k in self.book.kernels)
 
     def summary_of_tasks(self) -> str:
         """Returns a table of who owns what, and what is left."""

@@ -85,7 +85,7 @@ def masks_of_now(book: TaskBook) -> Iterator[None]:
         book.note_masks()
         return
     before = copy.copy(task)
-    masks = [np.array(kernel.mask) for kernel in book.kernels]
+    masks = [kernel.owners for kernel in book.kernels]
     yield
     _keep_pruned(book, task, before, masks)
     book.note_masks()

@@ -39,7 +39,7 @@ def _owned(
 ) -> Iterator[tuple[Any, str, np.ndarray | None]]:
     """Yields variables, their names, and which of their values are owned."""
     for kernel in book.kernels:
-        mine = np.asarray(kernel.mask) == task.owner
+        mine = kernel.owners == task.owner
         if mine.any():
             yield kernel.variable, kernel.path, mine
     for storage, variable in zip(

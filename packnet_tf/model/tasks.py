@@ -172,7 +172,7 @@ class TaskBook(Active):
 
     def capacity(self) -> float:
         """Returns the share of the prunable weights that is free."""
-        counts = ownership.totals(k.mask for k in self.kernels if k.prunable)
+        counts = ownership.totals(k.owners for k in self.kernels if k.prunable)
         total = sum(counts.values())
         return counts[ownership.FREE] / total if total else 0.0
 
@@ -252,7 +252,7 @@ class TaskBook(Active):
     def _fingerprint(self) -> int:
         found = 0
         for kernel in self.kernels:
-            found = zlib.crc32(np.ascontiguousarray(kernel.mask).data, found)
+            found = zlib.crc32(np.ascontiguousarray(kernel.owners).data, found)
         return found
 
     # The rules of training.

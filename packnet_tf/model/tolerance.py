@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from packnet_tf.errors import PackNetError
+from packnet_tf.layers.kernel import array_of
 from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import Task
 
@@ -115,7 +114,7 @@ class _Before:
         variables += [k.mask for k in book.kernels]
         variables += book.bank.variables
         self._net, self._task, self._phase = net, task, task.phase
-        self._values = [(v, np.asarray(v)) for v in variables]
+        self._values = [(v, array_of(v)) for v in variables]
         self._pretrained = book.bank.pretrained, book.bank.pretrained_private
 
     def restore(self) -> None:

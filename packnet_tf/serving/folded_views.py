@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from packnet_tf.layers.kernel import choose
 from packnet_tf.masks import ownership
 from packnet_tf.serving.array_files import Content, Table
 from packnet_tf.tf_internals.files import track
@@ -159,7 +160,7 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
             owners = content.owners(number, begin, count)
             seen = ownership.visible(owners, last, since)
             part = array[begin : begin + count]
-            return tf.where(seen, part, tf.zeros([], part.dtype)), done
+            return choose(seen, part), done
 
         size = self._table.of(self._table.sizes, number)
         return _by_pieces(size, array.dtype, piece, tf.constant(0, tf.int64))

@@ -22,9 +22,8 @@ from packnet_tf.options.network import PRECISIONS
 from packnet_tf.storage import checksums
 from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.untrusted.archives import check_network_archive
+from packnet_tf.untrusted.members import WEIGHTS
 from packnet_tf.untrusted.variables import weights_budget
-
-_WEIGHTS = "model.weights.h5"
 
 
 def write_network(net: PackNet, file: pathlib.Path) -> None:
@@ -57,7 +56,7 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
                             {"keras_version": keras.__version__}
                         )
                     )
-                elif name == _WEIGHTS and narrows:
+                elif name == WEIGHTS and narrows:
                     _copy_narrowed(source, target, net.packed_precision)
                 else:
                     shutil.copyfileobj(source, target, 1 << 20)

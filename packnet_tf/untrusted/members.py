@@ -5,7 +5,7 @@ import struct
 import zipfile
 from typing import IO
 
-_WEIGHTS = "model.weights.h5"
+WEIGHTS = "model.weights.h5"
 _HEADER = 30
 # Where the header of a member has the lengths of its name and extra field.
 _LENGTHS = struct.Struct("<26xHH")
@@ -25,7 +25,7 @@ def opened_weights(archive: zipfile.ZipFile) -> IO[bytes]:
         KeyError: If it has no weights.
         zipfile.BadZipFile: If it is damaged.
     """
-    info = archive.getinfo(_WEIGHTS)
+    info = archive.getinfo(WEIGHTS)
     member = archive.open(info)  # Compares the two headers.
     if info.compress_type != zipfile.ZIP_STORED or archive.filename is None:
         return member

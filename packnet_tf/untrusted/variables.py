@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from packnet_tf.errors import StateError
 from packnet_tf.tf_internals.files import before_variables
+from packnet_tf.untrusted.members import WEIGHTS
 
 
 @contextlib.contextmanager
@@ -52,5 +53,5 @@ def weights_budget(file: pathlib.Path) -> contextlib.AbstractContextManager:
         file: The file, checked by `archives`.
     """
     with zipfile.ZipFile(file) as archive:
-        size = archive.getinfo("model.weights.h5").file_size
+        size = archive.getinfo(WEIGHTS).file_size
     return variable_budget(3 * size + (1 << 20), file)

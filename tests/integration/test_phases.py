@@ -201,7 +201,16 @@ def test_a_pruned_task_is_not_taken_for_one_pruned_otherwise(
 
 def test_a_task_is_retrained_at_a_quarter_of_its_rate(tmp_path, data):
     short = {"train_epochs": 1, "retrain_epochs": 1, "gradual_epochs": 0}
-    run(tmp_path, data, phases=("train",), learning_rate=0.04, **short)
-    run(tmp_path, data, phases=("prune", "retrain", "pack"), **short)
+
+    def settings(*phases, **rates):
+        run(tmp_path, data, phases=phases, **rates, **short)
+        return checkpoints.read_record(Workdir(tmp_path).training_path).settings
+
+    settings("train", learning_rate=0.04)
+    found = settings("prune", "retrain")
+    assert found["retrain"]["retrain_learning_rate"] == 0.01
+    run(tmp_path, data, phases=("pack",), **short)
+    run(tmp_path, data, "second", **short)
     facts = Workdir(tmp_path).newest().tasks[-1].facts
-    assert facts["options"]["retrain_learning_rate"] == 0.01
+    assert facts["options"]["learning_rate"] == 4e-3
+    assert facts["options"]["retrain_learning_rate"] == 1e-3

@@ -63,10 +63,9 @@ def test_a_pass_for_each_layer_finds_the_same(net):
     once, often = changes_of(model), changes_of(model)
     reconstruct(model, once, images)
     reconstruct(model, often, images, carried_bytes=1 << 16)
-    # A single thread sums in another order than several.
     for one, other in zip(once, often, strict=True):
         np.testing.assert_allclose(
-            one.fitted, other.fitted, rtol=5e-2, atol=1e-2
+            one.fitted, other.fitted, rtol=5e-2, atol=5e-3
         )
 
 
