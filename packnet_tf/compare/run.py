@@ -24,6 +24,7 @@ from packnet_tf.options.fractions import parse_fraction
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checksums
+from packnet_tf.tf_internals.gradients import new_gradients_forgotten
 from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
 from packnet_tf.workflow.train_loop import Say
 
@@ -164,7 +165,7 @@ class Comparison:
         )
         tasks = self._prepare(options)
         start = time.monotonic()
-        with self._folder.work() as work:
+        with self._folder.work() as work, new_gradients_forgotten():
             result = run_cell(
                 METHODS[method],
                 Cell(

@@ -1,4 +1,4 @@
-"""Saves and loads masked layers, with whole kernels and compressed masks."""
+"""Saves and loads masked layers: kernels for any view, and compressed masks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import numpy as np
 
 from packnet_tf.layers.kernel import MaskedKernel
 from packnet_tf.layers.switch import TaskSwitch, Within, whole_kernels
-from packnet_tf.masks import codec
+from packnet_tf.masks import codec, compact
 from packnet_tf.tf_internals.layers import AfterBuild, hidden_variables
 
 _filled = Within()
@@ -42,20 +42,23 @@ class MaskedState(AfterBuild):
     def save_own_variables(self, store) -> None:
         """Stores the stock layer's variables and the compressed masks.
 
-        Kernels are stored whole for any `view_task`.
+        Kernels are stored for any `view_task`, in a file without the free
+        weights, which are 0.
 
         Raises:
             PhaseError: If a file of the layer would mix two tasks.
         """
         if not self.built:
             return
-        if self._switch is not None and not isinstance(store, dict):
-            # A plain dict is how this package hands weights on.
+        # A plain dict is how this package hands weights on.
+        in_file = not isinstance(store, dict)
+        if self._switch is not None and in_file:
             self._switch.refuse_part(self.name)
-        own: dict[str, Any] = {}
-        with self._as_stock():
-            super().save_own_variables(own)
-        for key, value in own.items():
+        kernels = {id(k.variable): k for k in self.masked_kernels()}
+        for key, value in self._stock_store().items():
+            if in_file and (kernel := kernels.get(id(value))):
+                owned = compact.without_free(kernel.value, kernel.owners)
+                value = value if owned is None else owned
             store[key] = value
         for kernel in self.masked_kernels():
             store[f"{kernel.name}_mask"] = codec.compress(kernel.owners)
@@ -72,7 +75,7 @@ class MaskedState(AfterBuild):
             # does not change the layer.
             masks = [
                 (
-                    kernel.mask,
+                    kernel,
                     codec.decompress(
                         np.asarray(own.pop(f"{kernel.name}_mask"), np.uint8),
                         tuple(kernel.mask.shape),
@@ -81,10 +84,23 @@ class MaskedState(AfterBuild):
                 for kernel in self.masked_kernels()
                 if f"{kernel.name}_mask" in own
             ]
+        if masks:
+            keys = {id(v): key for key, v in self._stock_store().items()}
+            for kernel, mask in masks:
+                key = keys.get(id(kernel.variable))
+                if key in own and own[key].shape != mask.shape:
+                    own[key] = compact.with_free(np.asarray(own[key]), mask)
         with self._as_stock():
             super().load_own_variables(own)
-        for variable, mask in masks:
-            variable.assign(mask)
+        for kernel, mask in masks:
+            kernel.mask.assign(mask)
+
+    def _stock_store(self) -> dict[str, Any]:
+        """Returns the variables by the keys that the stock layer stores."""
+        own: dict[str, Any] = {}
+        with self._as_stock():
+            super().save_own_variables(own)
+        return own
 
     @contextlib.contextmanager
     def _as_stock(self) -> Iterator[None]:

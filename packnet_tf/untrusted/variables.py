@@ -43,15 +43,17 @@ def variable_budget(allowed: int, what: object) -> Iterator[None]:
         yield
 
 
-def weights_budget(file: pathlib.Path) -> contextlib.AbstractContextManager:
+def weights_budget(
+    file: pathlib.Path, times: float = 3.0
+) -> contextlib.AbstractContextManager:
     """Refuses variables that a `.keras` file does not hold.
-
-    The file holds its weights uncompressed, in two bytes or more, and only
-    the masks compressed; in memory they take four and one.
 
     Args:
         file: The file, checked by `archives`.
+        times: How many bytes in memory one of its weights' may become: in a
+            file they have two or more and masks are compressed, in memory
+            they have four and one.
     """
     with zipfile.ZipFile(file) as archive:
         size = archive.getinfo(WEIGHTS).file_size
-    return variable_budget(3 * size + (1 << 20), file)
+    return variable_budget(int(times * size) + (1 << 20), file)

@@ -41,18 +41,44 @@ def test_the_check_of_a_gpu_runs_without_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_ways_of_pruning_are_measured_once(shared, tmp_path):
-    file = f"--file={tmp_path / 'rows.jsonl'}"
-    command = ["pruning", "--smoke", f"--shared={shared}", file]
-    first = ran(*command)
-    assert "not fitted" not in first
-    rows = (tmp_path / "rows.jsonl").read_text()
-    assert [json.loads(line)["free"] for line in rows.splitlines()] == [
-        pytest.approx(0.375, abs=0.01),
-        pytest.approx(0.25, abs=0.01),
+def test_studies_are_run_once(shared, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    command = [
+        "studies",
+        "--smoke",
+        "--seeds=0",
+        "--studies=fraction,shares",
+        f"--shared={shared}",
+        f"--file={file}",
     ]
-    assert ran(*command) in first
-    assert (tmp_path / "rows.jsonl").read_text() == rows
+    first = ran(*command)
+    rows = file.read_text()
+    lines = [json.loads(line) for line in rows.splitlines()]
+    # Two tasks: of the half that the base task leaves, and of a network
+    # without weights.
+    free = [0.5 * 0.5**2, 0.5 * 0.75**2, 18 / 20, 0.5**2]
+    assert [line["free"] for line in lines] == pytest.approx(free, abs=0.01)
+    assert [line["base"] is None for line in lines] == [False] * 2 + [True] * 2
+    again = ran(*command, f"--pictures={tmp_path}")
+    assert again.strip() in first
+    assert file.read_text() == rows
+    for name in ("fraction", "shares"):
+        assert "validation accuracy" in (tmp_path / f"{name}.svg").read_text()
+
+
+@pytest.mark.slow
+def test_jobs_that_avalanche_has_too(shared, tmp_path):
+    file = tmp_path / "rows.json"
+    ran(
+        "beside_avalanche",
+        "--smoke",
+        "--seeds=0",
+        f"--shared={shared}",
+        f"--json={file}",
+    )
+    lines = json.loads(file.read_text())
+    assert len(lines) == 6
+    assert all(line["unchanged"] and line["moved"] == 0 for line in lines)
 
 
 def test_the_check_of_a_gpu_needs_one(tmp_path):

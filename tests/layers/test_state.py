@@ -1,5 +1,6 @@
 """What files and configs hold of masked layers."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -41,6 +42,25 @@ def test_keras_file_round_trip(case, view_task, tmp_path):
         model.get_layer("masked").view_task = task
         loaded.get_layer("masked").view_task = task
         assert same(model(x), loaded(x))
+
+
+@family
+def test_free_weights_are_not_in_a_file(case, tmp_path):
+    model, other = model_of(case), model_of(case)
+    fill(other.get_layer("masked"), seed=9)
+    owned = []
+    for kernel in model.get_layer("masked").masked_kernels():
+        mask = kernel.owners
+        kernel.variable.assign(np.where(mask, kernel.value, 0))
+        owned.append((int(np.count_nonzero(mask)),))
+    file = tmp_path / "model.weights.h5"
+    model.save_weights(file)
+    shapes = set()
+    with h5py.File(file) as store:
+        store.visititems(lambda _, part: shapes.add(getattr(part, "shape", ())))
+    assert shapes.issuperset(owned)
+    other.load_weights(file)
+    assert all_same(state(model), state(other))
 
 
 @family

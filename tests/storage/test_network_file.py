@@ -46,6 +46,29 @@ def test_plain_keras_reads_it(tmp_path):
     assert not read.compiled
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_file_has_no_free_weights(tmp_path, precision):
+    net = tiny_nets.packed_net(("a",), packed_precision=precision)
+    full = tiny_nets.packed_net((), packed_precision=precision)
+    tiny_nets.add_packed(full, "a", prune=False)
+    weights = sum(kernel.value.size for kernel in net.masked_kernels())
+    free = round(net.capacity * weights)
+    assert 0.4 * weights < free < 0.6 * weights and full.capacity == 0
+    write_network(net, tmp_path / "net.keras")
+    write_network(full, tmp_path / "full.keras")
+    half, whole = (
+        (tmp_path / name).stat().st_size for name in ("net.keras", "full.keras")
+    )
+    # Masks and records take a little more.
+    each = 2 if precision == "bfloat16" else 4
+    assert whole - half > 0.8 * free * each
+    read = read_network(tmp_path / "net.keras")
+    assert mask_problems(read) == []
+    write_network(read, tmp_path / "again.keras")
+    again = (tmp_path / "again.keras").read_bytes()
+    assert again == (tmp_path / "net.keras").read_bytes()
+
+
 def test_what_is_no_network_is_refused(tmp_path):
     file = tmp_path / "net.keras"
     file.write_bytes(b"PK\x03\x04 nothing")

@@ -1,0 +1,83 @@
+"""Leaves free weights, which are 0, out of files, and puts them back.
+
+What is left of a kernel has one dimension: its owned weights, in their order.
+The mask says where they were.
+"""
+
+import numpy as np
+
+from packnet_tf.errors import StateError
+from packnet_tf.masks.ownership import FREE, blocks
+
+# A kernel of which less is owned is stored whole, so that a file cannot ask for
+# much more memory than it has bytes.
+LEAST_SHARE = 1 / 5
+
+
+def without_free(value: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """Returns the owned weights of a kernel.
+
+    Args:
+        value: The kernel.
+        mask: The owner of each weight, of the kernel's shape.
+
+    Returns:
+        An array of one dimension, or None if the kernel is to be stored whole:
+        if nothing or too much is free, or if a free weight is not +0.0, as in
+        a network that has no tasks.
+
+    Example:
+
+    >>> without_free(np.float32([[1, 0], [2, 3]]), np.uint8([[1, 0], [1, 2]]))
+    array([1., 2., 3.], dtype=float32)
+    """
+    size = value.size
+    count = int(np.count_nonzero(mask))
+    if count == size or count < LEAST_SHARE * size:
+        return None
+    flat, owners = value.reshape(-1), mask.reshape(-1)
+    found = np.empty(count, value.dtype)
+    done = 0
+    for block in blocks(size):
+        here = owners[block] != FREE
+        free = flat[block][~here]
+        if np.any(free) or np.any(np.signbit(free)):
+            return None
+        owned = flat[block][here]
+        found[done : done + owned.size] = owned
+        done += owned.size
+    return found
+
+
+def with_free(owned: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Returns the kernel of which `without_free` left the owned weights.
+
+    Args:
+        owned: As `without_free` returned it.
+        mask: The owner of each weight.
+
+    Raises:
+        StateError: If they are not as many as the mask says.
+
+    Example:
+
+    >>> with_free(np.float32([1, 2, 3]), np.uint8([[1, 0], [1, 2]]))
+    array([[1., 0.],
+           [2., 3.]], dtype=float32)
+    """
+    expected = int(np.count_nonzero(mask))
+    if owned.shape != (expected,):
+        raise StateError(
+            f"A kernel is damaged: {expected} weights of it are owned, and "
+            f"{owned.shape} are stored. Use another copy of the file, or an "
+            "earlier packed state."
+        )
+    value = np.zeros(mask.size, owned.dtype)
+    owners = mask.reshape(-1)
+    done = 0
+    for block in blocks(mask.size):
+        here = owners[block] != FREE
+        count = int(np.count_nonzero(here))
+        value[block][here] = owned[done : done + count]
+        done += count
+    return value.reshape(mask.shape)
