@@ -19,6 +19,7 @@ def train_plain(
     image_size: int,
     learning_rate: float,
     frozen: bool = False,
+    frozen_normalization: bool = False,
     network: str = "mobilenet",
 ) -> keras.Model:
     """Returns a network trained for as many epochs as PackNet.
@@ -31,6 +32,8 @@ def train_plain(
         image_size: Height and width in pixels.
         learning_rate: Peak rate, with one cosine decay.
         frozen: Whether only the classifier is trained.
+        frozen_normalization: Whether batch normalization stays as it came, its
+            statistics too.
         network: Its name; by default MobileNet 0.75.
     """
     # Dropout layers draw their seeds as they are made.
@@ -42,6 +45,9 @@ def train_plain(
         options=_OPTIONS.get(network),
     ).backbone
     backbone.trainable = not frozen
+    for layer in backbone.layers if frozen_normalization else ():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
     head = keras.layers.Dense(len(data.class_names), activation="softmax")
     scores = head(backbone.output)
     model = keras.Model(backbone.input, scores)

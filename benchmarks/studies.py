@@ -30,8 +30,10 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks import mobilenet
+from benchmarks.study_rows import DIGITS, PHOTOS, STUDIES, Study
 from packnet_tf import console
 from packnet_tf.data import evaluation, open_task
+from packnet_tf.errors import CapacityError
 from packnet_tf.model.freed_memory import keep_freed_memory
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import build
@@ -60,11 +62,8 @@ _FILE = flags.DEFINE_string(
 )
 
 _SIZE = 64
-_PHOTOS = ("birds", "cars", "flowers")
 _BUDGET = {"train_epochs": 6, "retrain_epochs": 2}
-_NO_RETRAINING = ("train", "prune", "pack")
-_DIGITS = tuple(f"permuted_mnist/{number}" for number in range(20))
-_DIGITS_BUDGET = {
+_FOR_DIGITS = {
     "train_epochs": 4,
     "retrain_epochs": 2,
     "batch_size": 64,
@@ -74,82 +73,9 @@ _DIGITS_BUDGET = {
 _FEW = 3000
 
 
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """One option, and what it is set to.
-
-    Attributes:
-        title: What the picture says.
-        rows: The options of a task in each row; those of the network have
-            `network_` before their names.
-        tasks: The tasks, in order.
-    """
-
-    title: str
-    rows: dict[str, dict[str, Any]]
-    tasks: tuple[str, ...] = _PHOTOS
-
-
-STUDIES = {
-    "fraction": Study(
-        "share of a task's weights that is pruned",
-        {
-            "0.5": {"prune_fraction": 0.5},
-            "0.75": {},
-            "0.9": {"prune_fraction": 0.9},
-            "0.95": {"prune_fraction": 0.95},
-        },
-    ),
-    "retraining": Study(
-        "epochs of retraining, of eight in all",
-        {
-            "0": {"train_epochs": 8, "phases": _NO_RETRAINING},
-            "1": {"train_epochs": 7, "retrain_epochs": 1},
-            "2": {},
-            "4": {"train_epochs": 4, "retrain_epochs": 4},
-        },
-    ),
-    "granularity": Study(
-        "single weights or filters, and the share that is pruned",
-        {
-            "weights, 0.5": {"prune_fraction": 0.5},
-            "weights, 0.75": {},
-            "filters, 0.5": {"prune_fraction": 0.5, "granularity": "filter"},
-            "filters, 0.75": {"granularity": "filter"},
-        },
-    ),
-    "private": Study(
-        "normalization, biases and depthwise kernels",
-        {"a copy for each task": {}, "frozen": {"network_private": "frozen"}},
-    ),
-    "base": Study(
-        "share of the base task's weights that is pruned",
-        {
-            "0.25": {"network_base_prune_fraction": 0.25},
-            "0.5": {},
-            "0.75": {"network_base_prune_fraction": 0.75},
-            "0.9": {"network_base_prune_fraction": 0.9},
-        },
-    ),
-    "shares": Study(
-        "twenty tasks: equal shares, or a fixed share pruned",
-        {
-            "equal shares": {
-                "prune_fraction": "equal_share",
-                "planned_tasks": len(_DIGITS),
-            },
-            "0.5": {"prune_fraction": 0.5},
-            "0.75": {},
-            "0.9": {"prune_fraction": 0.9},
-        },
-        _DIGITS,
-    ),
-}
-
-
 def _key(study: Study, row: str, seed: int) -> str:
     """Names what is run: rows of two studies may be the same."""
-    tasks = "digits" if study.tasks is _DIGITS else "photos"
+    tasks = "digits" if study.tasks is DIGITS else "photos"
     return json.dumps([tasks, study.rows[row], seed], sort_keys=True)
 
 
@@ -164,7 +90,7 @@ def _data(study: Study, options: TaskOptions, size: int) -> list[Prepared]:
     tasks = study.tasks[: 2 if _SMOKE.value else None]
     found = []
     for name in tasks:
-        digits = study.tasks is _DIGITS
+        digits = study.tasks is DIGITS
         place = f"{folder}/mnist.npz" if digits else f"{folder}/{name}"
         opened = open_task(name, place)
         if digits:
@@ -195,8 +121,8 @@ def run(study: Study, row: str, seed: int, folder: pathlib.Path) -> dict:
     """Adds all tasks of a study with the options of one row.
 
     Returns:
-        Validation accuracy of each task after the last one, what is free
-        then, and the base task's accuracy, if there is one.
+        Validation accuracy of each task that fits, after the last one, what
+        is free then, and the base task's accuracy, if there is one.
     """
     changes = dict(study.rows[row])
     of_net = {
@@ -204,8 +130,8 @@ def run(study: Study, row: str, seed: int, folder: pathlib.Path) -> dict:
         for name in list(changes)
         if name.startswith("network_")
     }
-    digits = study.tasks is _DIGITS
-    budget: dict[str, Any] = _DIGITS_BUDGET if digits else _BUDGET
+    digits = study.tasks is DIGITS
+    budget: dict[str, Any] = _FOR_DIGITS if digits else _BUDGET
     if _SMOKE.value:
         budget = {**budget, "train_epochs": 1, "retrain_epochs": 1}
         changes = {n: v for n, v in changes.items() if n not in budget}
@@ -236,10 +162,13 @@ def run(study: Study, row: str, seed: int, folder: pathlib.Path) -> dict:
             options=dataclasses.replace(options, task=task.name),
             number=number,
         )
-        run_phases(job)
+        try:
+            run_phases(job)
+        except CapacityError:
+            break
         checkpoints.remove(job.folder)
     scores = []
-    for task in data:
+    for task in data[: len(net.tasks) - (base is not None)]:
         net.activate(task.name)
         scores.append(accuracy(net, task.validation))
     return {"accuracy": scores, "free": net.capacity, "base": base}
@@ -287,27 +216,28 @@ def table(name: str) -> str:
     for row, lines in lines_of(name).items():
         if not lines:
             continue
-        scores = np.array([line["accuracy"] for line in lines])
-        means = scores.mean(1)
-        deviation = f" ± {means.std(ddof=1):.3f}" if len(means) > 1 else ""
-        shown = scores.mean(0)
-        if len(shown) > len(_PHOTOS):
-            shown = shown[[0, len(shown) // 2 - 1, -1]]
+        means = [np.mean(line["accuracy"]) for line in lines]
+        spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
+        fit = min(len(line["accuracy"]) for line in lines)
+        shown = np.mean([line["accuracy"][:fit] for line in lines], 0)
+        if STUDIES[name].tasks is DIGITS:
+            shown = shown[[0, min(9, fit - 1), -1]]
         base = [line["base"] for line in lines if line["base"] is not None]
         rows.append(
             [
                 row,
                 len(lines),
+                fit,
                 *(f"{share:.3f}" for share in shown),
-                f"{means.mean():.3f}{deviation}",
+                f"{np.mean(means):.3f}{spread}",
                 f"{np.mean([line['free'] for line in lines]):.1%}",
                 f"{np.mean(base):.3f}" if base else "-",
             ]
         )
-    some = STUDIES[name].tasks is _DIGITS
-    tasks = ["first", "tenth", "last"] if some else list(_PHOTOS)
-    head = [STUDIES[name].title, "seeds", *tasks, "mean", "free", "imagenet"]
-    return console.table(head, rows)
+    some = STUDIES[name].tasks is DIGITS
+    tasks = ["first", "tenth", "last"] if some else list(PHOTOS)
+    head = [STUDIES[name].title, "seeds", "fit", *tasks, "mean", "free"]
+    return console.table([*head, "imagenet"], rows)
 
 
 def picture(name: str, folder: pathlib.Path) -> None:

@@ -50,6 +50,12 @@ _BASE = flags.DEFINE_float(
 _BASE_SCOPE = flags.DEFINE_string(
     "base_scope", NetworkOptions.base_scope, "As in add_task."
 )
+_PRIVATE = flags.DEFINE_enum(
+    "private",
+    NetworkOptions.private,
+    ["per_task", "frozen"],
+    "As in add_task; of separate networks, whether normalization is frozen.",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 
 _HELD_OUT = 0.3
@@ -75,6 +81,7 @@ def packnet():
         _SHARED.value,
         base_prune_fraction=_BASE.value,
         base_scope=_BASE_SCOPE.value,
+        private=_PRIVATE.value,
         # What the base task recovers changes no byte of the others.
         base_recovery="none",
     )
@@ -110,6 +117,7 @@ def separate():
             weights=mobilenet.options_of(_SHARED.value).weights,
             image_size=mobilenet.SIZE,
             learning_rate=options.learning_rate,
+            frozen_normalization=_PRIVATE.value == "frozen",
         )
         yield task, {"accuracy": accuracy(model, data.validation)}
 
@@ -123,6 +131,7 @@ def main(_):
         "options": _OPTIONS.value,
         "base_prune_fraction": _BASE.value,
         "base_scope": _BASE_SCOPE.value,
+        "private": _PRIVATE.value,
         "seed": _SEED.value,
         "validation": found,
         "seconds": round(time.monotonic() - start),
