@@ -30,7 +30,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks import mobilenet
-from benchmarks.study_rows import DIGITS, PHOTOS, STUDIES, Study
+from benchmarks.study_rows import PHOTOS, STUDIES, Study
 from packnet_tf import console
 from packnet_tf.data import evaluation, open_task
 from packnet_tf.errors import CapacityError
@@ -75,7 +75,7 @@ _FEW = 3000
 
 def _key(study: Study, row: str, seed: int) -> str:
     """Names what is run: rows of two studies may be the same."""
-    tasks = "digits" if study.tasks is DIGITS else "photos"
+    tasks = "digits" if study.digits else "photos"
     return json.dumps([tasks, study.rows[row], seed], sort_keys=True)
 
 
@@ -90,10 +90,9 @@ def _data(study: Study, options: TaskOptions, size: int) -> list[Prepared]:
     tasks = study.tasks[: 2 if _SMOKE.value else None]
     found = []
     for name in tasks:
-        digits = study.tasks is DIGITS
-        place = f"{folder}/mnist.npz" if digits else f"{folder}/{name}"
+        place = f"{folder}/mnist.npz" if study.digits else f"{folder}/{name}"
         opened = open_task(name, place)
-        if digits:
+        if study.digits:
             few = np.random.default_rng(len(found)).permutation(
                 len(opened.train)
             )[:_FEW]
@@ -130,8 +129,7 @@ def run(study: Study, row: str, seed: int, folder: pathlib.Path) -> dict:
         for name in list(changes)
         if name.startswith("network_")
     }
-    digits = study.tasks is DIGITS
-    budget: dict[str, Any] = _FOR_DIGITS if digits else _BUDGET
+    budget: dict[str, Any] = _FOR_DIGITS if study.digits else _BUDGET
     if _SMOKE.value:
         budget = {**budget, "train_epochs": 1, "retrain_epochs": 1}
         changes = {n: v for n, v in changes.items() if n not in budget}
@@ -141,9 +139,9 @@ def run(study: Study, row: str, seed: int, folder: pathlib.Path) -> dict:
         validation_share=0.3,
         **{**budget, **changes},
     )
-    data = _data(study, options, 28 if digits else _SIZE)
+    data = _data(study, options, 28 if study.digits else _SIZE)
     base = None
-    if digits:
+    if study.digits:
         keras.utils.set_random_seed(seed)
         facts = NetworkOptions(network="mlp", weights="none", image_size=28)
         made = build(
@@ -176,13 +174,14 @@ def run(study: Study, row: str, seed: int, folder: pathlib.Path) -> dict:
 
 def measure(names: list[str]) -> None:
     """Runs what is missing, and adds a line for each row and seed."""
+    found = _found()
     todo = {
         _key(STUDIES[name], row, seed): (name, row, seed)
         for seed in map(int, _SEEDS.value)
         for name in names
         for row in list(STUDIES[name].rows)[: 2 if _SMOKE.value else None]
     }
-    todo = {key: what for key, what in todo.items() if key not in _found()}
+    todo = {key: what for key, what in todo.items() if key not in found}
     for done, (key, (name, row, seed)) in enumerate(todo.items(), 1):
         start = time.monotonic()
         with (
@@ -212,6 +211,7 @@ def lines_of(name: str) -> dict[str, list[dict]]:
 
 def table(name: str) -> str:
     """Returns a row for each setting: means over the seeds."""
+    study = STUDIES[name]
     rows = []
     for row, lines in lines_of(name).items():
         if not lines:
@@ -220,7 +220,7 @@ def table(name: str) -> str:
         spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
         fit = min(len(line["accuracy"]) for line in lines)
         shown = np.mean([line["accuracy"][:fit] for line in lines], 0)
-        if STUDIES[name].tasks is DIGITS:
+        if study.digits:
             shown = shown[[0, min(9, fit - 1), -1]]
         base = [line["base"] for line in lines if line["base"] is not None]
         rows.append(
@@ -234,9 +234,8 @@ def table(name: str) -> str:
                 f"{np.mean(base):.3f}" if base else "-",
             ]
         )
-    some = STUDIES[name].tasks is DIGITS
-    tasks = ["first", "tenth", "last"] if some else list(PHOTOS)
-    head = [STUDIES[name].title, "seeds", "fit", *tasks, "mean", "free"]
+    tasks = ["first", "tenth", "last"] if study.digits else list(PHOTOS)
+    head = [study.title, "seeds", "fit", *tasks, "mean", "free"]
     return console.table([*head, "imagenet"], rows)
 
 

@@ -23,6 +23,11 @@ class Study:
     rows: dict[str, dict[str, Any]]
     tasks: tuple[str, ...] = PHOTOS
 
+    @property
+    def digits(self) -> bool:
+        """Whether its tasks are those of permuted digits."""
+        return self.tasks is DIGITS
+
 
 STUDIES = {
     "fraction": Study(

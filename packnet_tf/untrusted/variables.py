@@ -50,9 +50,9 @@ def weights_budget(
 
     Args:
         file: The file, checked by `archives`.
-        times: How many bytes in memory one of its weights' may become: in a
-            file they have two or more and masks are compressed, in memory
-            they have four and one.
+        times: How many bytes in memory one byte of its weights may become.
+            In a file a weight has two or more and masks are compressed; in
+            memory it has four, and one for its mask.
     """
     with zipfile.ZipFile(file) as archive:
         size = archive.getinfo(WEIGHTS).file_size
