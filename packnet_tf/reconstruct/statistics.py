@@ -71,12 +71,17 @@ class Statistics:
                 self._sums[i] += one
 
     def moments(self) -> Moments:
-        """Returns the moments, with an axis for the groups."""
+        """Returns the moments, with an axis for the groups; once."""
         if self._wide:
             parts = zip(*self._kept, strict=True)
             return Rows(*(np.concatenate(part, axis=1) for part in parts))
-        # Sums of float32 were added in float64.
-        return Gram(*((x / self._rows).astype(np.float32) for x in self._sums))
+        # They stay in float64: many steps of conjugate gradients make far
+        # more of the rounding of a float32 than of another order of the sums.
+        # In place, since H of a wide layer takes half a GB.
+        sums, self._sums = self._sums, []
+        for one in sums:
+            one /= self._rows
+        return Gram(*sums)
 
     @property
     def finite(self) -> bool:
