@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from packnet_tf.errors import StateError
 from packnet_tf.layers.kernel import MaskedKernel
 from packnet_tf.layers.switch import TaskSwitch, Within, whole_kernels
 from packnet_tf.masks import codec, compact
@@ -28,6 +30,7 @@ class MaskedState(AfterBuild):
 
     kernel_names: tuple[str, ...]
     _switch: TaskSwitch | None = None
+    _damage: str | None = None
 
     def masked_kernels(self) -> list[MaskedKernel]:
         """Returns the layer's kernels."""
@@ -42,8 +45,8 @@ class MaskedState(AfterBuild):
     def save_own_variables(self, store) -> None:
         """Stores the stock layer's variables and the compressed masks.
 
-        Kernels are stored for any `view_task`, in a file without the free
-        weights, which are 0.
+        Kernels are stored for any `view_task`; in a file the owned weights
+        alone, as `NAME_owned`, in place of a kernel that has free ones.
 
         Raises:
             PhaseError: If a file of the layer would mix two tasks.
@@ -54,20 +57,39 @@ class MaskedState(AfterBuild):
         in_file = not isinstance(store, dict)
         if self._switch is not None and in_file:
             self._switch.refuse_part(self.name)
-        kernels = {id(k.variable): k for k in self.masked_kernels()}
-        for key, value in self._stock_store().items():
-            if in_file and (kernel := kernels.get(id(value))):
-                owned = compact.without_free(kernel.value, kernel.owners)
-                value = value if owned is None else owned
-            store[key] = value
+        stock = self._stock_store()
         for kernel in self.masked_kernels():
+            owned = None
+            if in_file and (keys := _keys_of(kernel, stock)):
+                owned = compact.without_free(kernel.value, kernel.owners)
+            if owned is not None:
+                store[f"{kernel.name}_owned"] = owned
+                for key in keys:
+                    del stock[key]
             store[f"{kernel.name}_mask"] = codec.compress(kernel.owners)
+        for key, value in stock.items():
+            store[key] = value
 
     def load_own_variables(self, store) -> None:
         """Loads what `save_own_variables` or a stock layer stored.
 
         A stock layer's file has no masks, which then stay as they are.
+
+        Raises:
+            StateError: If what is stored is damaged.
         """
+        if self._damage is not None and not store.keys():
+            # Keras comes again by another path, where nothing is stored, and
+            # reports the last error of a layer.
+            raise StateError(self._damage)
+        self._damage = None
+        try:
+            self._load(store)
+        except StateError as error:
+            self._damage = str(error)
+            raise
+
+    def _load(self, store) -> None:
         own = {key: store[key] for key in store.keys()}
         masks = []
         if self.built:
@@ -84,12 +106,14 @@ class MaskedState(AfterBuild):
                 for kernel in self.masked_kernels()
                 if f"{kernel.name}_mask" in own
             ]
-        if masks:
-            keys = {id(v): key for key, v in self._stock_store().items()}
+            # By the keys of today's Keras, whichever the file was written by.
+            stock = self._stock_store()
             for kernel, mask in masks:
-                key = keys.get(id(kernel.variable))
-                if key in own and own[key].shape != mask.shape:
-                    own[key] = compact.with_free(np.asarray(own[key]), mask)
+                owned = own.pop(f"{kernel.name}_owned", None)
+                if owned is not None:
+                    dtype = tf.as_dtype(kernel.variable.dtype).as_numpy_dtype
+                    value = compact.with_free(owned, mask, dtype)
+                    own.update(dict.fromkeys(_keys_of(kernel, stock), value))
         with self._as_stock():
             super().load_own_variables(own)
         for kernel, mask in masks:
@@ -114,3 +138,8 @@ class MaskedState(AfterBuild):
         }
         with whole_kernels(), hidden_variables(self, masks):
             yield
+
+
+def _keys_of(kernel: MaskedKernel, stock: dict[str, Any]) -> list[str]:
+    """Returns the keys of a stock layer's store that a kernel has."""
+    return [key for key, value in stock.items() if value is kernel.variable]

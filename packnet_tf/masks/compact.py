@@ -12,6 +12,9 @@ from packnet_tf.masks.ownership import FREE, blocks
 # A kernel of which less is owned is stored whole, so that a file cannot ask for
 # much more memory than it has bytes.
 LEAST_SHARE = 1 / 5
+# How many bytes in memory a byte of a file may become: four of a weight and one
+# of its mask for the two that a rounded weight has.
+MOST_TIMES = (4 + 1) / (2 * LEAST_SHARE)
 
 
 def without_free(value: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
@@ -49,19 +52,23 @@ def without_free(value: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     return found
 
 
-def with_free(owned: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def with_free(
+    owned: np.ndarray, mask: np.ndarray, dtype: np.dtype
+) -> np.ndarray:
     """Returns the kernel of which `without_free` left the owned weights.
 
     Args:
-        owned: As `without_free` returned it.
+        owned: As `without_free` returned it, or as it lies in a file.
         mask: The owner of each weight.
+        dtype: The kernel's type. A file's own could be of any size.
 
     Raises:
-        StateError: If they are not as many as the mask says.
+        StateError: If they are not as many as the mask says, or no numbers.
 
     Example:
 
-    >>> with_free(np.float32([1, 2, 3]), np.uint8([[1, 0], [1, 2]]))
+    >>> mask = np.uint8([[1, 0], [1, 2]])
+    >>> with_free(np.float32([1, 2, 3]), mask, np.float32)
     array([[1., 0.],
            [2., 3.]], dtype=float32)
     """
@@ -72,7 +79,13 @@ def with_free(owned: np.ndarray, mask: np.ndarray) -> np.ndarray:
             f"{owned.shape} are stored. Use another copy of the file, or an "
             "earlier packed state."
         )
-    value = np.zeros(mask.size, owned.dtype)
+    if not np.can_cast(owned.dtype, np.float64, "same_kind"):
+        raise StateError(
+            f"A kernel is damaged: its weights are stored as {owned.dtype}. "
+            "Use another copy of the file, or an earlier packed state."
+        )
+    owned = np.asarray(owned)
+    value = np.zeros(mask.size, dtype)
     owners = mask.reshape(-1)
     done = 0
     for block in blocks(mask.size):

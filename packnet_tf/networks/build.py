@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from packnet_tf.errors import NetworkError
+from packnet_tf.masks.compact import MOST_TIMES
 from packnet_tf.networks import applications, head, preprocessing
 from packnet_tf.networks.options import check_options, defaults_of
 from packnet_tf.networks.small import cnn, mlp
@@ -167,7 +168,7 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
     try:
         file = pathlib.Path(path)
         check_model_archive(file)
-        with weights_budget(file):
+        with weights_budget(file, MOST_TIMES):
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         # On damaged files Keras raises all kinds of errors.

@@ -16,7 +16,7 @@ import numpy as np
 from packnet_tf.errors import PromiseError, StateError, first_line
 from packnet_tf.layers.state import values_follow
 from packnet_tf.masks import ownership
-from packnet_tf.masks.compact import LEAST_SHARE
+from packnet_tf.masks.compact import MOST_TIMES
 from packnet_tf.masks.precision import narrowed
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.network import PRECISIONS
@@ -25,10 +25,6 @@ from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.untrusted.archives import check_network_archive
 from packnet_tf.untrusted.members import WEIGHTS
 from packnet_tf.untrusted.variables import weights_budget
-
-# Bytes in memory for one of a file: four of a weight and one of its mask, for
-# the two that rounded weights have, of which a file leaves out the free ones.
-_MOST_TIMES = (4 + 1) / (2 * LEAST_SHARE)
 
 
 def write_network(net: PackNet, file: pathlib.Path) -> None:
@@ -133,7 +129,7 @@ def read_network(file: pathlib.Path) -> PackNet:
     """
     check_network_archive(file)
     try:
-        with weights_budget(file, _MOST_TIMES), values_follow():
+        with weights_budget(file, MOST_TIMES), values_follow():
             net = keras.saving.load_model(
                 str(file), compile=False, safe_mode=True
             )

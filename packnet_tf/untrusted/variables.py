@@ -44,15 +44,13 @@ def variable_budget(allowed: int, what: object) -> Iterator[None]:
 
 
 def weights_budget(
-    file: pathlib.Path, times: float = 3.0
+    file: pathlib.Path, times: float
 ) -> contextlib.AbstractContextManager:
     """Refuses variables that a `.keras` file does not hold.
 
     Args:
         file: The file, checked by `archives`.
         times: How many bytes in memory one byte of its weights may become.
-            In a file a weight has two or more and masks are compressed; in
-            memory it has four, and one for its mask.
     """
     with zipfile.ZipFile(file) as archive:
         size = archive.getinfo(WEIGHTS).file_size

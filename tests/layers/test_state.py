@@ -20,6 +20,7 @@ from support.families import (
 
 from packnet_tf.errors import ConversionError, StateError
 from packnet_tf.layers import (
+    Masked,
     MaskedDense,
     MaskedSeparableConv2D,
 )
@@ -60,6 +61,48 @@ def test_free_weights_are_not_in_a_file(case, tmp_path):
         store.visititems(lambda _, part: shapes.add(getattr(part, "shape", ())))
     assert shapes.issuperset(owned)
     other.load_weights(file)
+    assert all_same(state(model), state(other))
+
+
+@pytest.mark.parametrize("old, new", [("w", "kernel"), ("w0", "w")])
+def test_free_weights_come_back_under_the_keys_of_today(old, new, tmp_path):
+    """As when a later Keras gives a variable another key, or two."""
+
+    class Stock(keras.layers.Layer):
+        keys = (old,)
+
+        def build(self, input_shape):
+            self.w = self.add_weight(shape=(input_shape[-1], 3))
+
+        def call(self, x):
+            return x @ self.w
+
+        def save_own_variables(self, store):
+            for key in Stock.keys:
+                store[key] = self.w
+
+        def load_own_variables(self, store):
+            self.w.assign(store[Stock.keys[0]])
+
+    class Later(Masked, Stock):
+        kernel_names = ("w",)
+
+    def made(seed):
+        layer = Later()
+        model = keras.Sequential([keras.Input((4,)), layer])
+        fill(layer, seed=seed)
+        (kernel,) = layer.masked_kernels()
+        kernel.variable.assign(np.where(kernel.owners, kernel.value, 0))
+        return model
+
+    model, other = made(0), made(9)
+    model.save_weights(tmp_path / "model.weights.h5")
+    Stock.keys = (new, old)
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert all_same(state(model), state(other))
+    other.save_weights(tmp_path / "other.weights.h5")
+    model = made(5)
+    model.load_weights(tmp_path / "other.weights.h5")
     assert all_same(state(model), state(other))
 
 

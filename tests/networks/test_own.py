@@ -7,6 +7,7 @@ from support.network_parts import pixels
 
 from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.errors import NetworkError
+from packnet_tf.model.packnet import PackNet
 from packnet_tf.networks import build
 
 
@@ -118,6 +119,27 @@ def test_file_of_masked_layers(tmp_path):
     assert type(network.head) is keras.layers.Dense
     logits = network.head(network.backbone(pixels(16)))
     assert np.array_equal(logits, model(pixels(16)))
+
+
+def test_a_file_of_few_owned_weights_is_read(tmp_path):
+    """It becomes more than three times its bytes in memory."""
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(400, 1, use_bias=False)(inputs)
+    x = keras.layers.Conv2D(1500, 1, use_bias=False)(x)
+    net = PackNet(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)))
+    # With a head that is given, a task counts as trained.
+    head = keras.layers.Dense(2)
+    head.build((None, 1500))
+    net.add_task("a", 2, head=head)
+    net.prune(0.79)
+    net.pack()
+    path = tmp_path / "backbone.keras"
+    net.backbone.save(path)
+    assert 3 * path.stat().st_size + (1 << 20) < 5 * 400 * 1500
+    network = build(str(path), image_size=16, head_layer="none")
+    assert np.array_equal(
+        network.backbone(pixels(16)), net.backbone(pixels(16))
+    )
 
 
 def test_files_that_cannot_be_used(tmp_path):

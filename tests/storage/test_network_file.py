@@ -1,5 +1,7 @@
+import io
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from packnet_tf.storage.network_file import (
     read_network,
     write_network,
 )
+from packnet_tf.untrusted.members import WEIGHTS
 
 
 def test_the_same_bytes_whatever_is_active_and_compiled(tmp_path):
@@ -67,6 +70,29 @@ def test_a_file_has_no_free_weights(tmp_path, precision):
     write_network(read, tmp_path / "again.keras")
     again = (tmp_path / "again.keras").read_bytes()
     assert again == (tmp_path / "net.keras").read_bytes()
+
+
+def test_the_reason_is_what_is_wrong_with_the_first_layer(tmp_path):
+    write_network(tiny_nets.packed_net(("a",)), tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        weights = io.BytesIO(archive.read(WEIGHTS))
+        rest = {
+            name: archive.read(name)
+            for name in archive.namelist()
+            if name != WEIGHTS
+        }
+    with h5py.File(weights, "a") as file:
+        found = []
+        file.visit(found.append)
+        name = next(name for name in found if name.endswith("kernel_owned"))
+        short = file[name][:-1]
+        del file[name]
+        file[name] = short
+    with zipfile.ZipFile(tmp_path / "hurt.keras", "w") as archive:
+        for name, content in {**rest, WEIGHTS: weights.getvalue()}.items():
+            archive.writestr(name, content)
+    with pytest.raises(StateError, match="weights of it are owned"):
+        read_network(tmp_path / "hurt.keras")
 
 
 def test_what_is_no_network_is_refused(tmp_path):
