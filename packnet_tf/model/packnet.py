@@ -235,7 +235,8 @@ class PackNet(Copies, Answers, Trainer):
         }
         if self.packed_precision != PRECISIONS[0]:
             config["packed_precision"] = self.packed_precision
-        if optimizers.scales_loss(self):
+        layers = [self, *layers_of(self.backbone)]
+        if any(map(optimizers.scales_loss, layers)):
             config["dtype"] = self.dtype_policy.name
         kept = kept_paths(self.backbone)
         return {**config, "kept_plain": kept} if kept else config

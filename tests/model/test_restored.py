@@ -8,6 +8,7 @@ import pytest
 from support.phase_nets import IMAGES, LABELS, net_with, train
 
 from packnet_tf.errors import PromiseError
+from packnet_tf.model.packnet import PackNet
 
 
 def masks_of(net):
@@ -162,3 +163,14 @@ def test_a_network_loaded_in_mid_phase_goes_on_scaling_its_loss(tmp_path):
         assert one.tobytes() == other.tobytes()
     again.prune(0.5)
     assert type(again.optimizer) is keras.optimizers.LossScaleOptimizer
+
+
+def test_layers_of_another_precision_do_not_change_the_networks(tmp_path):
+    half = keras.layers.Dense(4, dtype="mixed_float16")
+    net = PackNet(keras.Sequential([keras.Input((3,)), half]))
+    net.save(tmp_path / "n.keras")
+    again = keras.saving.load_model(tmp_path / "n.keras")
+    for each in (net, again):
+        each.compile("adam", "sparse_categorical_crossentropy")
+        assert each.dtype_policy.name == "float32"
+        assert type(each.optimizer) is keras.optimizers.Adam
