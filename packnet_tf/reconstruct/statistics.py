@@ -32,6 +32,8 @@ class Statistics:
         if self._wide:
             most = max(1, _KEPT_VALUES // (form.inputs * form.groups))
         self._share = min(1.0, most / max(1, expected))
+        # Few rows are multiplied by twice in less time than H is once.
+        self._keeps_rows = self._wide or 2 * expected < form.inputs
         self._form = form
         self._random = np.random.default_rng(0)
         self._rows = 0
@@ -57,7 +59,7 @@ class Statistics:
         """
         pruned, unpruned = (_wide_enough(x) for x in (pruned, unpruned))
         self._rows += int(pruned.shape[1])
-        if self._wide:
+        if self._keeps_rows:
             self._kept.append((pruned.numpy(), unpruned.numpy()))
             return
         sums = [
@@ -72,11 +74,15 @@ class Statistics:
 
     def moments(self) -> Moments:
         """Returns the moments, with an axis for the groups; once."""
-        if self._wide:
+        # In float64: many steps of conjugate gradients make far more of the
+        # rounding of a float32 than of another order of the sums. So many rows
+        # of a wide layer would take a GB.
+        if self._keeps_rows:
+            dtype = None if self._wide else np.float64
             parts = zip(*self._kept, strict=True)
-            return Rows(*(np.concatenate(part, axis=1) for part in parts))
-        # They stay in float64: many steps of conjugate gradients make far
-        # more of the rounding of a float32 than of another order of the sums.
+            return Rows(
+                *(np.concatenate(part, axis=1, dtype=dtype) for part in parts)
+            )
         # In place, since H of a wide layer takes half a GB.
         sums, self._sums = self._sums, []
         for one in sums:
@@ -86,7 +92,7 @@ class Statistics:
     @property
     def finite(self) -> bool:
         """Whether all rows were finite numbers."""
-        if self._wide:
+        if self._keeps_rows:
             return all(
                 np.isfinite(x).all() for pair in self._kept for x in pair
             )
