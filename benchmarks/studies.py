@@ -40,14 +40,12 @@ from packnet_tf.networks import build
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.report import style
-from packnet_tf.storage import checkpoints
-from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.tf_internals.gradients import new_gradients_forgotten
 from packnet_tf.workflow.base_run import new_net
 from packnet_tf.workflow.datasets import Prepared, prepare
 from packnet_tf.workflow.fit_images import training_images
+from packnet_tf.workflow.in_memory import pack_in_memory
 from packnet_tf.workflow.metrics import accuracy
-from packnet_tf.workflow.task_run import TaskRun, run_phases
 
 _SHARED = flags.DEFINE_string("shared", None, "Folder with data/ and weights/.")
 _STUDIES = flags.DEFINE_list("studies", [], "Which ones; by default all.")
@@ -151,20 +149,12 @@ def run(study: Study, row: str, seed: int, folder: pathlib.Path) -> dict:
     else:
         net, base = _pretrained(of_net, data[0], options, folder)
     for number, task in enumerate(data, 1):
-        job = TaskRun(
-            net,
-            TrainingRecord(task.name),
-            folder / "training",
-            say=lambda line: None,
-            data=task,
-            options=dataclasses.replace(options, task=task.name),
-            number=number,
-        )
         try:
-            run_phases(job)
+            pack_in_memory(
+                net, task, options, number, folder, lambda line: None
+            )
         except CapacityError:
             break
-        checkpoints.remove(job.folder)
     scores = []
     for task in data[: len(net.tasks) - (base is not None)]:
         net.activate(task.name)

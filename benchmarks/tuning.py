@@ -30,11 +30,10 @@ from packnet_tf.model.freed_memory import keep_freed_memory
 from packnet_tf.networks import parse_options
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
-from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.workflow.datasets import prepare
 from packnet_tf.workflow.fit_images import training_images
+from packnet_tf.workflow.in_memory import pack_in_memory
 from packnet_tf.workflow.metrics import accuracy
-from packnet_tf.workflow.task_run import TaskRun, run_phases
 
 _SHARED = flags.DEFINE_string(
     "shared", None, "Folder with data/{birds,cars,flowers} and weights/."
@@ -95,15 +94,11 @@ def packnet():
         net = mobilenet.with_base_task(facts, images, folder, _SEED.value)
         for number, task in enumerate(_TASKS.value, start=1):
             options = _options(task)
-            run = TaskRun(
-                net,
-                TrainingRecord(task),
-                folder / task,
-                data=_prepared(options),
-                options=options,
-                number=number,
+            data = _prepared(options)
+            yield (
+                task,
+                pack_in_memory(net, data, options, number, folder).metrics,
             )
-            yield task, run_phases(run).metrics
 
 
 def separate():

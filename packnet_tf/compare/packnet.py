@@ -15,11 +15,9 @@ from packnet_tf.compare.cell import Cell
 from packnet_tf.compare.method import Method
 from packnet_tf.errors import PromiseError
 from packnet_tf.model.packnet import PackNet
-from packnet_tf.storage import checkpoints
-from packnet_tf.storage.checkpoints import TrainingRecord
 from packnet_tf.workflow.base_run import make_base_task, new_net
 from packnet_tf.workflow.fit_images import training_images
-from packnet_tf.workflow.task_run import TaskRun, run_phases
+from packnet_tf.workflow.in_memory import pack_in_memory
 
 # Images whose logits are compared after every task.
 _IMAGES = 8
@@ -54,17 +52,9 @@ class PackNetMethod(Method):
 
     def learn(self, place: int) -> None:
         """Trains, prunes, retrains and packs a task."""
-        task = self.cell.tasks[place]
-        run = TaskRun(
-            self._net,
-            TrainingRecord(task.name),
-            self.cell.folder / "training",
-            data=task,
-            options=dataclasses.replace(self.cell.options, task=task.name),
-            number=place + 1,
-        )
-        run_phases(run)
-        checkpoints.remove(run.folder)
+        cell, net = self.cell, self._net
+        task = cell.tasks[place]
+        pack_in_memory(net, task, cell.options, place + 1, cell.folder)
         self._check_unchanged(place)
 
     def _check_unchanged(self, place: int) -> None:
