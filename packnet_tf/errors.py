@@ -58,6 +58,8 @@ class FlagError(PackNetError):
 def first_line(error: BaseException) -> str:
     """Returns the first line of an error's message that says something.
 
+    Where several layers cannot be loaded, Keras first counts them.
+
     Args:
         error: Any error, mostly one that another library raised.
 
@@ -65,5 +67,7 @@ def first_line(error: BaseException) -> str:
         That line without the spaces around it, or the name of the error's
         type if it has no message.
     """
-    lines = filter(None, map(str.strip, str(error).splitlines()))
-    return next(lines, type(error).__name__)
+    lines = [line for line in map(str.strip, str(error).splitlines()) if line]
+    if len(lines) > 1 and "Example error message for object " in lines[0]:
+        return lines[1]
+    return lines[0] if lines else type(error).__name__

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from packnet_tf.errors import PackNetError, StateError, first_line
 from packnet_tf.masks import ownership
 from packnet_tf.model import files
 from packnet_tf.model.tasks import TaskBook
@@ -49,6 +50,7 @@ def load_weights(net: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
         **kwargs: The same.
 
     Raises:
+        StateError: If the file is damaged, or of another network.
         TaskError: If the file is of other tasks.
         PromiseError: If a packed task is not what its digest says, or the
             file holds another one of the same name.
@@ -61,6 +63,13 @@ def load_weights(net: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
             with masks_of_now(net.book):
                 keras.Model.load_weights(net, filepath, *args, **kwargs)
             net.verify_digests()
+    except PackNetError:
+        raise
+    except Exception as error:
+        # Damaged content can make Keras raise anything.
+        raise StateError(
+            f"{filepath} cannot be read: {first_line(error)}"
+        ) from error
     finally:
         net.masks_changed()
 

@@ -137,24 +137,14 @@ def read_network(file: pathlib.Path) -> PackNet:
         raise
     except Exception as error:
         # Damaged content can make Keras raise anything.
-        raise StateError(f"{file} cannot be read: {_reason(error)}") from error
+        raise StateError(
+            f"{file} cannot be read: {first_line(error)}"
+        ) from error
     if not isinstance(net, PackNet):
         raise StateError(
             f"{file} holds a {type(net).__name__}; expected a PackNet."
         )
     return net
-
-
-def _reason(error: Exception) -> str:
-    """Returns the line that says what is wrong.
-
-    Keras goes on reading after an error, and then tells of the first one in
-    a text of several lines.
-    """
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and "Example error message for object " in lines[0]:
-        return lines[1]
-    return first_line(error)
 
 
 def check_network(

@@ -2,12 +2,13 @@
 
 import warnings
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from support.phase_nets import IMAGES, LABELS, net_with, train
 
-from packnet_tf.errors import PromiseError
+from packnet_tf.errors import PromiseError, StateError
 from packnet_tf.model.packnet import PackNet
 
 
@@ -174,3 +175,26 @@ def test_layers_of_another_precision_do_not_change_the_networks(tmp_path):
         each.compile("adam", "sparse_categorical_crossentropy")
         assert each.dtype_policy.name == "float32"
         assert type(each.optimizer) is keras.optimizers.Adam
+
+
+@pytest.mark.parametrize("part", ["kernel_mask", "0"])
+def test_a_damaged_file_is_named_in_one_line_and_changes_nothing(
+    tmp_path, part
+):
+    net, before = in_training()
+    file = tmp_path / "damaged.weights.h5"
+    net.save_weights(file)
+    with h5py.File(file, "r+") as content:
+        names = []
+        content["backbone"].visit(names.append)
+        name = next(n for n in names if n.endswith(f"vars/{part}"))
+        del content["backbone"][name]
+        content["backbone"][name] = np.zeros(3, "uint8")
+    train(net)
+    weights = [w.tobytes() for w in net.get_weights()]
+    with pytest.raises(StateError, match="damaged.weights.h5 cannot") as error:
+        net.load_weights(file)
+    assert "\n" not in str(error.value)
+    assert [w.tobytes() for w in net.get_weights()] == weights
+    net.prune(0.5)
+    finish(net, before)
