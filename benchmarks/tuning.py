@@ -95,10 +95,8 @@ def packnet():
         for number, task in enumerate(_TASKS.value, start=1):
             options = _options(task)
             data = _prepared(options)
-            yield (
-                task,
-                pack_in_memory(net, data, options, number, folder).metrics,
-            )
+            record = pack_in_memory(net, data, options, number, folder)
+            yield task, record.metrics
 
 
 def separate():

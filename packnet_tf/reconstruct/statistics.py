@@ -75,8 +75,8 @@ class Statistics:
     def moments(self) -> Moments:
         """Returns the moments, with an axis for the groups; once."""
         # In float64: many steps of conjugate gradients make far more of the
-        # rounding of a float32 than of another order of the sums. So many rows
-        # of a wide layer would take a GB.
+        # rounding of a float32 than of another order of the sums. The rows of
+        # a wide layer could take 2 GB so.
         if self._keeps_rows:
             dtype = None if self._wide else np.float64
             parts = zip(*self._kept, strict=True)

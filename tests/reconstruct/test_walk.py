@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from support.fit_nets import (
     IMAGE,
     IMAGES,
@@ -21,8 +20,6 @@ from support.fit_nets import (
 
 from packnet_tf.errors import ConversionError, DataError
 from packnet_tf.reconstruct import reconstruct, statistics
-from packnet_tf.reconstruct.rows import form_of
-from packnet_tf.reconstruct.solver import Gram, Rows
 from packnet_tf.tf_internals.layers import layers_of
 
 layers = keras.layers
@@ -81,24 +78,6 @@ def test_wide_layers_are_fitted_as_well_without_a_matrix(monkeypatch):
         reconstruct(model, changes, LINES)
         errors.append(error_after(model, changes, LINES, fitted=True))
     assert errors[1] < 1.02 * errors[0]
-
-
-def test_fewer_rows_than_half_of_the_inputs_take_the_place_of_a_matrix():
-    rows = np.random.default_rng(0).normal(size=(2, 3, 8)).astype("float32")
-    dense = layers.Dense(2)
-    dense.build((None, 8))
-    form = form_of(dense, "kernel", (8, 2))
-    for expected, kind in ((3, Rows), (4, Gram)):
-        kept = statistics.Statistics(form, expected)
-        kept.add(tf.constant(rows[:1]), tf.constant(rows[1:]))
-        moments = kept.moments()
-        assert isinstance(moments, kind) and kept.finite
-        h = rows[0].T @ rows[0] / 3
-        c = rows[0].T @ rows[1] / 3
-        found = moments.product(np.eye(8)), moments.cross(np.eye(8))
-        assert found[0].dtype == np.float64
-        np.testing.assert_allclose(found[0][0], h, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(found[1][0], c, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("how", [{}, {"carried_bytes": 1 << 16}])
