@@ -166,7 +166,7 @@ def run(
             if not _is_out_of_memory(error):
                 raise
             sys.exit(
-                f"error: out of memory ({first_line(error)[:120]}); what is "
+                f"error: out of memory ({first_line(error, 120)}); what is "
                 "finished is kept. Run the same command again with fewer "
                 "other programs, or start the task again (apps/undo.py) with "
                 "a smaller --batch_size."

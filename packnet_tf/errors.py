@@ -55,19 +55,23 @@ class FlagError(PackNetError):
     """A command line flag with a value that cannot be used."""
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException, length: int = 300) -> str:
     """Returns the first line of an error's message that says something.
 
-    Where several layers cannot be loaded, Keras first counts them.
+    Where a layer cannot be made, Keras prints its whole configuration before
+    the reason, and where several cannot be loaded, it counts them first.
 
     Args:
         error: Any error, mostly one that another library raised.
+        length: The most characters; longer lines end in dots.
 
     Returns:
         That line without the spaces around it, or the name of the error's
         type if it has no message.
     """
-    lines = [line for line in map(str.strip, str(error).splitlines()) if line]
+    text = str(error).rpartition("Exception encountered:")[2]
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
     if len(lines) > 1 and "Example error message for object " in lines[0]:
-        return lines[1]
-    return lines[0] if lines else type(error).__name__
+        del lines[0]
+    line = lines[0] if lines else type(error).__name__
+    return line if len(line) <= length else f"{line[: length - 3]}..."

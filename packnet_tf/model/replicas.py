@@ -227,6 +227,6 @@ def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
         raise FlagError(
             f"--strategy=multi_worker: worker {cluster.index} of "
             f"{len(cluster.workers)}, {address}, cannot join the others "
-            f"({first_line(error)[:200]}); look at the addresses in "
+            f"({first_line(error, 200)}); look at the addresses in "
             "TF_CONFIG, and start all workers again."
         ) from error

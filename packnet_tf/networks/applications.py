@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from packnet_tf.errors import NetworkError
+from packnet_tf.errors import NetworkError, first_line
 from packnet_tf.networks.options import check_options, check_shares, defaults_of
 from packnet_tf.networks.preprocessing import mode_of
 from packnet_tf.networks.vgg import vgg16_bn
@@ -17,7 +17,6 @@ from packnet_tf.networks.weights import (
     check_weights,
     load_file,
     load_published,
-    one_line,
 )
 
 # Arguments that are not options: build() sets them, or they would make a
@@ -146,7 +145,7 @@ def _refusing(constructor: str, image_size: int) -> Iterator[None]:
         # Constructors raise all kinds of errors.
         raise NetworkError(
             f"{constructor} cannot be built for images of {image_size} x "
-            f"{image_size} pixels: {one_line(error)}; check --image_size "
+            f"{image_size} pixels: {first_line(error)}; check --image_size "
             "and --network_options."
         ) from error
 

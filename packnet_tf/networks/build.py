@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from packnet_tf.errors import NetworkError
+from packnet_tf.errors import NetworkError, first_line
 from packnet_tf.masks.compact import MOST_TIMES
 from packnet_tf.networks import applications, head, preprocessing
 from packnet_tf.networks.options import check_options, defaults_of
@@ -17,7 +17,6 @@ from packnet_tf.networks.vit import vit
 from packnet_tf.networks.weights import (
     IMAGENET_CLASSES,
     imagenet_names,
-    one_line,
 )
 from packnet_tf.tf_internals.files import names_from_one
 from packnet_tf.tf_internals.layers import is_graph
@@ -173,7 +172,7 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
     except Exception as error:
         # On damaged files Keras raises all kinds of errors.
         raise NetworkError(
-            f"--network={path} cannot be loaded: {one_line(error)}"
+            f"--network={path} cannot be loaded: {first_line(error)}"
         ) from error
     if not is_graph(model) or not model.built:
         raise NetworkError(
@@ -203,7 +202,7 @@ def _from_file(path: str, image_size: int, head_layer) -> Network:
         # Even a network of no fixed size may refuse some sizes.
         raise NetworkError(
             f"--network={path} does not take images of {image_size} x "
-            f"{image_size} pixels: {one_line(error)}"
+            f"{image_size} pixels: {first_line(error)}"
         ) from error
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import keras
 
 from packnet_tf.convert.clone import copy_state
-from packnet_tf.errors import NetworkError
+from packnet_tf.errors import NetworkError, first_line
 from packnet_tf.untrusted.archives import check_weights_file
 
 IMAGENET_CLASSES = 1000
@@ -153,14 +153,6 @@ def imagenet_names() -> tuple[str, ...] | None:
     return names if len(set(names)) == IMAGENET_CLASSES else None
 
 
-def one_line(error: BaseException, length: int = 300) -> str:
-    """Returns an error's message on one line, cut to `length`."""
-    # Keras prints a whole configuration first.
-    point = str(error).rpartition("Exception encountered:")[2]
-    text = " ".join(point.split()) or type(error).__name__
-    return text if len(text) <= length else f"{text[: length - 3]}..."
-
-
 def _with_weights(model: keras.Model) -> list[keras.layers.Layer]:
     return [layer for layer in model.layers if layer.weights]
 
@@ -170,7 +162,7 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     found = _MISMATCH.search(text)
     if found is None:
-        return one_line(error)
+        return first_line(error)
     layer, ours, theirs = found.groups()
     return (
         f"layer {layer!r} has an array of shape {theirs} in the file, but "
@@ -205,7 +197,7 @@ def _fetching() -> Iterator[None]:
         url = _url_of(error)
         if url is not None:
             raise NetworkError(
-                f"The weights cannot be downloaded ({one_line(error)}); "
+                f"The weights cannot be downloaded ({first_line(error)}); "
                 f"download {url} on another machine, and give the file with "
                 "--weights=FILE."
             ) from error
@@ -213,7 +205,7 @@ def _fetching() -> Iterator[None]:
             # For some files Keras has no hash, and would use them again.
             raise NetworkError(
                 "The weights file that Keras downloaded cannot be read "
-                f"({one_line(error)}); delete it from the folder "
+                f"({first_line(error)}); delete it from the folder "
                 "~/.keras/models (or $KERAS_HOME/models) and run the command "
                 "again."
             ) from error
