@@ -20,7 +20,7 @@ _OTHERS = (
 )
 _HEAD = """# Flags
 
-`python -m apps.flags_table` writes this page from the options that the code
+`python -m apps.flags_table` prints this page from the options that the code
 declares, and `python apps/add_task.py --helpfull` shows the same on a
 terminal; `--help` shows only those in bold. `--flagfile=FILE` reads flags from
 a file, one per line. The first command on a workdir fixes the flags of the

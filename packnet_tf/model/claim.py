@@ -75,8 +75,9 @@ def add_task(
 
     Raises:
         PhaseError: If another task is not packed yet.
-        TaskError: If the name is taken or cannot be used, or if the head,
-            the classes and the backbone's features do not fit.
+        TaskError: If the name is taken or cannot be used, an option is not
+            one of those, or the head, the classes and the backbone's features
+            do not fit.
         CapacityError: If no weights are free, or 255 tasks exist.
         DataError: If the images are unsuitable.
     """
@@ -84,11 +85,11 @@ def add_task(
     check_new_name(book.records, name)
     _check_room(book, name)
     if origin not in ORIGINS:
-        raise ValueError(
+        raise TaskError(
             f"origin={origin!r}: expected auto, zero, pretrained or random."
         )
     if reads not in READS:
-        raise ValueError(f"reads={reads!r}: expected all or base.")
+        raise TaskError(f"reads={reads!r}: expected all or base.")
     if origin == "pretrained" and book.bank.pretrained is None:
         raise TaskError(
             "origin='pretrained' needs the kernels from before the base "

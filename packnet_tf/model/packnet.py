@@ -10,7 +10,7 @@ import keras
 from packnet_tf.convert.mask_model import mask_model
 from packnet_tf.convert.selection import Skip, keep_plain, kept_paths
 from packnet_tf.convert.sharing import read_shared, refuse_shared
-from packnet_tf.errors import PhaseError, TaskError
+from packnet_tf.errors import NetworkError, PhaseError, TaskError
 from packnet_tf.model import (
     claim,
     edits,
@@ -61,6 +61,10 @@ class PackNet(Copies, Answers, Trainer):
             nothing. Arithmetic is not affected.
         name: Name of the model.
 
+    Raises:
+        NetworkError: If an option is not one of those.
+        ConversionError: If the backbone cannot be masked.
+
     Example:
 
     >>> net = PackNet(backbone)
@@ -93,7 +97,7 @@ class PackNet(Copies, Answers, Trainer):
             ("packed_precision", packed_precision, PRECISIONS),
         ):
             if value not in legal:
-                raise ValueError(
+                raise NetworkError(
                     f"PackNet({option}={value!r}): expected one of {legal}."
                 )
         self.private = private

@@ -35,8 +35,9 @@ def prune(
 
     Args:
         fraction: Share of the weights that the task owns now, between 0
-            and 1; per kernel, exactly `round(fraction * owned)` go, and
-            at least one stays (the paper, section 3). Kernels of frozen
+            and 1; of each kernel, if ranked by layer and weight, exactly
+            `round(fraction * owned)` go, and at least one stays (the paper,
+            section 3). Kernels of frozen
             layers (`trainable=False`) keep all but zeros: retraining
             could not make up for what they lose.
         scope: `"layer"` ranks within each kernel, `"global"` over all.

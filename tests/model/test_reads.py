@@ -151,6 +151,6 @@ def test_weights_of_other_tasks_get_no_gradient():
 
 def test_another_word_is_refused():
     net = blob_nets.new_net()
-    with pytest.raises(ValueError, match="expected all or base"):
+    with pytest.raises(pn.TaskError, match="expected all or base"):
         net.add_task("a", 3, reads="none")
     assert not net.tasks
