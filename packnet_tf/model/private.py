@@ -56,10 +56,11 @@ class PrivateBank:
         ]
         # Their statistics move in the forward pass, unless they are frozen.
         self._moving = [
-            (layer, layer.trainable)
+            layer
             for layer in layers
             if isinstance(layer, keras.layers.BatchNormalization)
         ]
+        self._before_freeze: list[bool] | None = None
         self._switch = switch
         self._strategy = strategy
         # The first task has the storage that the layers were built with.
@@ -118,9 +119,19 @@ class PrivateBank:
             spoil(storage)
 
     def freeze(self, frozen: bool) -> None:
-        """Stops the moving statistics, or lets them move as at first."""
-        for layer, trainable in self._moving:
-            layer.trainable = trainable and not frozen
+        """Stops the moving statistics, or lets them move as before that.
+
+        Whether a layer trains is otherwise the user's to say.
+        """
+        if frozen and self._before_freeze is None:
+            self._before_freeze = [layer.trainable for layer in self._moving]
+        if self._before_freeze is None:
+            return
+        before = [value and not frozen for value in self._before_freeze]
+        for layer, trainable in zip(self._moving, before, strict=True):
+            layer.trainable = trainable
+        if not frozen:
+            self._before_freeze = None
 
     def save(self, store, tasks: int, precision: str = PRECISIONS[0]) -> None:
         """Writes the values of tasks 1 to `tasks` into a Keras store.

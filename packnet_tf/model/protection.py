@@ -39,7 +39,7 @@ class Protection:
 
     Args:
         kernels: The network's masked kernels. Those of which the task owns
-            all or nothing need no protection.
+            all need no protection.
         owner: Number of the task in training.
         stale_slots: Whether masks changed since the optimizer's slots were
             made, as in gradual pruning.
@@ -59,13 +59,14 @@ class Protection:
         protected = [
             (kernel, ours)
             for kernel, ours in zip(kernels, own, strict=True)
-            if ours.any() and not ours.all()
+            if not ours.all()
         ]
         self._kernels = {id(kernel.variable): kernel for kernel, _ in protected}
         # Tasks that release 0.1 packed may have them.
-        self._has_subnormal = any(
-            np.any(subnormal(kernel.value) & ~ours)
+        self._subnormal = frozenset(
+            id(kernel.variable)
             for kernel, ours in protected
+            if np.any(subnormal(kernel.value) & ~ours)
         )
 
     @property
@@ -74,7 +75,7 @@ class Protection:
         return (
             self._owner,
             self._stale_slots,
-            self._has_subnormal,
+            self._subnormal,
             frozenset(self._kernels),
         )
 
@@ -98,23 +99,27 @@ class Protection:
 
         exchange_decay(inner, lambda v: id(v) in self._kernels, decay)
 
-    def puts_back(self, optimizer: keras.optimizers.Optimizer) -> bool:
-        """Returns whether a step has to restore protected weights.
+    def _to_put_back(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        variables: Sequence[keras.Variable],
+    ) -> list[MaskedKernel]:
+        """Returns the kernels whose protected weights a step has to restore.
 
         Args:
             optimizer: The optimizer of this phase.
+            variables: What the step changes.
         """
-        if not self._kernels:
-            return False
-        return (
+        touched = {id(variable) for variable in variables}
+        kernels = [k for i, k in self._kernels.items() if i in touched]
+        if (
             self._stale_slots
-            or self._has_subnormal
+            or self._subnormal & touched
             or not stays_still(innermost(optimizer))
-            or any(
-                kernel.variable.constraint is not None
-                for kernel in self._kernels.values()
-            )
-        )
+            or any(k.variable.constraint is not None for k in kernels)
+        ):
+            return kernels
+        return []
 
     def gradients(
         self,
@@ -153,10 +158,7 @@ class Protection:
             variables: The variables, in the same order.
         """
         gradients = self.gradients(gradients, variables)
-        kernels = []
-        if self.puts_back(optimizer):
-            touched = {id(variable) for variable in variables}
-            kernels = [k for i, k in self._kernels.items() if i in touched]
+        kernels = self._to_put_back(optimizer, variables)
         before = [tf.identity(kernel.variable.value) for kernel in kernels]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if kernels:

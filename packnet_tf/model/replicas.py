@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from packnet_tf.errors import DataError, FlagError, first_line
@@ -30,7 +31,8 @@ def equalize(
 ) -> None:
     """Gives each variable the mean of its replicas' values, on all replicas.
 
-    Call it in the cross-replica context. With one replica it does nothing.
+    Call it in the cross-replica context. With one replica it does nothing,
+    and what is equal on all keeps its bytes.
 
     Args:
         strategy: The model's strategy.
@@ -43,10 +45,8 @@ def equalize(
         return
     for variable in variables:
         copies = strategy.experimental_local_results(variable.value)
-        # One sum in one order, so that the bytes do not depend on which
-        # replica finished first.
-        mean = tf.add_n([tf.convert_to_tensor(copy) for copy in copies])
-        mean = mean / tf.cast(len(copies), mean.dtype)
+        values = [np.asarray(copy) for copy in copies]
+        mean = workers.mean(np.stack(values)).astype(values[0].dtype)
         for copy in copies:
             copy.assign(mean)
 

@@ -191,7 +191,6 @@ class TaskBook(Active):
         }
         if self._frozen and task.owner > 1:
             closed.update(id(v) for v in self.bank.variables)
-        # What a task claimed it keeps in part, however often it is pruned.
         for claimed, kernel in zip(task.claimed, self.kernels, strict=True):
             if claimed == 0:
                 closed.add(id(kernel.variable))

@@ -86,12 +86,22 @@ def equalize(
     for variable in variables:
         copies = strategy.experimental_local_results(variable.value)
         values = [np.asarray(copy, np.float64) for copy in copies]
-        means.append(np.mean(values, 0).reshape(-1))
+        means.append(mean(np.stack(values)).reshape(-1))
     # All workers compute the same mean of the same rows.
-    mean = gather(strategy, np.concatenate(means)).mean(0)
+    joined = mean(gather(strategy, np.concatenate(means)))
     ends = np.cumsum([len(part) for part in means])[:-1]
-    for variable, value in zip(variables, np.split(mean, ends), strict=True):
+    for variable, value in zip(variables, np.split(joined, ends), strict=True):
         variable.assign(value.reshape(variable.shape))
+
+
+def mean(rows: np.ndarray) -> np.ndarray:
+    """Returns the mean of rows in float64, summed in their order.
+
+    Numbers that all rows share stay what they are: in float32, the mean of
+    seven equal numbers is another one.
+    """
+    sums = np.add.reduce(rows.astype(np.float64), axis=0)
+    return np.where((rows == rows[0]).all(0), rows[0], sums / len(rows))
 
 
 def digest(value: bytes) -> np.ndarray:

@@ -91,12 +91,16 @@ def check_task_in_training(
         )
 
 
+_WHOLE_TASK = ("seed", "validation_share", "reads")
+
+
 def check_settings(record: TrainingRecord | None, options: TaskOptions) -> None:
     """Refuses to continue a task with other settings.
 
     A phase in progress reaches the same bytes only with the same settings.
     The seed and the validation share hold for the whole task, because others
-    would train on images that were held out. A phase that diverged may
+    would train on images that were held out, and so does what it reads, which
+    is decided when it is added. A phase that diverged may
     continue with another learning rate. Where none is given, it continues with
     its own.
 
@@ -112,7 +116,7 @@ def check_settings(record: TrainingRecord | None, options: TaskOptions) -> None:
     for phase, before in record.settings.items():
         in_progress = record.phase == phase
         for name, value in options.settings(phase).items():
-            if not in_progress and name not in ("seed", "validation_share"):
+            if not in_progress and name not in _WHOLE_TASK:
                 continue
             if name == RATES.get(phase) and (value is None or record.diverged):
                 continue

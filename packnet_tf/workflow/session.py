@@ -301,7 +301,10 @@ class Session:
             # The only use of the test split, after the last decision.
             metrics["test_accuracy"] = accuracy(run.net, test)
         facts = {
-            "options": dataclasses.asdict(run.resolved),
+            # Those of a phase that an earlier command ran are that one's.
+            "options": dataclasses.asdict(run.resolved)
+            | record.settings.get("retrain", {})
+            | record.settings.get("train", {}),
             "pruning": record.pruning,
             "data": run.data.facts.to_json(),
             "seconds": record.seconds,

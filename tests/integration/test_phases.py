@@ -175,6 +175,8 @@ def test_a_task_goes_on_with_the_settings_it_was_begun_with(
     )
     with pytest.raises(PhaseError, match="crop was random, and is now resized"):
         run(tmp_path, {**data, "first": plain})
+    with pytest.raises(PhaseError, match="--reads=base, not all;"):
+        run(tmp_path, data, reads="all")
     run(tmp_path, data, phases=("prune", "retrain", "pack"), optimizer="sgd")
     assert [s.name for s in Workdir(tmp_path).states()] == ["first"]
 
@@ -213,4 +215,8 @@ def test_a_task_is_retrained_at_a_quarter_of_its_rate(tmp_path, data):
     run(tmp_path, data, "second", **short)
     facts = Workdir(tmp_path).newest().tasks[-1].facts
     assert facts["options"]["learning_rate"] == 4e-3
+    # The first task's train phase was that of a command of its own.
+    first = Workdir(tmp_path).newest().tasks[0].facts["options"]
+    assert first["learning_rate"] == 0.04
+    assert first["retrain_learning_rate"] == 0.01
     assert facts["options"]["retrain_learning_rate"] == 1e-3

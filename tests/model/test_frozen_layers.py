@@ -107,3 +107,42 @@ def test_a_network_that_is_frozen_whole_is_not_pruned():
     with pytest.raises(CapacityError, match="No free weights"):
         net.add_task("two", 3)
     assert np.isfinite(net.evaluate(IMAGES, LABELS, verbose=0)).all()
+
+
+def test_a_layer_of_which_a_task_has_nothing_left_is_protected():
+    net = net_with("one")
+    outputs = net.predict(IMAGES, verbose=0).tobytes()
+    net.add_task("two", 3, origin="zero")
+    conv = kernel_of(net, "conv")
+    conv.layer.trainable = False
+    train(net)
+    net.prune(0.5)
+    assert owners(conv) == {0, 1}
+    conv.layer.trainable = True
+    before = np.array(conv.variable)
+    train(net)
+    assert np.asarray(conv.variable).tobytes() == before.tobytes()
+    net.pack()
+    net.activate("one")
+    assert net.predict(IMAGES, verbose=0).tobytes() == outputs
+
+
+@pytest.mark.parametrize("private", ["per_task", "frozen"])
+def test_a_normalization_stays_as_frozen_as_its_user_has_it(private, tmp_path):
+    net = net_with(private=private)
+    norm = net.backbone.get_layer("norm")
+    net.add_task("one", 3)
+    norm.trainable = False
+    before = [np.array(v).tobytes() for v in norm.variables]
+    train(net)
+    net.prune(0.5)
+    train(net)
+    net.save(tmp_path / "net.keras")
+    assert not norm.trainable
+    assert [np.array(v).tobytes() for v in norm.variables] == before
+    norm.trainable = True
+    net.pack()
+    net.add_task("two", 3)
+    assert norm.trainable is (private == "per_task")
+    net.activate("one")
+    assert norm.trainable

@@ -1,5 +1,7 @@
 """Several replicas: every row once, no empty part, equal statistics."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -100,3 +102,27 @@ def test_loss_shown_is_that_of_one_replica():
 def test_more_replicas_than_there_are():
     with pytest.raises(FlagError, match="--replicas=0"):
         replicas.make_strategy(0)
+
+
+@pytest.mark.parametrize("count", range(2, 10))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_is_equal_on_all_replicas_keeps_its_bytes(count, dtype):
+    """In float32, the mean of three or of five to nine equals is another."""
+    values = np.random.default_rng(1).normal(size=300)
+    values[:2] = 0.485, -0.0
+    copies = [tf.Variable(tf.cast(values, dtype)) for _ in range(count)]
+    before = copies[0].numpy().tobytes()
+    fake = types.SimpleNamespace(
+        num_replicas_in_sync=count,
+        experimental_local_results=lambda value: value,
+        extended=None,
+    )
+    variable = types.SimpleNamespace(value=copies)
+    replicas.equalize(fake, [variable])
+    assert {copy.numpy().tobytes() for copy in copies} == {before}
+    copies[0].assign(copies[0] + tf.cast(count, dtype))
+    replicas.equalize(fake, [variable])
+    after = {copy.numpy().tobytes() for copy in copies}
+    assert len(after) == 1 and after != {before}
+    replicas.equalize(fake, [variable])
+    assert {copy.numpy().tobytes() for copy in copies} == after
