@@ -56,7 +56,8 @@ class Compiled(Programs):
         One call serves all phases of a task: the optimizer is a recipe from
         which every phase makes a fresh one (old slots would move protected
         weights), with the learning rate and the exclusions from weight decay
-        that it has now. Tasks may have losses and metrics of their own: call
+        that it has now; a schedule or callable serves all phases, and must
+        keep no state. Tasks may have losses and metrics of their own: call
         it again after `add_task`, or after `activate` to evaluate.
 
         Args:
@@ -71,8 +72,8 @@ class Compiled(Programs):
 
         Raises:
             ProtectionError: If the optimizer's settings cannot keep packed
-                tasks exact on this strategy, or XLA is asked for with several
-                workers.
+                tasks exact on this strategy, no fresh one can be made of its
+                configuration, or XLA is asked for with several workers.
             TaskError: If the loss or a metric does not suit the outputs.
         """
         if jit_compile and are_several(self.distribute_strategy):
@@ -94,6 +95,8 @@ class Compiled(Programs):
             optimizer = keras.optimizers.get(optimizer)
             if optimizer is not None:
                 check_optimizer(optimizer, strategy.num_replicas_in_sync)
+                # If that fails, all is as it was.
+                OptimizerRecipe(optimizer).fresh()
             self.forget_objective()
             super().compile(optimizer, loss, *args, **kwargs)
         book = self._trainer

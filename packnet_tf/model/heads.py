@@ -18,6 +18,15 @@ from packnet_tf.tf_internals.layers import is_graph, layers_of, operation_of
 # The number of classes that is still to be read from a head.
 OPEN = -1
 
+# What a `Dense` may have beside weights.
+_EXTRAS = (
+    "kernel_regularizer",
+    "bias_regularizer",
+    "activity_regularizer",
+    "kernel_constraint",
+    "bias_constraint",
+)
+
 
 def features_of(backbone: keras.Model) -> Any:
     """Returns what a backbone gives, as symbolic tensors.
@@ -164,11 +173,19 @@ def _name(task: Task) -> str:
 
 
 def _is_classifier(given: keras.Layer, features: Any) -> bool:
-    """Whether it is a linear `Dense` with weights for flat features."""
+    """Whether it is a linear `Dense` with weights for flat features.
+
+    It has nothing else that a new `Dense` would lack.
+    """
     return (
         type(given) is keras.layers.Dense
         and given.built
         and last_activation(given) == "linear"
+        # More than kernel and bias are those of LoRA or of quantization.
+        and given.use_bias
+        and len(given.weights) == 2
+        and given.trainable
+        and not any(getattr(given, name) for name in _EXTRAS)
         and hasattr(features, "shape")
         and (
             len(features.shape) <= 2
@@ -190,15 +207,14 @@ def _dense(task, features, given, seed) -> keras.layers.Dense:
     )
     head.build((None, flat_size(features)))
     if given is not None:
-        kernel, *bias = given.get_weights()
+        kernel, bias = given.get_weights()
         if kernel.shape != tuple(head.kernel.shape):
             raise TaskError(
                 f"The head given for {task.name!r} has a kernel of shape "
                 f"{kernel.shape}; expected {tuple(head.kernel.shape)}."
             )
         head.kernel.assign(kernel)
-        if bias:
-            head.bias.assign(bias[0])
+        head.bias.assign(bias)
     return head
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import keras
 
-from packnet_tf.errors import ProtectionError
+from packnet_tf.errors import ProtectionError, first_line
 from packnet_tf.tf_internals.optimizers import (
+    changing_rate,
     decay_exclusions,
     decays_in_stock_way,
     exclude_from_decay,
@@ -105,24 +106,70 @@ class OptimizerRecipe:
 
     Args:
         optimizer: The optimizer given to `compile`; its current learning
-            rate and its exclusions from weight decay are captured.
+            rate and its exclusions from weight decay are captured. A schedule
+            or callable is handed on as the object it is.
+
+    Raises:
+        ProtectionError: If its `get_config()` fails.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer):
+        parts = list(_parts(optimizer))
         self._class = type(optimizer)
-        self._config = optimizer.get_config()
-        self._exclusions = [decay_exclusions(p) for p in _parts(optimizer)]
+        self._name = type(innermost(optimizer)).__name__
+        self._exclusions = [decay_exclusions(part) for part in parts]
+        self._rates = [changing_rate(part) for part in parts]
+        # Keras looks inner ones up by name, in vain if nothing registered them.
+        self._custom = {
+            type(part).__name__: type(part)
+            for part in parts
+            if not type(part).__module__.startswith("keras.")
+        }
+        # A lambda, or a schedule of the user's own, has no configuration that
+        # Keras could read again.
+        stand_in = keras.optimizers.schedules.PolynomialDecay(0.5, 1)
+        try:
+            _set_rates(
+                parts, [None if r is None else stand_in for r in self._rates]
+            )
+            self._config = optimizer.get_config()
+        except Exception as error:
+            raise self._refusal(error) from error
+        finally:
+            _set_rates(parts, self._rates)
 
     def fresh(self) -> keras.optimizers.Optimizer:
-        """Returns a new optimizer; call it in the model's strategy scope."""
-        optimizer = self._class.from_config(dict(self._config))
-        for part, exclusions in zip(
-            _parts(optimizer), self._exclusions, strict=True
-        ):
+        """Returns a new optimizer; call it in the model's strategy scope.
+
+        Raises:
+            ProtectionError: If none can be made of the configuration.
+        """
+        try:
+            with keras.saving.custom_object_scope(self._custom):
+                optimizer = self._class.from_config(dict(self._config))
+            parts = list(_parts(optimizer))
+            _set_rates(parts, self._rates)
+        except Exception as error:
+            raise self._refusal(error) from error
+        for part, exclusions in zip(parts, self._exclusions, strict=True):
             exclude_from_decay(part, exclusions)
             if getattr(part, "epsilon_1", 1.0) < _LEAST_EPSILON_1:
                 part.epsilon_1 = _LEAST_EPSILON_1
         return optimizer
+
+    def _refusal(self, error: Exception) -> ProtectionError:
+        return ProtectionError(
+            f"The optimizer {self._name} cannot be made afresh for every "
+            "phase; complete its get_config(), so that from_config() makes an "
+            f"equal one: {first_line(error)}"
+        )
+
+
+def _set_rates(parts, rates) -> None:
+    """Gives parts of an optimizer their schedules or callables."""
+    for part, rate in zip(parts, rates, strict=True):
+        if rate is not None:
+            part.learning_rate = rate
 
 
 def stays_still(optimizer: keras.optimizers.Optimizer) -> bool:

@@ -26,9 +26,9 @@ def comparison_sections(summary: Summary) -> list[Section]:
     Args:
         summary: The comparison.
     """
-    shown = [row for row in summary.rows if row.accuracy and row.size]
+    shown = [r for r in summary.rows if r.accuracy is not None and r.size]
     missing = [
-        f"No point of {row.method}: it diverged."
+        f"No point of {row.method}: {_why_missing(row)}."
         for row in summary.rows
         if row not in shown
     ]
@@ -72,6 +72,14 @@ def comparison_sections(summary: Summary) -> list[Section]:
             ),
         ),
     ]
+
+
+def _why_missing(row: Row) -> str:
+    if row.accuracy is not None:
+        return "its size on disk is not known"
+    if row.learning_rate is None or row.diverged:
+        return "it diverged"
+    return "it has no result yet"
 
 
 def _points(rows: list[Row]) -> Picture:

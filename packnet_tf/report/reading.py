@@ -51,20 +51,30 @@ class Accuracies:
     measured: np.ndarray
     missing: dict[int, str]
 
-    def summary(self) -> tuple[float, float, float] | None:
+    def summary(self) -> tuple[float, float | None, float | None] | None:
         """Returns average accuracy, forgetting and backward transfer.
 
-        They are of the tasks whose accuracy is known in all their states;
-        None if there is no such task.
+        They are those of `packnet_tf.metrics`, in the newest of all states,
+        of the tasks whose accuracy is known in all their states; None if
+        there is no such task. The last two are of those before the newest
+        task; None if there are older tasks, but none of them is known.
         """
         known = self.known
         if not len(known):
             return None
-        matrix = self.matrix[np.ix_(known, known)]
+        now = self.matrix[-1]
+        average = float(np.mean(now[known]))
+        old = known[known < len(now) - 1]
+        if not len(old):
+            fallen = None if len(now) > 1 else 0.0
+            return average, fallen, fallen
+        # States of tasks that are not known count for those that are.
+        best = np.nanmax(self.matrix[:-1, old], axis=0)
+        learned = np.diagonal(self.matrix)[old]
         return (
-            metrics.average_accuracy(matrix),
-            metrics.forgetting(matrix),
-            metrics.backward_transfer(matrix),
+            average,
+            float(np.mean(best - now[old])),
+            float(np.mean(now[old] - learned)),
         )
 
     @property

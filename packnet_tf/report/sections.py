@@ -47,8 +47,8 @@ def _overview(reading: Reading) -> Section:
         average, forgotten, transfer = found
         known = [reading.tasks[i].name for i in reading.accuracies.known]
         text.append(
-            f"Average accuracy {average:.4f}, forgetting {forgotten:.4f}, "
-            f"backward transfer {transfer:.4f}, over {', '.join(known)}."
+            f"Average accuracy {average:.4f}, forgetting {share(forgotten)}, "
+            f"backward transfer {share(transfer)}, over {', '.join(known)}."
         )
     weights = sum(reading.owned.values())
     bits = metrics.bits_per_weight(reading.sizes[-1].network, weights)

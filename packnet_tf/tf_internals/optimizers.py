@@ -18,6 +18,15 @@ def is_mapped_by_function(optimizer: keras.Optimizer) -> bool:
     )
 
 
+def changing_rate(optimizer: keras.Optimizer) -> Any:
+    """Returns its schedule, or the callable that gives its learning rate.
+
+    None if the rate is a number.
+    """
+    rate = optimizer._learning_rate
+    return rate if callable(rate) else None
+
+
 def decay_exclusions(optimizer: keras.Optimizer) -> tuple[set[Any], Any]:
     """Returns what weight decay passes by: ids, and a pattern of names."""
     return (

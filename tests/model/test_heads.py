@@ -44,6 +44,45 @@ def test_a_built_head_is_copied_with_its_weights():
     assert made.get_weights()[0].tobytes() == before[0].tobytes()
 
 
+EXTRAS = {
+    "regularizer": {"kernel_regularizer": keras.regularizers.L2(0.25)},
+    "activity": {"activity_regularizer": "l1"},
+    "constraint": {"bias_constraint": keras.constraints.NonNeg()},
+    "no bias": {"use_bias": False},
+    "frozen": {"trainable": False},
+}
+
+
+@pytest.mark.parametrize("extra", EXTRAS.values(), ids=EXTRAS)
+def test_a_built_dense_keeps_all_that_it_has(extra, tmp_path):
+    head = layers.Dense(3, **extra)
+    head.build((None, 8))
+    net = pn.PackNet(backbone())
+    two_tasks.pack(net, "a", X, ONE_OF_3)
+    net.add_task("b", 3, head=head)
+    path = tmp_path / "net.keras"
+    net.save(path)
+    for made in (net, keras.saving.load_model(path)):
+        made = made.head_of("b")
+        assert {**made.get_config(), "name": ""} == {
+            **head.get_config(),
+            "name": "",
+        }
+        assert made.trainable == head.trainable
+        for a, b in zip(made.weights, head.weights, strict=True):
+            assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    net.compile("adam", "sparse_categorical_crossentropy")
+    two_tasks.train(net, X, ONE_OF_3)
+    net.prune(0.5)
+    net.pack()
+    two_tasks.check_files(
+        net,
+        {name: two_tasks.scores(net, name, X) for name in ("a", "b")},
+        X,
+        tmp_path,
+    )
+
+
 def test_a_head_is_private_to_its_task_and_never_pruned():
     net = pn.PackNet(backbone(), private="frozen")
     head = small_model()

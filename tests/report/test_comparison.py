@@ -1,5 +1,6 @@
 """The page of a comparison, and a browser that draws it."""
 
+import dataclasses
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -10,6 +11,8 @@ from packnet_tf.compare.cell import Result
 from packnet_tf.compare.plan import Plan, TaskFacts
 from packnet_tf.compare.summary import summarize
 from packnet_tf.options.compare import METHODS
+from packnet_tf.report import style
+from packnet_tf.report.comparison import comparison_sections
 from packnet_tf.report.write import write_comparison
 
 NAMES = ("a<b & $c", "second")
@@ -64,6 +67,32 @@ def test_every_method_is_a_point_and_a_row(page, files):
     assert table[0][3:5] == [*NAMES]
     assert [row[0] for row in points[1:]] == [m for m in METHODS if m != "ewc"]
     assert ["--train_epochs", "3"] in settings
+
+
+def test_a_point_is_missing_for_the_reason_that_is_true():
+    plan = Plan(
+        {"learning_rates": "0.001"},
+        tuple(TaskFacts(name, 3, 10, 0, 10) for name in NAMES),
+        0,
+    )
+    good = result("packnet", 0, 0)
+    results = {
+        "packnet": [good],
+        "individual": [],
+        "ewc": [dataclasses.replace(good, test=[[0.5], [0.0, 0.0]])],
+        "lwf": [dataclasses.replace(good, sizes=[None, None])],
+        "lora": [dataclasses.replace(good, diverged=True)],
+    }
+    summary = summarize(plan, dict.fromkeys(results, 0.001), results)
+    with style.applied():
+        methods = comparison_sections(summary)[0]
+    assert methods.missing == [
+        "No point of individual: it has no result yet.",
+        "No point of lwf: its size on disk is not known.",
+        "No point of lora: it diverged.",
+    ]
+    drawn = [row[0] for row in methods.pictures[0].table.rows]
+    assert drawn == ["packnet", "ewc"]
 
 
 def test_a_browser_draws_it_and_fetches_nothing(files, tmp_path):

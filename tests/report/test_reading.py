@@ -11,7 +11,7 @@ from support.kept_files import needs_keras
 
 from packnet_tf.errors import DataError, TaskError
 from packnet_tf.model.extract import extract
-from packnet_tf.report.reading import read
+from packnet_tf.report.reading import Accuracies, read
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
 
@@ -39,6 +39,32 @@ def test_without_data_accuracies_are_those_that_were_recorded(reading, workdir):
     assert found.recognition == ()
     assert found.untested == {1: "not evaluated", 2: "not evaluated"}
     assert not found.accuracies.missing
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("matrix", "summary"),
+    [
+        # The newest task has no data.
+        (
+            [[0.75, NAN, NAN], [0.75, 0.5, NAN], [0.25, 0.25, NAN]],
+            (0.25, 0.375, -0.375),
+        ),
+        # A task between them has none.
+        (
+            [[0.5, NAN, NAN], [0.75, NAN, NAN], [0.5, NAN, 1.0]],
+            (0.75, 0.25, 0.0),
+        ),
+        ([[NAN, NAN], [NAN, 0.5]], (0.5, None, None)),
+        ([[0.5]], (0.5, 0.0, 0.0)),
+        ([[NAN]], None),
+    ],
+)
+def test_what_fell_is_shown_of_the_tasks_that_are_known(matrix, summary):
+    matrix = np.array(matrix)
+    assert Accuracies(matrix, matrix == matrix, {}).summary() == summary
 
 
 def test_owners_and_capacity_add_up(reading, workdir):

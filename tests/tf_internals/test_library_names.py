@@ -102,7 +102,7 @@ OBJECT_NAMES = [
     (lambda: keras.Variable, "_initialize_with_initializer"),
     (
         lambda: keras.optimizers.AdamW(),
-        "_apply_weight_decay _use_weight_decay",
+        "_apply_weight_decay _use_weight_decay _learning_rate",
     ),
     (
         lambda: tf.saved_model.experimental.TrackableResource(),
