@@ -174,11 +174,13 @@ def all_or_nothing(net: keras.Model, book: TaskBook) -> Iterator[None]:
         net: The network.
         book: Its tasks.
     """
-    values = [(v, np.array(v)) for v in net.variables]
+    slots = [] if net.optimizer is None else net.optimizer.variables
+    values = [(v, np.array(v)) for v in (*net.variables, *slots)]
     records = [copy.copy(task) for task in book.records]
     private: dict[str, np.ndarray] = {}
     book.bank.save(private, len(records))
     sealed = book.sealed.copy()
+    known = book.weights_missing, book.noted_masks
     try:
         yield
     except Exception:
@@ -188,6 +190,9 @@ def all_or_nothing(net: keras.Model, book: TaskBook) -> Iterator[None]:
         book.sealed.restore(sealed)
         for task, record in zip(book.records, records, strict=True):
             take_over(task, record)
+        book.weights_missing, book.noted_masks = known
+        if book.active is not None:
+            book.enter(book.active)
         raise
 
 
