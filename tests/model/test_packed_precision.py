@@ -125,7 +125,9 @@ def test_a_number_too_large_changes_nothing():
 
 
 def test_other_precisions_are_refused():
-    with pytest.raises(pn.NetworkError, match="packed_precision='int8'.*bfloat16"):
+    with pytest.raises(
+        pn.NetworkError, match="packed_precision='int8'.*bfloat16"
+    ):
         pn.PackNet(backbone(), packed_precision="int8")
 
 
