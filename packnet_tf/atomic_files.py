@@ -12,9 +12,9 @@ import re
 import shutil
 from collections.abc import Iterator
 
-from packnet_tf.errors import StateError
+from packnet_tf.errors import StateError, first_line
 
-_ASIDE = re.compile(r"\..+\.\d+\.aside")
+_ASIDE = re.compile(r"\..+\.\d+\.aside(\.keras)?")
 
 
 def _aside_of(path: pathlib.Path) -> pathlib.Path:
@@ -28,7 +28,8 @@ def _named(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
+        # HDF5 gives a text of several lines in place of the system's.
+        reason = os.strerror(error.errno) if error.errno else first_line(error)
         raise StateError(
             f"{path}: cannot be written ({reason}); what was there before is "
             "unchanged. Make room or give another folder, and run again."
@@ -134,7 +135,7 @@ def write_file(path: pathlib.Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Writes or replaces one file that may be large.
+    """Writes or replaces one file that may be large, and makes its folder.
 
     Yields:
         The path to write to. It becomes `path` when the block ends.
@@ -142,9 +143,31 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
         StateError: If the disk is full or read-only.
     """
-    aside = _aside_of(path)
     with _named(path):
         make_folder(path.parent)
+    with replaced_file(path) as aside:
+        yield aside
+
+
+@contextlib.contextmanager
+def replaced_file(
+    path: pathlib.Path, ending: str = ""
+) -> Iterator[pathlib.Path]:
+    """Writes or replaces one file in a folder that is there.
+
+    Args:
+        path: The file.
+        ending: What the name that is written to has to end in.
+
+    Yields:
+        The path to write to. It becomes `path` when the block ends.
+
+    Raises:
+        StateError: If the disk is full or read-only, or the folder is gone.
+    """
+    aside = _aside_of(path)
+    aside = aside.with_name(aside.name + ending)
+    with _named(path):
         try:
             yield aside
             _sync(aside)

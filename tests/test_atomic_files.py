@@ -86,6 +86,17 @@ def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_file_is_replaced_under_a_name_that_ends_as_asked(tmp_path):
+    with (
+        pytest.raises(StateError, match=r"\(No space left on device\)"),
+        atomic_files.replaced_file(tmp_path / "n.keras", ".keras") as aside,
+    ):
+        aside.write_bytes(b"1")
+        assert aside.suffix == ".keras" and atomic_files.is_leftover(aside)
+        raise OSError(errno.ENOSPC, "time = now\nerrno = 28")
+    assert os.listdir(tmp_path) == []
+
+
 def test_leftovers_are_removed_and_nothing_else(tmp_path):
     (tmp_path / ".2.123.aside").mkdir()
     (tmp_path / ".2.123.aside" / "file").touch()

@@ -2,23 +2,29 @@
 
 import contextlib
 import copy
+import io
 import json
+import os
 import pathlib
+import shutil
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
 
+from packnet_tf.atomic_files import replaced_file
 from packnet_tf.errors import PromiseError, StateError, TaskError
 from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.task import Task
 from packnet_tf.tf_internals.files import (
     drop_legacy_file,
     file_being_loaded,
+    is_remote_path,
+    may_overwrite,
     writes_legacy_file,
 )
 from packnet_tf.untrusted.archives import (
@@ -85,6 +91,67 @@ def check_path(path: Any, **kwargs: Any) -> None:
             "use net.save('NAME.keras'), net.save_weights('NAME.weights.h5'), "
             "or packnet_tf.export_saved_model(net, folder)."
         )
+
+
+def save_whole(
+    save: Callable[[Any, bool], None],
+    filepath: Any,
+    ending: str,
+    overwrite: bool,
+) -> None:
+    """Lets Keras write a file beside its place, and then puts it there.
+
+    What is no file on a local disk, Keras writes in its own way.
+
+    Args:
+        save: Keras's method, which takes a path and `overwrite`.
+        filepath: As in `keras.Model.save`.
+        ending: What the name of the file has to end in.
+        overwrite: As in `keras.Model.save`.
+
+    Raises:
+        StateError: If the disk is full or read-only; a file that was there
+            before is unchanged.
+    """
+    path = _local_file(filepath)
+    if path is None or not str(filepath).endswith(ending):
+        save(filepath, overwrite)
+        return
+    replaces = path.exists()
+    if replaces and not overwrite and not may_overwrite(filepath):
+        return
+    with replaced_file(path, ending) as aside:
+        if replaces:
+            # A file that may not be written is not replaced either.
+            open(path, "r+b").close()
+        if ending == ".keras":
+            save(aside, True)
+        else:
+            # Where the disk is full, HDF5 can end the whole process.
+            memory = _Memory(ending)
+            save(memory, True)
+            aside.write_bytes(memory.getbuffer())
+        if replaces:
+            shutil.copymode(path, aside)
+
+
+class _Memory(io.BytesIO):
+    """A file in memory with a name, of which Keras asks the ending."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def _local_file(filepath: Any) -> pathlib.Path | None:
+    """Returns the file that a path leads to, or None if it is no file."""
+    if not isinstance(filepath, str | os.PathLike) or is_remote_path(filepath):
+        return None
+    path = pathlib.Path(filepath).resolve()
+    return path if path.is_file() or not path.exists() else None
 
 
 def refuse_legacy() -> None:
@@ -174,11 +241,13 @@ def all_or_nothing(net: keras.Model, book: TaskBook) -> Iterator[None]:
         net: The network.
         book: Its tasks.
     """
-    values = [(v, np.array(v)) for v in net.variables]
+    slots = [] if net.optimizer is None else net.optimizer.variables
+    values = [(v, np.array(v)) for v in (*net.variables, *slots)]
     records = [copy.copy(task) for task in book.records]
     private: dict[str, np.ndarray] = {}
     book.bank.save(private, len(records))
     sealed = book.sealed.copy()
+    known = book.weights_missing, book.noted_masks
     try:
         yield
     except Exception:
@@ -188,6 +257,9 @@ def all_or_nothing(net: keras.Model, book: TaskBook) -> Iterator[None]:
         book.sealed.restore(sealed)
         for task, record in zip(book.records, records, strict=True):
             take_over(task, record)
+        book.weights_missing, book.noted_masks = known
+        if book.active is not None:
+            book.enter(book.active)
         raise
 
 

@@ -1,6 +1,7 @@
 """PackNet: one backbone, many tasks, nothing forgotten."""
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -288,25 +289,49 @@ class PackNet(Copies, Answers, Trainer):
         finally:
             self._saving = False
 
-    def save(self, filepath, *args, **kwargs):
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
         """Saves the whole network; see `keras.Model.save`.
 
         The content does not depend on which task is active, and packed tasks
-        are compared with their digests first.
+        are compared with their digests first. An error leaves the old file.
+
+        Args:
+            filepath: The path, which has to end in `.keras`.
+            overwrite: As in `keras.Model.save`.
+            zipped: The same.
+            **kwargs: The same.
 
         Raises:
-            StateError: If the path does not end in `.keras`.
+            PromiseError: If a packed task has changed.
+            StateError: If it does not end in `.keras`, or the disk is full.
         """
         # Before Keras opens the file.
         files.check_path(filepath, **kwargs)
         refuse_shared(self.backbone)
         with self.as_newest():
-            super().save(filepath, *args, **kwargs)
+            save = functools.partial(super().save, zipped=zipped, **kwargs)
+            files.save_whole(save, filepath, ".keras", overwrite)
 
-    def save_weights(self, filepath, *args, **kwargs):
-        """Saves all weights, masks and private variables of all tasks."""
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        """Saves all weights, masks and private variables of all tasks.
+
+        An error leaves the old file, but not files of `max_shard_size`.
+
+        Args:
+            filepath: As in `keras.Model.save_weights`.
+            overwrite: The same.
+            max_shard_size: The same.
+
+        Raises:
+            PromiseError: If a packed task has changed.
+            StateError: If the disk is full.
+        """
         with self.as_newest():
-            super().save_weights(filepath, *args, **kwargs)
+            save = super().save_weights
+            if max_shard_size is None:
+                files.save_whole(save, filepath, ".weights.h5", overwrite)
+            else:
+                save(filepath, overwrite, max_shard_size)
 
     def save_own_variables(self, store):
         """Stores every task's private variables and the tasks' records."""

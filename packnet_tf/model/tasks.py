@@ -45,6 +45,7 @@ class TaskBook(Active):
         bank: The private variables of all tasks.
         weights_missing: Whether the tasks came from a configuration, and
             their weights have not been loaded yet.
+        noted_masks: What `note_masks` took note of, or None.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class TaskBook(Active):
                 layer.follow(self.switch)
         self.bank = PrivateBank(backbone, self.kernels, self.switch, strategy)
         self.weights_missing = False
+        self.noted_masks: int | None = None
         self._looked_at: Any = None
         self.sealed = Sealed(backbone, heads)
         forbid_adapt(backbone, lambda: self.packed)
@@ -232,7 +234,7 @@ class TaskBook(Active):
         Args:
             known: Whether they are what that step made of them.
         """
-        self._masks = self._fingerprint() if known else None
+        self.noted_masks = self._fingerprint() if known else None
 
     def refuse_other_masks(self) -> None:
         """Refuses masks that no step of the network made.
@@ -240,7 +242,7 @@ class TaskBook(Active):
         Raises:
             PromiseError: If they are known, and others now.
         """
-        if self._masks not in (None, self._fingerprint()):
+        if self.noted_masks not in (None, self._fingerprint()):
             raise PromiseError(
                 "The masks have changed since weights were claimed or pruned "
                 "last, by set_weights() or load_weights() of the backbone or a "

@@ -60,10 +60,13 @@ class Trainer(Compiled):
         book = self._trainer
         if book.protection is None:
             return
-        if self._new_protection().facts == book.protection.facts:
+        packed = book.rules.is_packed
+        if not packed and (
+            self._new_protection().facts == book.protection.facts
+        ):
             return
         book.protection = None
-        if "train" in self.drop_programs("train"):
+        if "train" in self.drop_programs("train") and not packed:
             # Perhaps in the middle of a `fit`.
             self.make_train_function()
 

@@ -41,8 +41,9 @@ def write_network(net: PackNet, file: pathlib.Path) -> None:
     _refuse_code(net)
     raw = file.with_suffix(".raw.keras")
     narrows = net.packed_precision != PRECISIONS[0]
-    with _uncompiled(net):
-        net.save(raw)
+    with _uncompiled(net), net.as_newest():
+        # `net.save` would write it beside its place and sync it for nothing.
+        keras.Model.save(net, raw)
     with zipfile.ZipFile(raw) as old, zipfile.ZipFile(file, "w") as new:
         for name in sorted(old.namelist()):
             with (

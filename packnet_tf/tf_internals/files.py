@@ -1,6 +1,7 @@
 """Private names of what files hold: configs, SavedModels, the machine."""
 
 import contextlib
+import os
 import pathlib
 import threading
 import traceback
@@ -11,6 +12,7 @@ import keras
 from keras.src.backend.common import global_state
 from keras.src.saving import serialization_lib
 from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
+from keras.src.utils import file_utils, io_utils
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import config as tf_config
 
@@ -112,6 +114,16 @@ def file_being_loaded() -> pathlib.Path | None:
         _locals_of("_load_model_from_fileobj").get("fileobj"), "name", None
     )
     return pathlib.Path(name) if isinstance(name, str) else None
+
+
+def is_remote_path(path: str | os.PathLike) -> bool:
+    """Whether Keras writes to a path by other means than the local disk's."""
+    return bool(file_utils.is_remote_path(path))
+
+
+def may_overwrite(path: str | os.PathLike) -> bool:
+    """Asks at the terminal, as Keras does, whether to overwrite a file."""
+    return bool(io_utils.ask_to_proceed_with_overwrite(path))
 
 
 def _locals_of(function: str) -> Mapping[str, Any]:

@@ -1,14 +1,23 @@
 """Files of a network: the same bytes under any active task."""
 
+import contextlib
+import os
+import resource
 import zipfile
 
 import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from support.phase_nets import IMAGES, LABELS, net_with, train
 
-from packnet_tf.errors import PhaseError, PromiseError, TaskError
+from packnet_tf.errors import (
+    PhaseError,
+    PromiseError,
+    StateError,
+    TaskError,
+)
 
 
 def contents(path):
@@ -155,3 +164,72 @@ def test_logits_and_scores_agree_under_mixed_precision():
         net.compile("adam", "sparse_categorical_crossentropy")
     finally:
         keras.config.set_dtype_policy(stock)
+
+
+@contextlib.contextmanager
+def no_file_longer_than(size):
+    """Makes the system refuse longer files, whoever writes them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def method(net, suffix):
+    return net.save if suffix == "keras" else net.save_weights
+
+
+@pytest.mark.parametrize("share", [0.1, 0.99])
+@pytest.mark.parametrize("suffix", ["keras", "weights.h5"])
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, suffix, share):
+    net = net_with("one")
+    path = tmp_path / f"net.{suffix}"
+    method(net, suffix)(path)
+    before = path.read_bytes()
+    net.add_task("two", 3)
+    with (
+        no_file_longer_than(int(share * len(before))),
+        pytest.raises(StateError, match=r"net\..*too large.*unchang") as error,
+    ):
+        method(net, suffix)(path)
+    assert "\n" not in str(error.value)
+    assert os.listdir(tmp_path) == [path.name]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["keras", "weights.h5"])
+def test_a_file_is_replaced_as_keras_would_write_it(
+    tmp_path, suffix, monkeypatch
+):
+    net = net_with("one")
+    save = method(net, suffix)
+    path, link = tmp_path / f"net.{suffix}", tmp_path / f"link.{suffix}"
+    path.write_text("mine")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    asked = []
+    monkeypatch.setattr(
+        "builtins.input", lambda text: asked.append(text) or "n"
+    )
+    save(str(link), overwrite=False)
+    assert path.read_text() == "mine" and str(link) in asked[0]
+    monkeypatch.setattr("builtins.input", lambda text: "y")
+    save(link, overwrite=False)
+    assert link.is_symlink() and path.stat().st_mode & 0o777 == 0o600
+    assert contents(link) == contents(path)
+    save(f"ram://net.{suffix}")
+    assert tf.io.gfile.stat(f"ram://net.{suffix}").length
+    with pytest.raises(StateError, match="No such file"):
+        save(tmp_path / "missing" / path.name)
+    assert sorted(os.listdir(tmp_path)) == [link.name, path.name]
+
+
+def test_weights_in_several_files_are_keras_s_own(tmp_path):
+    net = net_with("one")
+    net.save_weights(tmp_path / "net.weights.json", max_shard_size=1)
+    before = net.predict(IMAGES, verbose=0).tobytes()
+    made = keras.models.clone_model(net)
+    made.load_weights(tmp_path / "net.weights.json")
+    assert made.predict(IMAGES, verbose=0).tobytes() == before

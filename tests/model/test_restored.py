@@ -1,5 +1,6 @@
 """Weights of an earlier epoch or phase come back under the masks of now."""
 
+import copy
 import warnings
 
 import h5py
@@ -198,3 +199,86 @@ def test_a_damaged_file_is_named_in_one_line_and_changes_nothing(
     assert [w.tobytes() for w in net.get_weights()] == weights
     net.prune(0.5)
     finish(net, before)
+
+
+def damage(file):
+    """Changes weights of a packed task."""
+    with h5py.File(file, "r+") as content:
+        names = []
+        content.visit(names.append)
+        # Kernels of a task in training are stored whole.
+        ends = ("kernel_owned", "masked_dense/vars/0")
+        name = next(n for n in names if n.endswith(ends))
+        content[name][...] = content[name][...] + 1
+
+
+def test_a_network_of_a_config_has_no_weights_after_a_load_that_failed(
+    tmp_path,
+):
+    net = net_with("one")
+    for file in ("whole.weights.h5", "damaged.weights.h5"):
+        net.save_weights(tmp_path / file)
+    damage(tmp_path / "damaged.weights.h5")
+    made = keras.models.clone_model(net)
+    with pytest.raises(PromiseError, match="one have changed"):
+        made.load_weights(tmp_path / "damaged.weights.h5")
+    with pytest.raises(PromiseError, match="has no weights"):
+        made.predict(IMAGES, verbose=0)
+    made.load_weights(tmp_path / "whole.weights.h5")
+    assert np.array_equal(
+        made.predict(IMAGES, verbose=0), net.predict(IMAGES, verbose=0)
+    )
+
+
+def test_masks_behind_the_networks_back_are_found_after_a_failed_load(
+    tmp_path,
+):
+    net, _ = in_training()
+    older = net.backbone.get_weights()
+    net.prune(0.9)
+    train(net)
+    net.save_weights(tmp_path / "damaged.weights.h5")
+    with h5py.File(tmp_path / "damaged.weights.h5", "r+") as content:
+        del content["backbone"]
+    with pytest.raises(StateError, match="cannot be read"):
+        net.load_weights(tmp_path / "damaged.weights.h5")
+    net.backbone.set_weights(older)
+    with pytest.raises(PromiseError, match="masks .* since .*prun"):
+        net.pack()
+
+
+@pytest.mark.parametrize("later", ["train", "packed"])
+def test_training_goes_on_after_a_failed_load_as_if_there_was_none(
+    tmp_path, later
+):
+    net, _ = in_training()
+    twin, other = copy.deepcopy(net), copy.deepcopy(net)
+    train(net)
+    if later == "packed":
+        net.pack()
+    net.save_weights(tmp_path / "damaged.weights.h5")
+    damage(tmp_path / "damaged.weights.h5")
+    with pytest.raises(PromiseError, match="have changed"):
+        twin.load_weights(tmp_path / "damaged.weights.h5")
+    for each in (twin, other):
+        each.fit(IMAGES, LABELS, shuffle=False, verbose=0)
+    for one, two in zip(twin.get_weights(), other.get_weights(), strict=True):
+        assert one.tobytes() == two.tobytes()
+
+
+def test_a_packed_file_is_loaded_into_a_network_that_was_training(tmp_path):
+    net, _ = in_training()
+    twin = copy.deepcopy(net)
+    net.prune(0.5)
+    train(net)
+    net.pack()
+    net.save_weights(tmp_path / "packed.weights.h5")
+    train(twin)
+    twin.load_weights(tmp_path / "packed.weights.h5")
+    assert twin.phase == "packed"
+    answers = net.predict(IMAGES, verbose=0).tobytes()
+    assert twin.predict(IMAGES, verbose=0).tobytes() == answers
+    twin.add_task("three", 3)
+    train(twin)
+    twin.activate("two")
+    assert twin.predict(IMAGES, verbose=0).tobytes() == answers

@@ -201,6 +201,16 @@ def test_the_legacy_file_that_keras_has_begun_is_removed(tmp_path):
     files.drop_legacy_file()  # There is none.
 
 
+def test_keras_says_which_paths_are_remote_and_asks_before_it_overwrites(
+    monkeypatch,
+):
+    assert files.is_remote_path("gs://bucket/n.keras")
+    assert not files.is_remote_path("folder/n.keras")
+    for answer in ("y", "n"):
+        monkeypatch.setattr("builtins.input", lambda _, given=answer: given)
+        assert files.may_overwrite("n.keras") == (answer == "y")
+
+
 def test_after_build_runs_once_and_before_the_state_is_locked():
     calls = []
 
