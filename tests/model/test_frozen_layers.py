@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from support.phase_nets import IMAGES, LABELS, net_with, train
 
 from packnet_tf.errors import CapacityError
+from packnet_tf.layers import MaskedDense
 from packnet_tf.model.packnet import PackNet
 
 layers = keras.layers
@@ -146,3 +148,27 @@ def test_a_normalization_stays_as_frozen_as_its_user_has_it(private, tmp_path):
     assert norm.trainable is (private == "per_task")
     net.activate("one")
     assert norm.trainable
+
+
+def test_a_loop_may_hand_over_kernels_that_are_all_of_other_tasks():
+    net = PackNet(
+        keras.Sequential(
+            [
+                keras.Input((8, 8, 3)),
+                layers.Flatten(),
+                MaskedDense(8, prunable=False, name="whole"),
+                MaskedDense(8, name="shared"),
+            ]
+        )
+    )
+    for name in ("first", "second"):
+        net.add_task(name, 2)
+        net.compile("sgd", "sparse_categorical_crossentropy")
+        if name == "first":
+            train(net)
+            net.prune(0.5)
+            net.pack()
+    variables = [kernel.variable for kernel in net.masked_kernels()]
+    net.apply_gradients([tf.ones(v.shape) for v in variables], variables)
+    net.verify_digests()
+    assert (net.masked_kernels()[1].value != 0).any()

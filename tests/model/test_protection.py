@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from packnet_tf.errors import ProtectionError
-from packnet_tf.layers import MaskedDense
 from packnet_tf.masks.precision import subnormal
 from packnet_tf.model.optimizers import OptimizerRecipe
 from packnet_tf.model.packnet import PackNet
@@ -285,30 +284,6 @@ def test_user_loop():
             value = loss(LABELS % 2, net(IMAGES, training=True))
         net.apply_gradients(tape.gradient(value, net.trainable_variables))
     check_first_is_unchanged(net, before, first)
-
-
-def test_a_loop_may_hand_over_kernels_that_are_all_of_other_tasks():
-    net = PackNet(
-        keras.Sequential(
-            [
-                keras.Input((6,)),
-                MaskedDense(8, prunable=False, name="whole"),
-                MaskedDense(8, name="shared"),
-            ]
-        )
-    )
-    x = np.random.default_rng(3).normal(size=(16, 6)).astype("float32")
-    for name in ("first", "second"):
-        net.add_task(name, 2)
-        net.compile("sgd", "sparse_categorical_crossentropy")
-        if name == "first":
-            net.fit(x, LABELS[:16] % 2, verbose=0)
-            net.prune(0.5)
-            net.pack()
-    variables = [kernel.variable for kernel in net.masked_kernels()]
-    net.apply_gradients([tf.ones(v.shape) for v in variables], variables)
-    net.verify_digests()
-    assert (net.masked_kernels()[1].value != 0).any()
 
 
 def test_infinite_gradients_stay_out_of_protected_weights():
