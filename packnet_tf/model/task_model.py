@@ -31,6 +31,7 @@ def as_model(net: Any, name: str) -> keras.Model:
     Raises:
         TaskError: If there is no task of that name.
         PhaseError: If the task is still in training.
+        PromiseError: If its weights have not been loaded yet.
 
     Example:
 
@@ -43,6 +44,7 @@ def as_model(net: Any, name: str) -> keras.Model:
             f"as_model({name!r}): the task is in its {task.phase} phase; "
             "pack() it first."
         )
+    net.book.check_loaded()
     layer = _OneTask(net, task)
     backbone = net.backbone
     if not is_graph(backbone):

@@ -62,6 +62,7 @@ def prune_within(
     0.85
     """
     task = net.book.in_training("prune_within")
+    fractions = tuple(fractions)
     if not fractions or not (
         isinstance(tolerance, numbers.Real) and 0 <= tolerance < math.inf
     ):

@@ -171,6 +171,7 @@ def test_a_network_of_a_config_says_that_it_has_no_weights(net, tmp_path, make):
         lambda: made.add_task("three", 3),
         lambda: made.pack(),
         lambda: made.save(tmp_path / "n.keras"),
+        lambda: made.as_model("one"),
         lambda: pn.extract(made, "one"),
         lambda: pn.export_saved_model(made, tmp_path / "1"),
     ):

@@ -52,7 +52,7 @@ def test_the_largest_fraction_within_the_tolerance_is_pruned(
         tolerance,
         freed(net),
         images=IMAGES,
-        fractions=FRACTIONS,
+        fractions=np.array(FRACTIONS),
         report=lambda *step: tried.append(step),
     )
     assert found == fraction
