@@ -134,7 +134,7 @@ def find_bad(
             progress(len(source), len(source))
     else:
         _decode(files, files.survey(), progress)
-        if key is not None:
+        if key is not None and not files.unread:
             scan_cache.remember(key, files.survey().to_arrays())
     found = files.survey()
     bad = found.bad

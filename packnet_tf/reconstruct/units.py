@@ -26,6 +26,7 @@ class Unit:
         changes: The changes of its kernels, and of the cells inside.
         items: Those of them that are fitted, in the order of their use.
         normalization: What to fit of a batch normalization, or None.
+        by_image: Whether the rows of its inputs are those of the images.
         calls: How often it runs in one pass.
         bytes: Of its inputs and outputs for one image.
     """
@@ -34,6 +35,7 @@ class Unit:
     changes: list[Change]
     items: list[Item]
     normalization: Normalization | None = None
+    by_image: bool = True
     calls: int = 0
     bytes: int = 0
 

@@ -232,15 +232,12 @@ class _Walk:
         finally:
             if not inside:
                 self._pruned = None
-        learns = unit.items or unit.normalization
-        x = _inputs(args, kwargs) if learns else None
+        x = _inputs(args, kwargs)
+        at_hand = tf.is_tensor(x) and hasattr(x, "numpy")
         # Rows must be each image's own, and in the order of the images.
-        if inside or not (
-            x is not None
-            and tf.is_tensor(x)
-            and hasattr(x, "numpy")
-            and same_halves(x)
-        ):
+        if at_hand and not inside and not same_halves(x):
+            unit.by_image = False
+        if inside or not at_hand or not unit.by_image:
             unit.keep()
         for item in unit.items:
             count = item.form.count(tuple(x.shape))
@@ -256,6 +253,10 @@ class _Walk:
         if self._pruned is not None:
             # Inside a layer that runs for one of the networks already.
             with unit.with_kernels(self._pruned):
+                return stock(*args, **kwargs)
+        if not unit.by_image:
+            # What it gives is of both networks, as a table of positions.
+            with unit.with_kernels(True):
                 return stock(*args, **kwargs)
         self._learn(unit, args, kwargs)
         parts = halves((args, kwargs), self._at_hand)
@@ -334,7 +335,7 @@ def _not_finite(path: str) -> DataError:
 
 def _inputs(args: tuple, kwargs: dict[str, Any]) -> Any:
     """Returns the inputs of a layer with one input, however it is called."""
-    return args[0] if args else kwargs["inputs"]
+    return args[0] if args else kwargs.get("inputs")
 
 
 def _bytes(x: Any) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from packnet_tf import console
 from packnet_tf.data import integrity, pipeline, splits
+from packnet_tf.data.sources.folder import FolderSource
 from packnet_tf.data.task_data import open_task
 from packnet_tf.errors import DataError
 
@@ -39,6 +40,23 @@ def test_files_that_are_no_images_are_named(image_folder, content):
     with pytest.raises(DataError, match="cat/001.jpg") as caught:
         integrity.check(open_task("own", str(root)))
     assert "\n" not in str(caught.value)
+
+
+def test_what_could_not_be_read_is_read_again(image_folder, monkeypatch):
+    """A disk that failed once may answer the next time."""
+    root = image_folder()
+    read = FolderSource.encoded
+
+    def fail(source, index):
+        if index == 3:
+            raise OSError(5, "Input/output error")
+        return read(source, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderSource, "encoded", fail)
+        with pytest.raises(DataError, match="Input/output error"):
+            integrity.check(open_task("own", str(root)))
+    integrity.check(open_task("own", str(root)))
 
 
 def test_truncated_odd_file_is_named(image_folder):

@@ -161,18 +161,37 @@ def test_a_layer_of_ones_own_keeps_its_values():
     assert not np.array_equal(dense.fitted, dense.start)
 
 
-def test_rows_that_are_not_in_the_order_of_the_images_are_not_mixed():
-    def windows():
+@pytest.mark.parametrize("images", [3, 48, 96])
+@pytest.mark.parametrize("steps_first", [True, False])
+def test_rows_that_are_not_the_images_are_not_mixed(images, steps_first):
+    def network():
         inputs = keras.Input(LINE)
-        x = keras.ops.reshape(
-            keras.ops.transpose(inputs, (1, 0, 2)), (-1, LINE[1])
-        )
-        x = layers.Dense(5, name="mixed")(x)
-        x = keras.ops.reshape(x, (LINE[0], -1, 5))
-        return keras.Model(inputs, keras.ops.transpose(x, (1, 0, 2)))
+        if steps_first:
+            x = keras.ops.transpose(inputs, (1, 0, 2))
+            x = layers.Dense(5, name="mixed")(x)
+            x = keras.ops.transpose(x, (1, 0, 2))
+        else:
+            x = keras.ops.reshape(
+                keras.ops.transpose(inputs, (1, 0, 2)), (-1, LINE[1])
+            )
+            x = layers.Dense(5, name="mixed")(x)
+            x = keras.ops.reshape(x, (LINE[0], -1, 5))
+            x = keras.ops.transpose(x, (1, 0, 2))
+        return keras.Model(inputs, layers.Dense(7, name="after")(x))
 
-    model = masked(windows)
-    assert reconstruct(model, changes_of(model), LINES) == ["mixed/kernel"]
+    found = []
+    for pruned_before in (False, True):
+        model = masked(network)
+        mixed, after = changes_of(model)
+        changes = [mixed, after]
+        if pruned_before:
+            mixed.kernel.variable.assign(mixed.start)
+            changes = [after]
+        kept = reconstruct(model, changes, LINES[:images])
+        assert kept == ([] if pruned_before else ["mixed/kernel"])
+        found.append(after.fitted.tobytes())
+    # The other layers see it as it will be.
+    assert found[0] == found[1]
 
 
 def test_mixed_precision_fits_in_float32():

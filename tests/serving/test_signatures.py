@@ -56,7 +56,10 @@ def picture(size=(40, 31), seed=0, mode="RGB"):
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
     image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-    return image.convert(mode)
+    image = image.convert(mode)
+    if mode == "RGBA":
+        image.putalpha(image.convert("L"))
+    return image
 
 
 def encoded(format, mode="RGB", **options):
@@ -75,8 +78,15 @@ FILES = {
     "transparent": ("PNG", "RGBA", {}),
     "one_bit": ("PNG", "1", {}),
     "gif": ("GIF", "RGB", {}),
+    "animated": (
+        "GIF",
+        "RGB",
+        {"save_all": True, "append_images": [picture(seed=1)]},
+    ),
     "webp": ("WEBP", "RGB", {}),
     "lossless": ("WEBP", "RGB", {"lossless": True}),
+    "alpha": ("WEBP", "RGBA", {"lossless": True}),
+    "lossy_alpha": ("WEBP", "RGBA", {}),
     "bmp": ("BMP", "RGB", {}),
 }
 
@@ -121,9 +131,12 @@ def test_a_batch_of_files_of_many_sizes_as_the_pipeline_reads_it(
 def test_a_bad_image_is_named_by_its_row(served):
     good = encoded("JPEG")
     palette = encoded("BMP", "P")
+    canvas = bytearray(encoded("GIF"))
+    canvas[6:8] = (999).to_bytes(2, "little")  # Its frame is smaller.
     batch = [good, good[: len(good) // 2], good, b"", palette, b"hello"]
+    batch.append(bytes(canvas))
     with pytest.raises(
-        tf.errors.InvalidArgumentError, match="image_bytes: row 1, 3, 4, 5 "
+        tf.errors.InvalidArgumentError, match="image_bytes: row 1, 3, 4, 5, 6 "
     ):
         ask(served, "a_bytes", image_bytes=batch)
     # Nothing is left of it for the next call.

@@ -54,8 +54,8 @@ def decode_any(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one image file of any kind that TensorFlow reads faithfully.
 
     It is for graphs, which cannot call Pillow: JPEG, PNG, GIF (the first
-    frame), 24-bit BMP and, if `READS_WEBP`, WebP (one frame). EXIF
-    orientation is ignored.
+    frame, if it fills the canvas), 24-bit BMP and, if `READS_WEBP`, WebP (one
+    frame). EXIF orientation is ignored.
 
     Args:
         encoded: Scalar string tensor, the bytes of a file.
@@ -70,12 +70,12 @@ def decode_any(encoded: tf.Tensor) -> tf.Tensor:
     head = tf.strings.substr(encoded, 0, 2)
     webp = tf.strings.substr(encoded, 0, 4) == b"RIFF"
     cases = [
-        (webp, lambda: tf.io.decode_webp(encoded, channels=3)[0]),
         (head == b"BM", lambda: _decode_bmp(encoded)),
+        (head == b"GI", lambda: _decode_gif(encoded)),
     ]
-    image = tf.case(
-        cases if READS_WEBP else cases[1:], default=lambda: decode(encoded)
-    )
+    if READS_WEBP:
+        cases.append((webp, lambda: _decode_webp(encoded)))
+    image = tf.case(cases, default=lambda: decode(encoded))
     return tf.ensure_shape(image, [None, None, 3])
 
 
@@ -85,6 +85,23 @@ def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
     check = tf.debugging.Assert(plain, ["a BMP file of other than 24 bits"])
     with tf.control_dependencies([check]):
         return tf.io.decode_bmp(encoded, channels=3)
+
+
+def _decode_gif(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_gif(encoded)[0]
+    # TensorFlow leaves out the canvas around a smaller frame.
+    canvas = tf.io.decode_raw(tf.strings.substr(encoded, 6, 4), tf.uint16)
+    fills = tf.reduce_all(
+        tf.cast(canvas[::-1], tf.int32) == tf.shape(image)[:2]
+    )
+    check = tf.debugging.Assert(fills, ["a GIF frame that is not the canvas"])
+    with tf.control_dependencies([check]):
+        return tf.identity(image)
+
+
+def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:
+    # With an alpha channel, it refuses to give three.
+    return tf.io.decode_webp(encoded, channels=0)[0][..., :3]
 
 
 def working_image(

@@ -78,6 +78,8 @@ class EncodedSource(Source):
             preprocessing if boxes is not None else preprocessing.unboxed()
         )
         self.boxes = boxes
+        # Whether the system failed to read a file, which may pass.
+        self.unread = False
         self._scanned: Scanned | None = None
         self._left_out: frozenset[int] = frozenset()
 
@@ -138,6 +140,7 @@ class EncodedSource(Source):
             content = self.encoded(index)
             return digest(content), transcode.needs_conversion(content)
         except OSError as error:
+            self.unread = True
             return f"{error.strerror}."
         except DataError as error:
             return str(error)
