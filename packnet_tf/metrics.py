@@ -49,7 +49,9 @@ def accuracy_matrix(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
     return matrix
 
 
-def average_accuracy(matrix: np.ndarray) -> float:
+def average_accuracy(
+    matrix: np.ndarray, tasks: np.ndarray | None = None
+) -> float:
     """Returns the mean accuracy on all tasks after the last one.
 
     The "ACC" of Lopez-Paz and Ranzato (2017), and A_T of Chaudhry et al.
@@ -57,6 +59,7 @@ def average_accuracy(matrix: np.ndarray) -> float:
 
     Args:
         matrix: R, of shape [tasks, tasks]; its last row is used.
+        tasks: The places of those that count, from 0; by default all.
 
     Returns:
         A number from 0 to 1.
@@ -69,10 +72,11 @@ def average_accuracy(matrix: np.ndarray) -> float:
         0.6
     """
     _check(matrix)
-    return float(np.mean(_measured(matrix[-1], "after the last task")))
+    last = _measured(matrix[-1], "after the last task", tasks)
+    return float(np.mean(last))
 
 
-def forgetting(matrix: np.ndarray) -> float:
+def forgetting(matrix: np.ndarray, tasks: np.ndarray | None = None) -> float:
     """Returns how far the old tasks have fallen from their best, on average.
 
     The "forgetting measure" F_T of Chaudhry et al. (2018, "Riemannian Walk
@@ -83,6 +87,7 @@ def forgetting(matrix: np.ndarray) -> float:
     Args:
         matrix: R, of shape [tasks, tasks]. Its lower triangle is used, and
             what was measured above it.
+        tasks: The places of those that count, from 0; by default all.
 
     Returns:
         A number from -1 to 1; above 0 for what was lost. 0 with one task.
@@ -94,15 +99,18 @@ def forgetting(matrix: np.ndarray) -> float:
         >>> forgetting(np.array([[0.75, np.nan], [0.5, 0.7]]))
         0.25
     """
-    learned, last = _learned_and_last(matrix)
-    if not len(last):
+    old = _old(matrix, tasks)
+    if not len(old):
         return 0.0
-    _measured(learned, "after it was learned")
-    best = np.nanmax(matrix[:-1, :-1], axis=0)
+    last = _measured(matrix[-1], "after the last task", old)
+    _measured(np.diagonal(matrix), "after it was learned", old)
+    best = np.nanmax(matrix[:-1, old], axis=0)
     return float(np.mean(best - last))
 
 
-def backward_transfer(matrix: np.ndarray) -> float:
+def backward_transfer(
+    matrix: np.ndarray, tasks: np.ndarray | None = None
+) -> float:
     """Returns what later tasks did to the earlier ones, on average.
 
     The "BWT" of Lopez-Paz and Ranzato (2017): for each task but the last,
@@ -111,6 +119,7 @@ def backward_transfer(matrix: np.ndarray) -> float:
     Args:
         matrix: R, of shape [tasks, tasks]; its diagonal and last row are
             used.
+        tasks: The places of those that count, from 0; by default all.
 
     Returns:
         A number from -1 to 1; below 0 for what was lost. 0 with one task.
@@ -122,10 +131,12 @@ def backward_transfer(matrix: np.ndarray) -> float:
         >>> backward_transfer(np.array([[0.75, np.nan], [0.5, 0.7]]))
         -0.25
     """
-    learned, last = _learned_and_last(matrix)
-    if not len(last):
+    old = _old(matrix, tasks)
+    if not len(old):
         return 0.0
-    return float(np.mean(last - _measured(learned, "after it was learned")))
+    last = _measured(matrix[-1], "after the last task", old)
+    learned = _measured(np.diagonal(matrix), "after it was learned", old)
+    return float(np.mean(last - learned))
 
 
 def forward_transfer(matrix: np.ndarray, untrained: np.ndarray) -> float:
@@ -155,7 +166,9 @@ def forward_transfer(matrix: np.ndarray, untrained: np.ndarray) -> float:
     """
     _check(matrix)
     start = _one_a_task(untrained, matrix, "untrained")[1:]
-    before = _measured(np.diagonal(matrix, offset=1), "before it is learned", 1)
+    before = _measured(
+        np.diagonal(matrix, offset=1), "before it is learned", first=1
+    )
     return float(np.mean(before - start)) if len(start) else 0.0
 
 
@@ -261,22 +274,29 @@ def _check_range(values: Any, what: str) -> None:
         )
 
 
-def _measured(values: np.ndarray, when: str, first: int = 0) -> np.ndarray:
-    """Refuses accuracies with one that was not measured."""
-    missing = np.flatnonzero(np.isnan(values))
+def _measured(
+    values: np.ndarray,
+    when: str,
+    tasks: np.ndarray | None = None,
+    first: int = 0,
+) -> np.ndarray:
+    """Returns the accuracies of some tasks, if all were measured."""
+    places = np.arange(len(values)) if tasks is None else tasks
+    chosen = values[places]
+    missing = places[np.isnan(chosen)]
     if len(missing):
         raise PackNetError(
             f"The accuracy on task {missing[0] + first + 1} {when} is "
             "missing; measure it, or leave that task out of the matrix."
         )
-    return values
+    return chosen
 
 
-def _learned_and_last(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the accuracies of all tasks but the last, then and now."""
+def _old(matrix: np.ndarray, tasks: np.ndarray | None) -> np.ndarray:
+    """Returns the places of the tasks that count, but for the last one."""
     _check(matrix)
-    last = _measured(matrix[-1, :-1], "after the last task")
-    return np.diagonal(matrix)[:-1], last
+    old = np.arange(len(matrix) - 1)
+    return old if tasks is None else old[np.isin(old, tasks)]
 
 
 def _one_a_task(

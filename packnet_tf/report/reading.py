@@ -62,19 +62,14 @@ class Accuracies:
         known = self.known
         if not len(known):
             return None
-        now = self.matrix[-1]
-        average = float(np.mean(now[known]))
-        old = known[known < len(now) - 1]
-        if not len(old):
-            fallen = None if len(now) > 1 else 0.0
-            return average, fallen, fallen
-        # States of tasks that are not known count for those that are.
-        best = np.nanmax(self.matrix[:-1, old], axis=0)
-        learned = np.diagonal(self.matrix)[old]
+        average = metrics.average_accuracy(self.matrix, known)
+        newest = len(self.matrix) - 1
+        if newest and not np.any(known < newest):
+            return average, None, None
         return (
             average,
-            float(np.mean(best - now[old])),
-            float(np.mean(now[old] - learned)),
+            metrics.forgetting(self.matrix, known),
+            metrics.backward_transfer(self.matrix, known),
         )
 
     @property
