@@ -90,6 +90,8 @@ def add_task(
         )
     if reads not in READS:
         raise TaskError(f"reads={reads!r}: expected all or base.")
+    if not _is_whole(seed) or seed < 0:
+        raise TaskError(f"seed={seed!r}: expected a whole number, 0 or more.")
     if origin == "pretrained" and book.bank.pretrained is None:
         raise TaskError(
             "origin='pretrained' needs the kernels from before the base "
@@ -106,7 +108,7 @@ def add_task(
         name=name,
         owner=owner,
         classes=_checked_classes(name, classes),
-        class_names=None if class_names is None else tuple(class_names),
+        class_names=_checked_names(name, class_names),
         activation=check_activation(activation, name),
         trained=(owner == 1 and classes == 0) or heads.has_weights(head),
         reads=reads,
@@ -215,16 +217,36 @@ def _checked_classes(name: str, classes: Any) -> int:
     """
     if classes is None:
         return heads.OPEN
-    if (
-        isinstance(classes, (int, np.integer))
-        and not isinstance(classes, bool)
-        and 0 <= classes <= MOST_CLASSES
-    ):
+    if _is_whole(classes) and 0 <= classes <= MOST_CLASSES:
         return int(classes)
     raise TaskError(
         f"Task {name!r} has classes={classes!r}; expected 1 or more, a whole "
         f"number up to {MOST_CLASSES:,} (0 for a base task without a head)."
     )
+
+
+def _checked_names(name: str, names: Any) -> tuple[str, ...] | None:
+    """Returns the names of the classes.
+
+    Raises:
+        TaskError: If they are not a sequence of strings.
+    """
+    if names is None:
+        return None
+    try:
+        found = None if isinstance(names, (str, bytes)) else tuple(names)
+    except TypeError:
+        found = None
+    if found is None or not all(isinstance(each, str) for each in found):
+        raise TaskError(
+            f"Task {name!r} has class_names={names!r}; expected a list of "
+            "strings, one for each class."
+        )
+    return tuple(map(str, found))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _check_room(book: TaskBook, name: str) -> None:
