@@ -7,6 +7,8 @@ images are only for `--list_tasks`.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.options.data import NUMBERED
@@ -30,6 +32,8 @@ class TaskEntry:
         classes: Number of classes, if known.
         counts: Numbers of training and test images, if known.
         needs: What the user must get or do first.
+        validation: TFDS split to validate on; empty to take a share of the
+            training images.
 
     Example:
 
@@ -48,6 +52,40 @@ class TaskEntry:
     classes: int | None = None
     counts: tuple[int, int] | None = None
     needs: str = ""
+    validation: str = ""
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """The TFDS split of each part that has one."""
+        parts = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        return {part: split for part, split in parts.items() if split}
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what tells the task's images from others of its data."""
+        found = {name: getattr(self, name) for name in _RECORDED}
+        return {**found, "labels": list(self.labels)}
+
+    @classmethod
+    def from_json(cls, name: str, record: Mapping[str, Any]) -> "TaskEntry":
+        """Returns an entry with what `to_json` recorded.
+
+        Args:
+            name: The task's name now.
+            record: What was recorded.
+        """
+        known = {key: record[key] for key in _RECORDED if key in record}
+        known["labels"] = tuple(known.get("labels", ()))
+        return cls(name, **known)
+
+
+_RECORDED = (
+    *("data", "train", "validation", "test"),
+    *("image_key", "label_key", "labels"),
+)
 
 
 # Section 4 of the paper: images of CUBS and Cars cut to the bounding box and

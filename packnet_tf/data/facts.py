@@ -27,6 +27,9 @@ class DataFacts:
         image_key: TFDS feature of the image, if the user chose one.
         label_key: TFDS feature of the label, if the user chose one.
         skipped: Images left out because they cannot be read.
+        registered: What `TaskEntry.to_json` gives of the entry that the task
+            had, or None. A later process may not know it, or know the task
+            by another name.
     """
 
     data: str | None
@@ -38,6 +41,7 @@ class DataFacts:
     image_key: str | None = None
     label_key: str | None = None
     skipped: tuple[str, ...] = ()
+    registered: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the facts as one flat object, for a manifest."""
@@ -45,6 +49,7 @@ class DataFacts:
         return {
             "data": self.data,
             "kind": self.kind,
+            "registered": self.registered,
             **{name: value for name, value in given.items() if value},
             **self.preprocessing.to_facts(),
             **PIXEL_FACTS,

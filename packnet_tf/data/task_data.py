@@ -144,59 +144,27 @@ def open_task(
         if not entry.data:
             raise registry.no_data(entry)
         data = entry.data
-    keys = {"image_key": image_key, "label_key": label_key}
-    keys = {key: value for key, value in keys.items() if value}
-    of_tfds = isinstance(data, str) and data.startswith(TFDS)
-    if keys and not of_tfds:
-        key, value = next(iter(keys.items()))
-        raise DataError(
-            f"--{key}={value}: only data of TFDS has features to choose from; "
-            "leave the flag out."
-        )
-    given = entry if _is_own(data, entry) else None
     if preprocessing is None:
         wanted = entry.preprocessing if entry is not None else None
         preprocessing = _cropped(wanted, crop)
-    where, kind, parts = _parts(
+    opened = _open(
         name,
         data,
-        given,
+        entry,
         preprocessing,
         class_names,
         data_dir=data_dir,
-        image_key=image_key or (given.image_key if given else None),
-        label_key=label_key or (given.label_key if given else None),
+        image_key=image_key,
+        label_key=label_key,
         progress=progress,
     )
-    if entry is not None and entry.labels:
-        parts = {
-            part: select_classes(source, entry.labels, name)
-            for part, source in parts.items()
-        }
-    first = next(iter(parts.values()))
-    chosen = first.preprocessing
-    if crop == "bbox" and not chosen.box:
+    if crop == "bbox" and not opened.preprocessing.box:
+        first = next(iter(opened.parts.values()))
         raise DataError(
             f"--crop=bbox: {first.origin} has no bounding boxes; leave the "
             "flag out, or give data that has them."
         )
-    return TaskData(
-        name,
-        first.class_names,
-        parts.get("train"),
-        parts.get("test"),
-        DataFacts(
-            where,
-            kind,
-            chosen,
-            train_from=_origin(parts.get("train")),
-            validation_from=_origin(parts.get("validation")),
-            test_from=_origin(parts.get("test")),
-            image_key=image_key or None,
-            label_key=label_key or None,
-        ),
-        parts.get("validation"),
-    )
+    return opened
 
 
 def reopen(
@@ -217,14 +185,79 @@ def reopen(
     Raises:
         DataError: As `open_task`.
     """
-    moved = data is not None and data != facts.get("data")
-    return open_task(
-        name,
-        data if data is not None else facts.get("data"),
+    where = data if data is not None else facts.get("data")
+    same = data is None or _same_set(data, facts.get("data"))
+    if "registered" not in facts:  # Older manifests.
+        entry = registry.find(name)
+    else:
+        known = facts["registered"]
+        entry = None if known is None else TaskEntry.from_json(name, known)
+    return _open(
+        task_name(name),
+        where,
+        entry,
+        Preprocessing.from_facts(facts),
         data_dir=data_dir,
-        image_key=None if moved else facts.get("image_key"),
-        label_key=None if moved else facts.get("label_key"),
-        preprocessing=Preprocessing.from_facts(facts),
+        image_key=facts.get("image_key") if same else None,
+        label_key=facts.get("label_key") if same else None,
+    )
+
+
+def _open(
+    name: str,
+    data: Any,
+    entry: TaskEntry | None,
+    preprocessing: Preprocessing | None,
+    class_names: Sequence[str] | None = None,
+    *,
+    image_key: str | None,
+    label_key: str | None,
+    **options: Any,
+) -> TaskData:
+    """Opens data as `open_task` does, for a task of that entry."""
+    keys = {"image_key": image_key, "label_key": label_key}
+    keys = {key: value for key, value in keys.items() if value}
+    of_tfds = isinstance(data, str) and data.startswith(TFDS)
+    if keys and not of_tfds:
+        key, value = next(iter(keys.items()))
+        raise DataError(
+            f"--{key}={value}: only data of TFDS has features to choose from; "
+            "leave the flag out."
+        )
+    given = entry if entry and _same_set(data, entry.data) else None
+    where, kind, parts = _parts(
+        name,
+        data,
+        given,
+        preprocessing,
+        class_names,
+        image_key=image_key or (given.image_key if given else None),
+        label_key=label_key or (given.label_key if given else None),
+        **options,
+    )
+    if entry is not None and entry.labels:
+        parts = {
+            part: select_classes(source, entry.labels, name)
+            for part, source in parts.items()
+        }
+    first = next(iter(parts.values()))
+    return TaskData(
+        name,
+        first.class_names,
+        parts.get("train"),
+        parts.get("test"),
+        DataFacts(
+            where,
+            kind,
+            first.preprocessing,
+            train_from=_origin(parts.get("train")),
+            validation_from=_origin(parts.get("validation")),
+            test_from=_origin(parts.get("test")),
+            image_key=image_key or None,
+            label_key=label_key or None,
+            registered=None if entry is None else entry.to_json(),
+        ),
+        parts.get("validation"),
     )
 
 
@@ -232,16 +265,14 @@ def _origin(source: Source | None) -> str | None:
     return None if source is None else source.origin
 
 
-def _is_own(data: Any, entry: TaskEntry | None) -> bool:
-    """Returns whether data is an entry's own, in any version."""
-    if entry is None or not isinstance(data, str):
+def _same_set(one: Any, other: Any) -> bool:
+    """Returns whether two places are one, or one set of TFDS in any version."""
+    if not isinstance(one, str) or not isinstance(other, str):
         return False
-    if not data.startswith(TFDS):
-        return data == entry.data
-    name, own = (
-        text.removeprefix(TFDS).partition(":")[0] for text in (data, entry.data)
-    )
-    return name == own and entry.data.startswith(TFDS)
+    if not (one.startswith(TFDS) and other.startswith(TFDS)):
+        return one == other
+    name, other_name = (place.split(":")[1] for place in (one, other))
+    return name == other_name
 
 
 def _cropped(
@@ -284,7 +315,7 @@ def _parts(
         # TFDS takes seconds to import, which no other data should wait for.
         from packnet_tf.data.sources.tfds import read_tfds
 
-        splits = (entry.train, entry.test) if entry is not None else None
+        splits = entry.splits if entry is not None else None
         return (
             where,
             kind,

@@ -149,3 +149,21 @@ def test_a_network_compiled_for_another_task_is_loaded(mixed, tmp_path):
     assert loaded.evaluate(X, ONE_OF_3, verbose=0) == net.evaluate(
         X, ONE_OF_3, verbose=0
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"class_names": 3}, "class_names=3; expected a list of strings"),
+        ({"class_names": "abc"}, "class_names='abc'; expected a list"),
+        ({"class_names": [1, 2, 3]}, "expected a list of strings"),
+        ({"class_names": ["a", "b"]}, "3 classes but 2 class names"),
+        ({"seed": -1}, "seed=-1: expected a whole number"),
+        ({"seed": 0.5}, "seed=0.5: expected a whole number"),
+    ],
+)
+def test_names_and_seeds_are_checked(option, message):
+    net = pn.PackNet(backbone())
+    with pytest.raises(TaskError, match=message):
+        net.add_task("a", 3, **option)
+    assert net.tasks == () and net.capacity == 1.0

@@ -6,6 +6,7 @@ like those of a folder.
 """
 
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,7 +121,7 @@ def read_tfds(
     name: str,
     data_dir: str | pathlib.Path | None = None,
     *,
-    splits: tuple[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
     preprocessing: Preprocessing | None = None,
     image_key: str | None = None,
     label_key: str | None = None,
@@ -132,9 +133,9 @@ def read_tfds(
         name: `NAME[/CONFIG][:VERSION]`.
         data_dir: Folder of prepared data sets; by default the environment
             variable `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
-        splits: What to train on and to evaluate on; empty for none. By
-            default `train`, `validation` and `test`; where there is no
-            `test`, the `validation` stands in for it.
+        splits: The split of each part. By default `train`, `validation` and
+            `test`; where there is no `test`, the `validation` stands in for
+            it.
         preprocessing: How the images become the network's.
         image_key: Name of the image's feature; by default `image`, or the
             only one of its kind.
@@ -160,15 +161,15 @@ def read_tfds(
                 f"tfds:{name} has no test split; its split {wanted['test']} "
                 "stands in for it"
             )
-        unused = [split for split in have if split not in wanted.values()]
-        if wanted and unused:
-            notes.append(
-                f"{len(unused)} split(s) of tfds:{name} are left out: "
-                f"{', '.join(unused)}"
-            )
     else:
-        wanted = dict(zip(("train", "test"), splits, strict=True))
-        wanted = {part: s for part, s in wanted.items() if s}
+        wanted = dict(splits)
+    named = re.findall(r"\w+", " ".join(wanted.values()))
+    unused = [split for split in have if split not in named]
+    if wanted and unused:
+        notes.append(
+            f"{len(unused)} split(s) of tfds:{name} are left out: "
+            f"{', '.join(unused)}"
+        )
     if not wanted:
         raise DataError(
             f"The data set tfds:{name} has the splits {', '.join(have)}; "
