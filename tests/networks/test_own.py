@@ -49,21 +49,22 @@ def test_file_with_a_head(tmp_path):
     assert other.head is None
     assert np.array_equal(other.backbone(pixels(16)), model(pixels(16)))
 
-    # What follows the head is then another network: measured, not hidden.
     with pytest.raises(NetworkError, match=r"outputs of shape \(5,\)"):
         build(path, image_size=16, head_layer="hidden")
     with pytest.raises(NetworkError, match="has no option 'alpha'.*none"):
         build(path, image_size=16, options={"alpha": 1})
 
 
-def test_the_agreement_tells_of_a_head_that_is_not_all(tmp_path):
+def test_a_head_that_is_not_all_is_refused(tmp_path):
     def outputs(images):
         x = keras.layers.Dense(5, name="top")(trunk(images))
         return keras.layers.Rescaling(-1.0)(x)
 
     _, path = save(tmp_path, outputs)
-    found = build(path, image_size=16).head_agreement
-    assert found["top1"] < 0.5 and found["largest_difference"] > 0
+    with pytest.raises(NetworkError, match="0% get the same class.*none") as e:
+        build(path, image_size=16)
+    assert "\n" not in str(e.value)
+    assert build(path, image_size=16, head_layer="none").head is None
 
 
 def test_file_of_any_size_and_with_a_convolution_for_a_head(tmp_path):
