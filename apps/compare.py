@@ -22,7 +22,7 @@ from absl import flags
 
 from apps import process, run_flags
 from packnet_tf.errors import FlagError
-from packnet_tf.options.compare import OF_A_CELL, OF_THE_BASE, CompareOptions
+from packnet_tf.options.compare import NOT_COMPARED, OF_A_CELL, CompareOptions
 from packnet_tf.options.data import task_name
 from packnet_tf.options.fields import DATA, Option
 from packnet_tf.options.fractions import EQUAL_SHARE
@@ -31,7 +31,7 @@ from packnet_tf.options.task import TaskOptions, check_batch_size
 from packnet_tf.task import check_task_name
 
 run_flags.define(CompareOptions)
-run_flags.define(NetworkOptions, without=OF_THE_BASE)
+run_flags.define(NetworkOptions, without=NOT_COMPARED)
 run_flags.define(TaskOptions, without=OF_A_CELL)
 run_flags.add(
     "data",
@@ -57,7 +57,7 @@ def main() -> None:
     compare = CompareOptions(**run_flags.values(CompareOptions))
     path = run_flags.workdir_path(writing=True)
     network = NetworkOptions(
-        **run_flags.values(NetworkOptions, without=OF_THE_BASE)
+        **run_flags.values(NetworkOptions, without=NOT_COMPARED)
     )
     trained = run_flags.values(TaskOptions, without=OF_A_CELL)
     if str(trained["prune_fraction"]).strip() == EQUAL_SHARE:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from packnet_tf.data.task_data import TaskData
 from packnet_tf.errors import StateError
 from packnet_tf.options import fields
-from packnet_tf.options.compare import OF_A_CELL, OF_THE_BASE, CompareOptions
+from packnet_tf.options.compare import NOT_COMPARED, OF_A_CELL, CompareOptions
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.workflow.run_config import facts_of
@@ -76,7 +76,7 @@ def plan_of(
         compare: What is compared.
     """
     settings = {
-        **_settings(facts_of(network), without=OF_THE_BASE),
+        **_settings(facts_of(network), without=NOT_COMPARED),
         **_settings(options, without=OF_A_CELL),
         **{name: _flat(getattr(compare, name)) for name in _COMPARE},
     }

@@ -36,12 +36,15 @@ OF_A_CELL = (
     "seed",
 )
 # Options of a network that have no part in a comparison: there is no base
-# task to recover, only added tasks are measured.
-OF_THE_BASE = (
+# task to recover, only added tasks are measured; and what is private is the
+# same for all methods.
+NOT_COMPARED = (
     "base_task",
     "base_recovery",
     "base_recovery_epochs",
     "base_learning_rate",
+    "private",
+    "depthwise",
 )
 
 

@@ -199,8 +199,8 @@ def test_another_budget_in_the_same_folder(cells, compare, tmp_path):
     )
     rates = dataclasses.replace(WANTED, learning_rates=(0.1,))
     assert "--learning_rates=0.1: " in refused(lambda: compare(rates))
-    assert "--private=frozen: " in refused(
-        lambda: compare(net={"private": "frozen"})
+    assert "--packed_precision=bfloat16: " in refused(
+        lambda: compare(net={"packed_precision": "bfloat16"})
     )
     # Cells set these themselves.
     compare(seed=5, learning_rate=0.5)
