@@ -35,7 +35,8 @@ def clone_model(
     """Returns a copy of a functional or Sequential model, state included.
 
     The copy is not compiled. Its variables are made in the current
-    distribution strategy.
+    distribution strategy. A layer stays frozen; a flag set on a single
+    variable (`layer.bias.trainable`) is lost, as in all of Keras.
 
     Args:
         model: The model, built; nested models are copied too.

@@ -20,7 +20,7 @@ def split(
         source: The training images.
         validation_share: Approximate share of the validation images, at
             least 0 and less than 1. With 0 there are none; otherwise at
-            least one.
+            least one, unless it were the last of its class.
         seed: Seed of the split.
 
     Returns:
