@@ -45,8 +45,8 @@ def open_builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
         was already prepared.
 
     Raises:
-        DataError: If it is unknown, damaged, or can be neither found nor
-            downloaded.
+        DataError: If it is unnamed, unknown, damaged, or can be neither
+            found nor downloaded.
     """
     try:
         import tensorflow_datasets as tfds
@@ -56,6 +56,10 @@ def open_builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
             f"be imported ({first_line(error)}); run pip install "
             "tensorflow-datasets importlib_resources."
         ) from error
+    if _is_nameless(name):
+        raise DataError(
+            f"tfds:{name} names no data set; give tfds:NAME[/CONFIG][:VERSION]."
+        )
     root = _root(data_dir)
     folder = _prepared(name, root)
     if folder is None:
@@ -104,8 +108,15 @@ def _root(data_dir: str | pathlib.Path | None) -> pathlib.Path:
     ).expanduser()
 
 
+def _is_nameless(name: str) -> bool:
+    """Returns whether a name would be the folder of all data sets, or above."""
+    return not name.partition(":")[0].strip("/.")
+
+
 def _prepared(name: str, root: pathlib.Path) -> pathlib.Path | None:
     """Returns the folder of a data set's files, or None."""
+    if _is_nameless(name):
+        return None
     path, _, version = name.partition(":")
     base = root / path
     found = _versions(base)

@@ -1,6 +1,7 @@
 """TFDS data sets that are not there."""
 
 import pytest
+from support.tfds_sets import prepare
 
 from packnet_tf.data import open_task
 from packnet_tf.data.sources import tfds_builder
@@ -36,6 +37,16 @@ def test_unknown_name(data_dir, monkeypatch):
     monkeypatch.setattr(tfds_builder, "_reachable", lambda: 1 / 0)
     with pytest.raises(DataError, match="did you mean .*caltech_birds2011"):
         open_task("own", "tfds:caltech_bird2011", data_dir=data_dir)
+
+
+@pytest.mark.parametrize("name", ["", ":1.2.0", "/", ".", ".."])
+def test_a_data_set_has_a_name(image_folder, data_dir, name):
+    prepare("Alone", image_folder(), data_dir)
+    for task, data in (("own", f"tfds:{name}"), (f"tfds:{name}", None)):
+        with pytest.raises(DataError, match="names no data set; give tfds:N"):
+            open_task(task, data, data_dir=data_dir)
+    with pytest.raises(DataError, match="Unknown task ''"):
+        open_task("", data_dir=data_dir)
 
 
 def test_any_data_set_is_a_task_by_its_name(data_dir, monkeypatch):
