@@ -183,13 +183,17 @@ def _pixels(x: np.ndarray, part: str, name: str) -> np.ndarray:
             return x.astype(np.uint8)
         if x.max() > 1:
             return np.rint(x).astype(np.uint8)
-    extent = ""
-    if x.dtype.kind in "iuf":
-        extent = f" from {x.min():g} to {x.max():g}"
     raise DataError(
-        f"x_{part} of the data {name} is {x.dtype}{extent}; expected pixels "
-        "from 0 to 255, as uint8 or unscaled floats."
+        f"x_{part} of the data {name} is {x.dtype}{extent_of(x)}; expected "
+        "pixels from 0 to 255, as uint8 or unscaled floats."
     )
+
+
+def extent_of(x: np.ndarray) -> str:
+    """Returns the range of pixels in words; empty if they are no numbers."""
+    if x.dtype.kind not in "iuf":
+        return ""
+    return f" from {x.min():g} to {x.max():g}"
 
 
 def _labels(y: np.ndarray, count: int, part: str, name: str) -> np.ndarray:
@@ -263,7 +267,7 @@ def _as_text(given: Iterable[str], name: str) -> list[str]:
     listed = np.asarray(given).tolist()
     try:
         if not isinstance(listed, list) or any(
-            isinstance(n, list) for n in listed
+            not isinstance(n, str | bytes | int) for n in listed
         ):
             raise TypeError
         return [n.decode() if isinstance(n, bytes) else str(n) for n in listed]

@@ -30,17 +30,15 @@ class RawSource(DecodedSource):
     """Images of any size, kept as bytes in a temporary file.
 
     Args:
-        pairs: Pairs of an image, uint8 of shape [height, width, 3], and its
-            label.
+        pairs: Pairs of an image, uint8 of shape [height, width, 1 or 3], and
+            its label. Greyscale becomes RGB.
         name: What messages call the data.
-        preprocessing: How the images become the network's.
     """
 
     def __init__(
         self,
         pairs: Iterator[tuple[np.ndarray, int]],
         name: str,
-        preprocessing: Preprocessing,
     ):
         self._file = tempfile.TemporaryFile()
         starts, shapes, labels, ids = [0], [], [], []
@@ -56,8 +54,13 @@ class RawSource(DecodedSource):
         self._ids = np.array(ids, np.uint64)
         self.labels = np.array(labels, np.int32)
         self.class_names = ()
-        self.preprocessing = preprocessing.unboxed()
+        self.preprocessing = Preprocessing()
         self.origin = name
+
+    @property
+    def grey(self) -> bool:
+        """Whether all images have one channel."""
+        return all(shape[2] == 1 for shape in self._shapes)
 
     @property
     def ids(self) -> np.ndarray:
@@ -66,7 +69,8 @@ class RawSource(DecodedSource):
     def array(self, index: int) -> np.ndarray:
         start, end = self._starts[index : index + 2]
         content = os.pread(self._file.fileno(), end - start, start)
-        return np.frombuffer(content, np.uint8).reshape(self._shapes[index])
+        image = np.frombuffer(content, np.uint8).reshape(self._shapes[index])
+        return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
 def read_python(
@@ -112,11 +116,7 @@ def read_python(
     if all(isinstance(value, tuple | list) for value in parts.values()):
         return _from_pairs(parts, name, preprocessing, class_names)
     sources = {
-        part: RawSource(
-            _pairs(value, f"{name}: {part}"),
-            f"{name}: {part}",
-            preprocessing or Preprocessing(),
-        )
+        part: RawSource(_pairs(value, f"{name}: {part}"), f"{name}: {part}")
         for part, value in parts.items()
     }
     for source in sources.values():
@@ -125,10 +125,16 @@ def read_python(
     if class_names is None:
         class_names = _own_names(parts, name)
     names = arrays.class_names_of(
-        class_names or (), {p: s.labels for p, s in sources.items()}, name
+        () if class_names is None else class_names,
+        {p: s.labels for p, s in sources.items()},
+        name,
     )
+    if preprocessing is None:
+        grey = all(source.grey for source in sources.values())
+        preprocessing = Preprocessing(flip=not grey)
     for source in sources.values():
         source.class_names = tuple(names)
+        source.preprocessing = preprocessing.unboxed()
     return dict(sources)
 
 
@@ -151,15 +157,7 @@ def _own_names(parts: Mapping[str, Any], name: str) -> Sequence[str] | None:
 def _from_pairs(parts, name, preprocessing, class_names):
     found: dict[str, Any] = {}
     for part, pair in parts.items():
-        if len(pair) != 2:
-            raise _wrong(name, pair)
-        try:
-            found[f"x_{part}"], found[f"y_{part}"] = map(np.asarray, pair)
-        except ValueError as error:
-            raise DataError(
-                f"The images or labels of {name!r} differ in shape; expected "
-                f"{_KINDS}."
-            ) from error
+        found[f"x_{part}"], found[f"y_{part}"] = _as_arrays(pair, name)
     if class_names is not None:
         found["class_names"] = class_names
     return arrays.from_arrays(found, name, preprocessing)
@@ -196,8 +194,8 @@ def _pairs(data: Any, name: str) -> Iterator[tuple[np.ndarray, int]]:
         if x.dtype.kind not in "iuf" or not 0 <= x.min() <= x.max() <= 255:
             raise DataError(
                 f"The data {name} has pixels, from image {number} on, of "
-                f"{x.dtype} from {x.min():g} to {x.max():g}; expected pixels "
-                "from 0 to 255."
+                f"{x.dtype}{arrays.extent_of(x)}; expected pixels from 0 to "
+                "255."
             )
         seen |= x.dtype.kind == "f"
         dim &= x.max() <= 1
@@ -208,7 +206,7 @@ def _pairs(data: Any, name: str) -> Iterator[tuple[np.ndarray, int]]:
                     f"Image {number} of the data {name} has the label "
                     f"{label}; expected 0 to the number of classes minus 1."
                 )
-            yield np.broadcast_to(image, (*image.shape[:2], 3)), label
+            yield image, label
             number += 1
     if seen and dim:
         raise DataError(
@@ -230,8 +228,22 @@ def _elements(data: Any, name: str) -> Iterator[Any]:
             )
         return (data[i] for i in range(batches))
     if isinstance(data, tuple | list):
-        return iter([data])
+        x, y = _as_arrays(data, name)
+        return iter([(x[..., None] if x.ndim == 3 else x, y)])
     raise _wrong(name, data)
+
+
+def _as_arrays(pair: Sequence[Any], name: str) -> tuple[Any, Any]:
+    """Returns the images and labels of a pair as arrays."""
+    if len(pair) != 2:
+        raise _wrong(name, pair)
+    try:
+        return np.asarray(pair[0]), np.asarray(pair[1])
+    except ValueError as error:
+        raise DataError(
+            f"The images or labels of {name!r} differ in shape; expected "
+            f"{_KINDS}."
+        ) from error
 
 
 def _wrong(name: str, data: Any) -> DataError:

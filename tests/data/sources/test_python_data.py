@@ -96,6 +96,34 @@ def test_images_of_many_sizes():
     assert shapes == [(h, w, 3) for h, w, _ in sizes]
 
 
+class GreyBatches(Batches):
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x[..., :1], y
+
+
+GREY = X[..., :1]
+GREY_KINDS = {
+    "pair": lambda: {"train": (GREY, Y), "test": (GREY, Y)},
+    "dataset": lambda: {"train": slices(GREY, Y), "test": slices(GREY, Y)},
+    "py_dataset": lambda: {"train": GreyBatches(), "test": GreyBatches()},
+    "mixed": lambda: {"train": (GREY[..., 0], Y), "test": slices(GREY, Y)},
+}
+
+
+@pytest.mark.parametrize("kind", GREY_KINDS)
+def test_grey_images_are_not_mirrored_in_any_kind(kind):
+    pair = open_task("own", GREY_KINDS["pair"]())
+    data = open_task("own", GREY_KINDS[kind]())
+    assert data.preprocessing == pair.preprocessing
+    assert data.test.preprocessing.flip is False
+    assert np.array_equal(data.train.ids, pair.train.ids)
+    assert content(data) == content(pair)
+    # One part in colour, as in a pair: they may be photographs.
+    half = {"train": slices(GREY, Y), "test": slices(X, Y)}
+    assert open_task("own", half).preprocessing.flip is True
+
+
 class Endless(keras.utils.PyDataset):
     num_batches = None
 
@@ -135,6 +163,7 @@ def slices(x, y):
         (lambda: slices(X, Y / 2), "expected one integer per image"),
         (lambda: slices(X, np.eye(3)[Y]), "expected one integer per image"),
         (lambda: slices(X, Y - 1), "Image 0 .* has the label -1"),
+        (lambda: slices(X.astype(str), Y), "of object; expected pixels from"),
         (lambda: slices(X, 0 * Y), "only one class"),
         (lambda: slices(X, 2 * Y), "Class 1 of .* has no images"),
         (lambda: tf.data.Dataset.range(5), "expected pairs"),
@@ -142,6 +171,10 @@ def slices(x, y):
         (lambda: 5, "of type int; expected a pair"),
         (lambda: (X, Y, Y), "of type tuple; expected a pair"),
         (lambda: ([[1, 2], [3]], [0, 1]), "differ in shape; expected a pair"),
+        (
+            lambda: {"train": slices(X, Y), "test": ([[1, 2], [3]], [0, 1])},
+            "differ in shape; expected a pair",
+        ),
         (lambda: Endless(), "own: train never ends"),
     ],
 )
@@ -156,3 +189,11 @@ def test_a_label_out_of_range_is_named():
         open_task("own", slices(X, Y), class_names=["a", "b"])
     with pytest.raises(DataError, match="y_train .* label 2, but"):
         open_task("own", (X, Y), class_names=["a", "b"])
+
+
+@pytest.mark.parametrize("data", [slices(X, Y), (X, Y)])
+def test_class_names_are_any_sequence_of_texts(data):
+    named = open_task("own", data, class_names=np.array(["a", "b", "c"]))
+    assert named.class_names == ("a", "b", "c")
+    with pytest.raises(DataError, match="expected a list of strings"):
+        open_task("own", data, class_names=["a", "b", None])
