@@ -12,6 +12,7 @@ from packnet_tf.compare.cell import Cell, Result
 from packnet_tf.compare.folder import Folder
 from packnet_tf.compare.measure import run_cell
 from packnet_tf.compare.methods import METHODS
+from packnet_tf.compare.packnet import PackNetMethod
 from packnet_tf.compare.plan import plan_of
 from packnet_tf.compare.summary import Summary, summarize
 from packnet_tf.compare.table import text_of
@@ -25,6 +26,7 @@ from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checksums
 from packnet_tf.tf_internals.gradients import new_gradients_forgotten
+from packnet_tf.workflow.auto_fraction import check_validation
 from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
 from packnet_tf.workflow.train_loop import Say
 
@@ -90,15 +92,18 @@ class Comparison:
             # A list must be long enough for the last task.
             parse_fraction(fraction, len(names))
         rates = self._compare.learning_rates
-        if len(rates) > 1:
-            for data in self._data:
-                own = data.validation is not None
-                if not own and not self._options.validation_share:
-                    raise FlagError(
-                        f"--learning_rates has {len(rates)} rates to choose "
-                        f"from, but task {data.name!r} has no validation "
-                        "images; give --validation_share above 0, or one rate."
-                    )
+        for data in self._data:
+            own = data.validation is not None
+            validates = own or bool(self._options.validation_share)
+            if len(rates) > 1 and not validates:
+                raise FlagError(
+                    f"--learning_rates has {len(rates)} rates to choose "
+                    f"from, but task {data.name!r} has no validation "
+                    "images; give --validation_share above 0, or one rate."
+                )
+            if PackNetMethod.name in self._compare.methods:
+                options = dataclasses.replace(self._options, task=data.name)
+                check_validation(options, validates)
         network = self._network
         check_name(network.network)
         # A network that cannot be built fails here, not in the first cell.

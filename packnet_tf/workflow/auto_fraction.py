@@ -10,21 +10,17 @@ from packnet_tf.workflow.metrics import accuracy
 from packnet_tf.workflow.train_loop import Say
 
 
-def check_validation(options: TaskOptions, data: Prepared) -> None:
+def check_validation(options: TaskOptions, validates: bool) -> None:
     """Refuses to look for a fraction without validation images.
 
     Args:
         options: How to train the task.
-        data: Its data.
+        validates: Whether there are such images.
 
     Raises:
         FlagError: If there are none.
     """
-    if (
-        options.finds_fraction
-        and "prune" in options.phases
-        and data.validation is None
-    ):
+    if options.finds_fraction and "prune" in options.phases and not validates:
         raise FlagError(
             f"--prune_fraction=auto: task {options.task!r} has no validation "
             "images to choose a fraction on; give a --validation_share above "

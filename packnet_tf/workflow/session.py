@@ -164,7 +164,7 @@ class Session:
         data = preflight.as_begun(self.workdir, options.task, data, self._say)
         network = self._build_network(options.seed)
         prepared = prepare(data, self.network.image_size, options)
-        check_validation(options, prepared)
+        check_validation(options, prepared.validation is not None)
         shared_workdir.check_images(self.strategy, prepared)
         base_prepared = self._prepare_base(network, base_data, options)
         # All refusals come before this line.

@@ -235,6 +235,29 @@ def test_fractions_for_fewer_tasks(compare, data):
     assert line.startswith("prune_fraction=0.5,0.5 gives 2 fractions, but ")
 
 
+def test_a_fraction_is_found_only_with_validation_images(
+    cells, compare, data, tmp_path
+):
+    one = dataclasses.replace(
+        WANTED, methods=("individual", "packnet"), learning_rates=(0.004,)
+    )
+    auto = {
+        "prune_fraction": "auto",
+        "validation_share": 0.0,
+        "reconstruct": True,
+        "gradual_epochs": None,
+    }
+    line = refused(lambda: compare(one, **auto))
+    assert line.startswith(
+        "--prune_fraction=auto: task 'first' has no validation images"
+    )
+    # Nothing is written, so that a share can be given in the same folder.
+    assert not (tmp_path / "c").exists()
+    own = [dataclasses.replace(d, validation=d.test) for d in data]
+    compare(one, data=own, **auto)
+    compare(dataclasses.replace(one, methods=("individual",)), **auto)
+
+
 def test_the_workdir_of_a_network(compare, tmp_path):
     (tmp_path / "states").mkdir()
     line = refused(lambda: compare(path=tmp_path))
