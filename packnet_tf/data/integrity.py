@@ -215,9 +215,6 @@ def no_errors_shown() -> Iterator[None]:
 
 def _without(source: Source, bad: dict[int, DataError]) -> Source:
     """Returns the images of a source that are not bad, some of each class."""
-    files, _ = source.base()
-    if isinstance(files, EncodedSource):
-        files.leave_out_bad()
     left = source.subset(
         np.array([i for i in range(len(source)) if i not in bad], np.int64)
     )

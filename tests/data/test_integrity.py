@@ -251,3 +251,27 @@ def test_bar_is_seen_during_the_check(image_folder, monkeypatch):
     os.close(main)
     os.close(terminal)
     assert b"looking" in shown and b"24/24" in shown
+
+
+@pytest.mark.parametrize("skip_corrupt", [False, True])
+def test_bad_files_of_other_classes_are_not_the_tasks(
+    image_folder, skip_corrupt
+):
+    root = image_folder(classes=("0", "1", "2"), count=4)
+    (root / "train" / "2" / "003.jpg").write_bytes(b"not an image")
+    opened = open_task("split_mnist/0", str(root))
+    # What was not checked is read too.
+    assert len(opened.train.ids) == 8
+    data = integrity.check(opened, 4, skip_corrupt=skip_corrupt)
+    assert len(data.train) == 8 and data.facts.skipped == ()
+    batches = pipeline.training(data.train, 16, 4).epoch(0)
+    assert sum(len(y) for _, y in batches) == 8
+    cut(root / "train" / "1" / "003.jpg")
+    opened = open_task("split_mnist/0", str(root))
+    if not skip_corrupt:
+        with pytest.raises(DataError, match="train/1/003.jpg: "):
+            integrity.check(opened, 4)
+        return
+    data = integrity.check(opened, 4, skip_corrupt=True)
+    assert data.facts.skipped == (f"{root}/train/1/003.jpg",)
+    assert sum(map(len, splits.split(data.train, 0.3))) == 7

@@ -98,6 +98,14 @@ class Source(abc.ABC):
         source.
         """
 
+    def ids_at(self, places: np.ndarray) -> np.ndarray:
+        """Returns the identities of some examples, whatever the others are.
+
+        Args:
+            places: Integer array of shape [any].
+        """
+        return self.ids[places]
+
     @abc.abstractmethod
     def describe(self, index: int) -> str:
         """Returns an example's name in messages, e.g. its path."""
@@ -172,7 +180,8 @@ class Subset(Source):
 
     @property
     def ids(self) -> np.ndarray:
-        return self._whole.ids[self._indices]
+        whole, places = self.base()
+        return whole.ids_at(places)
 
     def base(self):
         whole, places = self._whole.base()

@@ -81,7 +81,6 @@ class EncodedSource(Source):
         # Whether the system failed to read a file, which may pass.
         self.unread = False
         self._scanned: Scanned | None = None
-        self._left_out: frozenset[int] = frozenset()
 
     @abc.abstractmethod
     def encoded(self, index: int) -> bytes:
@@ -89,7 +88,10 @@ class EncodedSource(Source):
 
     @property
     def ids(self) -> np.ndarray:
-        return self._known().ids
+        return self.ids_at(np.arange(len(self)))
+
+    def ids_at(self, places):
+        return self._known(places).ids[places]
 
     def survey(self) -> Scanned:
         """Reads every file once, without decoding it."""
@@ -119,20 +121,16 @@ class EncodedSource(Source):
         """Uses the result of an earlier scan of the same files."""
         self._scanned = scanned
 
-    def leave_out_bad(self) -> None:
-        """Tolerates bad files, which the caller leaves out."""
-        self._left_out = frozenset(self.survey().bad)
-
     def fingerprint(self) -> str | None:
         """Returns a key that changes with the files, if there is one."""
         return None
 
-    def _known(self) -> Scanned:
-        """Returns the scan, or raises for a bad file that is not left out."""
+    def _known(self, places: np.ndarray) -> Scanned:
+        """Returns the scan, or raises for a bad file at one of the places."""
         found = self.survey()
-        for index, text in found.bad.items():
-            if index not in self._left_out:
-                raise self.error(index, text)
+        bad = np.array([*found.bad], np.int64)
+        for index in bad[np.isin(bad, places)].tolist():
+            raise self.error(index, found.bad[index])
         return found
 
     def _scan_one(self, index: int) -> tuple[int, bool] | str:
@@ -155,7 +153,7 @@ class EncodedSource(Source):
 
     def decoded(self, indices, then=None):
         indices = np.asarray(indices, np.int64)
-        self._known()
+        self._known(indices)
         load = self.load_op(indices)
 
         # Converting it by AutoGraph would take longer than tracing it.
