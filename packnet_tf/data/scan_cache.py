@@ -16,8 +16,9 @@ import numpy as np
 from packnet_tf import atomic_files
 from packnet_tf.errors import StateError
 
-# Changes when the meaning of the cached arrays changes.
-_VERSION = "3"
+# Changes when the meaning of the cached arrays changes, or which images are
+# found to be corrupt.
+_VERSION = "4"
 
 
 def fingerprint(paths: Iterable[str | pathlib.Path], *more: str) -> str:

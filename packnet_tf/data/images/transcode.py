@@ -161,6 +161,9 @@ def as_readable(encoded: bytes) -> bytes:
             image = image.convert("RGB")
         except _DAMAGED as error:
             raise DataError(CORRUPT) from error
+        # Only the pixels are wanted, and Pillow cannot write all that it reads:
+        # the transparent level of 1 bit per pixel.
+        image.info.clear()
         stream = io.BytesIO()
         image.save(stream, "PNG", compress_level=1)
         return stream.getvalue()

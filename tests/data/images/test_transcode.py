@@ -97,6 +97,14 @@ def test_tiff_of_numbers_that_are_no_levels_is_refused(kind):
         transcode.needs_conversion(content)
 
 
+@pytest.mark.parametrize("mode, level", [("1", 0), ("1", 1), ("P", 3)])
+def test_a_transparent_level_is_ignored(mode, level):
+    image = Image.fromarray(pixels()).convert(mode)
+    content = encoded(image, "PNG", transparency=level)
+    assert "transparency" in Image.open(io.BytesIO(content)).info
+    assert np.array_equal(decoded(content), np.asarray(image.convert("RGB")))
+
+
 def test_first_page_of_a_tiff_is_read():
     first, second = (Image.fromarray(pixels(seed=seed)) for seed in (0, 1))
     content = encoded(first, "TIFF", save_all=True, append_images=[second])
