@@ -23,12 +23,15 @@ from absl import flags
 from apps import process, run_flags
 from packnet_tf.errors import FlagError
 from packnet_tf.options.compare import NOT_COMPARED, OF_A_CELL, CompareOptions
-from packnet_tf.options.data import task_name
+from packnet_tf.options.data import DataOptions, task_name
 from packnet_tf.options.fields import DATA, Option
 from packnet_tf.options.fractions import EQUAL_SHARE
 from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions, check_batch_size
 from packnet_tf.task import check_task_name
+
+# Flags with a value for each task, as NAME=VALUE.
+_OF_A_TASK = ("data", "image_key", "label_key")
 
 run_flags.define(CompareOptions)
 run_flags.define(NetworkOptions, without=NOT_COMPARED)
@@ -44,12 +47,18 @@ run_flags.add(
         basic=True,
     ),
 )
-run_flags.add(
-    "data_dir",
-    str,
-    None,
-    Option("Folder of prepared TFDS data sets.", group=DATA),
-)
+for what in ("image", "label"):
+    run_flags.add(
+        f"{what}_key",
+        list,
+        [],
+        Option(
+            f"NAME=FEATURE: TFDS feature of a task's {what}; by default "
+            f"{what}. Repeatable.",
+            group=DATA,
+        ),
+    )
+run_flags.define(DataOptions, without=("crop", *_OF_A_TASK))
 
 
 def main() -> None:
@@ -66,13 +75,14 @@ def main() -> None:
     check_batch_size(options.batch_size)
     for task in compare.tasks:
         check_task_name(task_name(task))
-    places = run_flags.pairs("data")
-    for name in places:
-        if name not in compare.tasks:
-            raise FlagError(
-                f"--data={name}={places[name]}: {name!r} is not one of "
-                f"--tasks={','.join(compare.tasks)}."
-            )
+    own = {key: run_flags.pairs(key) for key in _OF_A_TASK}
+    for key, given in own.items():
+        for name, value in given.items():
+            if name not in compare.tasks:
+                raise FlagError(
+                    f"--{key}={name}={value}: {name!r} is not one of "
+                    f"--tasks={','.join(compare.tasks)}."
+                )
     process.load()
 
     from packnet_tf import console
@@ -90,13 +100,19 @@ def main() -> None:
         with console.bar(f"opening {task}") as progress:
             opened = open_task(
                 task,
-                places.get(task),
                 data_dir=flag.data_dir,
                 progress=progress,
+                **{key: given.get(task) for key, given in own.items()},
             )
         with console.bar(task) as progress:
             data.append(
-                check(opened, options.batch_size, say=print, progress=progress)
+                check(
+                    opened,
+                    options.batch_size,
+                    skip_corrupt=flag.skip_corrupt,
+                    say=print,
+                    progress=progress,
+                )
             )
     summary = Comparison(path, data, network, options, compare).run()
     print()

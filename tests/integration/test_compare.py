@@ -1,6 +1,7 @@
 """apps/compare.py from images to the table, interrupted; its page after."""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -14,12 +15,12 @@ def compare(run_app, images, tmp_path_factory):
     """Returns a function that runs the comparison in one folder."""
     workdir = tmp_path_factory.mktemp("compare") / "c"
 
-    def run(*more, **how):
+    def run(*more, first=images / "first", **how):
         return run_app(
             "compare",
             f"--workdir={workdir}",
             "--tasks=first,second",
-            f"--data=first={images / 'first'}",
+            f"--data=first={first}",
             f"--data=second={images / 'second'}",
             *TINY,
             f"--methods={','.join(METHODS)}",
@@ -102,6 +103,8 @@ def test_the_page_of_a_comparison(run_app, compare, ended):
         (["--learning_rates=0"], "--learning_rates=0.0: 0.0 is out of range"),
         (["--tasks=first,first"], "--tasks=first,first: first is given twice"),
         (["--data=third=x"], "--data=third=x: 'third' is not one of --tasks="),
+        (["--image_key=third=x"], "--image_key=third=x: 'third' is not one of"),
+        (["--label_key=first=kind"], "--label_key=kind: only data of TFDS has"),
         (["--lora_rank=0"], "--lora_rank=0: expected 1"),
         (
             ["--tasks=first,second,thrid"],
@@ -119,6 +122,18 @@ def test_bad_input_is_one_line_that_names_it(compare, ended, flags, line):
     assert found.code == 1
     assert found.stderr.startswith(f"error: {line}"), found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_corrupt_images_are_left_out(compare, ended, images, tmp_path):
+    shutil.copytree(images / "first", tmp_path / "first")
+    bad = min((tmp_path / "first" / "train").glob("*/*"))
+    bad.write_bytes(b"no image")
+    found = compare(first=tmp_path / "first")
+    assert f"{bad}: " in found.stderr and "--skip_corrupt" in found.stderr
+    found = compare("--skip_corrupt", first=tmp_path / "first")
+    assert f"left out:\n  {bad}" in found.stdout
+    # That is one image less than the comparison began with.
+    assert "error: The data of task 'first' has " in found.stderr
 
 
 @pytest.mark.parametrize(
