@@ -57,7 +57,10 @@ def recall(key: str) -> dict[str, np.ndarray] | None:
 
 def remember(key: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Keeps arrays under a fingerprint, where that is possible."""
-    path = _path(key)
+    try:
+        path = _path(key)
+    except RuntimeError:
+        return  # The user has no home, as in containers.
     with (
         contextlib.suppress(StateError),
         atomic_files.whole_file(path) as aside,

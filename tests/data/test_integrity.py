@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -186,6 +187,16 @@ def test_a_damaged_memory_is_no_harm(image_folder, monkeypatch, tmp_path):
     integrity.check(open_task("own", root))
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
     integrity.check(open_task("own", root))
+
+
+def test_a_user_without_a_home_has_no_memory(image_folder, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pathlib.Path, "home", no_home)
+    data = integrity.check(open_task("own", str(image_folder())))
+    assert len(data.train) == 12
 
 
 def test_images_in_both_parts_are_reported(image_folder):
