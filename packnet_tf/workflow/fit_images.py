@@ -14,6 +14,7 @@ from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.images.transcode import EXTENSIONS
 from packnet_tf.data.pipeline import evaluation_order
 from packnet_tf.data.sources.base import Source
+from packnet_tf.data.sources.listing import images_below
 from packnet_tf.errors import DataError
 from packnet_tf.workflow.datasets import Prepared
 
@@ -62,11 +63,13 @@ def images_at(
         if source is None:
             raise DataError(f"--base_images={place} holds no images.")
         return _some(source, image_size, data.preprocessing, number)
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix[1:].lower() in EXTENSIONS and file.is_file()
-    )
+    try:
+        files = images_below(folder)
+    except OSError as error:
+        raise DataError(
+            f"--base_images: {error.filename} cannot be read "
+            f"({error.strerror}); give another folder, or leave the flag out."
+        ) from error
     if not files:
         raise DataError(
             f"--base_images={place}: the folder holds no images "

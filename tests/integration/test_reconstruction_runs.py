@@ -101,6 +101,20 @@ def test_images_without_labels_are_read_from_any_folder(tmp_path):
     assert len(few) == 5
 
 
+def test_the_files_are_those_of_an_image_folder(tmp_path):
+    folder = make_images(tmp_path / "a", train=3, test=1)
+    expected = images_at(str(folder), "old", 100, SIZE)
+    # As macOS and download managers leave them.
+    (folder / "train" / "._0.png").write_bytes(b"attributes")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "thumbnail.jpg").write_bytes(b"cut")
+    found = images_at(str(folder), "old", 100, SIZE)
+    assert found.tobytes() == expected.tobytes()
+    (folder / "train" / "loop").symlink_to(folder)
+    with pytest.raises(DataError, match="points to a folder that contains it"):
+        images_at(str(folder), "old", 100, SIZE)
+
+
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(DataError, match="--base_images=.* holds no images"):
         images_at(str(tmp_path), "old", 5, SIZE)

@@ -78,6 +78,15 @@ class Listing:
         return tuple(lines)
 
 
+def images_below(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the image files of a folder at any depth, sorted."""
+    listing = Listing.of(folder)
+    for link in listing.links:
+        check_link(link)
+    below = [file for inner in listing.folders for file in images_below(inner)]
+    return sorted(listing.images + below)
+
+
 def check_link(link: pathlib.Path) -> None:
     """Refuses a broken or circular link."""
     if not link.exists():
