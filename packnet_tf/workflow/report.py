@@ -106,13 +106,20 @@ def of_state(state: StateInfo) -> str:
 
 
 def of_evaluation(rows: Sequence[Evaluated]) -> str:
-    """Returns the tasks' test accuracies as a table."""
+    """Returns the tasks' test accuracies as a table.
+
+    Below it is what is wrong with data that could not be read, one task per
+    line.
+    """
+    notes = {row.task: row.note.partition(": ") for row in rows}
     cells = [
         [
             row.task,
             row.classes,
             row.images if row.images is not None else "-",
-            share(row.accuracy) if row.accuracy is not None else row.note,
+            share(row.accuracy)
+            if row.accuracy is not None
+            else notes[row.task][0],
             f"{row.owned:.1%}",
             f"{row.free_after:.1%}",
         ]
@@ -120,7 +127,8 @@ def of_evaluation(rows: Sequence[Evaluated]) -> str:
     ]
     head = ["task", "classes", "images", "accuracy"]
     head += ["weights owned", "free after"]
-    return table(head, cells)
+    lines = [f"{task}: {why}." for task, (_, _, why) in notes.items() if why]
+    return "\n".join([table(head, cells), *lines])
 
 
 def of_classes(row: Evaluated) -> str:

@@ -9,7 +9,12 @@ from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.data.integrity import find_bad, without_bad
 from packnet_tf.data.pipeline import CACHE_BYTES
 from packnet_tf.data.sources.base import Source
-from packnet_tf.errors import DataError, PackNetError, StateError
+from packnet_tf.errors import (
+    DataError,
+    PackNetError,
+    StateError,
+    first_line,
+)
 from packnet_tf.storage.manifest import PackedTask
 from packnet_tf.storage.workdir import Workdir
 from packnet_tf.workflow import metrics
@@ -40,7 +45,8 @@ def find(
         data_dir: Folder of prepared TFDS data sets.
 
     Returns:
-        The images and an empty text; or None and e.g. `"no test split"`.
+        The images and an empty text; or None and e.g. `"no test split"`, or
+        `"not read: "` and what is wrong with the data.
 
     Raises:
         DataError: If there is nothing at `place`, or data of other classes.
@@ -55,10 +61,11 @@ def find(
             if facts
             else data.open_task(record.name, where, data_dir=data_dir)
         )
-    except PackNetError:
+    except PackNetError as error:
         if place is not None:
             raise
-        return None, f"no data at {where}"
+        # Other tasks are evaluated nonetheless.
+        return None, f"not read: {first_line(error).rstrip('.')}"
     if opened.test is None:
         return None, "no test split"
     if opened.classes != record.classes:

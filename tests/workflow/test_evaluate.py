@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -72,6 +74,28 @@ def test_what_was_left_out_is_left_out_again(tmp_path, image_folder, facts):
     else:
         with pytest.raises(DataError, match="bee/001.jpg: The file is not"):
             evaluate_tasks(workdir)
+
+
+def test_data_that_is_refused_is_no_data_with_its_reason(
+    tmp_path, image_folder
+):
+    images = image_folder(NAMES, count=3)
+    workdir = Workdir(tmp_path / "w")
+    workdir.create(NetworkOptions(image_size=tiny_nets.SIZE))
+    net = tiny_nets.packed_net(())
+    tiny_nets.add_packed(net, "one", 3, class_names=NAMES)
+    states.commit(workdir, net, facts={"data": {"data": str(images)}})
+    shutil.rmtree(images / "test" / "cat")
+    (row,) = evaluate_tasks(workdir)
+    assert row.images is None and row.accuracy is None
+    reason = f"The data folder {images} has different class folders in "
+    assert row.note.startswith(f"not read: {reason}")
+    *lines, last = report.of_evaluation([row]).splitlines()
+    assert lines[-1].split()[:5] == ["one", "3", "-", "not", "read"]
+    assert last.startswith(f"one: {reason}") and not last.endswith("..")
+    shutil.rmtree(images)
+    (row,) = evaluate_tasks(workdir)
+    assert f"{images} does not exist" in row.note
 
 
 def test_an_older_state_has_fewer_lines(workdir):
