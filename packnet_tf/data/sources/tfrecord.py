@@ -9,7 +9,7 @@ import os
 import pathlib
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from packnet_tf.errors import DataError
 
@@ -47,9 +47,10 @@ class RecordFiles:
             raise DataError(f"The record file {path} is truncated.")
         return content
 
-    def __del__(self) -> None:
+    # At the interpreter's exit the module `os` may be gone already.
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         for descriptor in getattr(self, "_open", {}).values():
-            os.close(descriptor)
+            close(descriptor)
 
     def _descriptor(self, path: str) -> int:
         with self._lock:

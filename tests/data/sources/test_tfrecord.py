@@ -1,8 +1,11 @@
 """Tests of packnet_tf/data/sources/tfrecord.py."""
 
+import os
+
 import pytest
 import tensorflow as tf
 
+from packnet_tf.data.sources import tfrecord
 from packnet_tf.data.sources.tfrecord import RecordFiles
 from packnet_tf.errors import DataError
 
@@ -29,6 +32,18 @@ def test_parts_of_files(files):
     records = RecordFiles([(files[0], 3, 1), (files[1], 1, 2)])
     assert len(records) == 3
     assert records[0] == b"a3" * 4 and records[2] == b"b2" * 3
+
+
+def test_files_are_closed_at_the_interpreters_exit_too(files, monkeypatch):
+    records = RecordFiles([(files[0], 0, 5)])
+    records[0]
+    (descriptor,) = records._open.values()
+    with monkeypatch.context() as patch:
+        # Modules are taken down before the last objects.
+        patch.setattr(tfrecord, "os", None)
+        del records
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_truncated_file_is_named(files):
