@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from packnet_tf.data.images.preprocessing import Preprocessing
-from packnet_tf.options.data import NUMBERED
+from packnet_tf.errors import DataError
+from packnet_tf.options.data import NUMBERED, TFDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,25 @@ class TaskEntry:
     needs: str = ""
     validation: str = ""
 
+    def __post_init__(self) -> None:
+        if self.labels and (
+            len(set(self.labels)) < max(len(self.labels), 2)
+            or min(self.labels) < 0
+        ):
+            raise DataError(
+                f"TaskEntry {self.name!r}: the labels are {self.labels}; "
+                "expected two or more different ones, or none for all."
+            )
+        if str(self.data).startswith(TFDS):
+            return
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if one.name in _OF_TFDS and value != one.default:
+                raise DataError(
+                    f"TaskEntry {self.name!r}: {one.name}={value!r} is for "
+                    "data of TFDS; leave it out, or give data='tfds:NAME'."
+                )
+
     @property
     def splits(self) -> dict[str, str]:
         """The TFDS split of each part that has one."""
@@ -82,10 +102,8 @@ class TaskEntry:
         return cls(name, **known)
 
 
-_RECORDED = (
-    *("data", "train", "validation", "test"),
-    *("image_key", "label_key", "labels"),
-)
+_OF_TFDS = ("train", "validation", "test", "image_key", "label_key")
+_RECORDED = ("data", *_OF_TFDS, "labels")
 
 
 # Section 4 of the paper: images of CUBS and Cars cut to the bounding box and

@@ -224,7 +224,7 @@ def training(
             default.
 
     Raises:
-        DataError: If there are fewer images than a batch.
+        DataError: If there are fewer images than a batch, or none in a batch.
 
     Example:
 
@@ -289,12 +289,14 @@ def evaluation_order(source: Source) -> np.ndarray:
 
 
 def check_batch(count: int, batch_size: int) -> None:
-    """Refuses a batch size larger than the training set.
+    """Refuses a batch size of 0, or larger than the training set.
 
     Args:
         count: Number of training images.
         batch_size: Images per batch.
     """
+    if batch_size < 1:
+        raise DataError(f"The batch size is {batch_size}; expected 1 or more.")
     if count < batch_size:
         raise DataError(
             f"There are {count} training images, fewer than a batch of "

@@ -35,7 +35,8 @@ def find(name: str) -> TaskEntry | None:
     if name in _REGISTRY:
         return _REGISTRY[name]
     head, _, seed = name.partition(".")
-    if head != PERMUTED or not seed.isdigit() or int(seed) >= 2**32:
+    number = seed.isascii() and seed.isdigit()  # No superscripts.
+    if head != PERMUTED or not number or int(seed) >= 2**32:
         return None
     return permuted(_REGISTRY["mnist"], name, int(seed))
 

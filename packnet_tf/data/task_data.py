@@ -128,6 +128,8 @@ def open_task(
     >>> birds.classes, len(birds.train), len(birds.test)
     (36, 1078, 1080)
     """
+    if crop is not None and crop not in CROPS:
+        raise DataError(f"--crop={crop}: expected one of {', '.join(CROPS)}.")
     if data is None and name.startswith(TFDS):
         data = name
     name = task_name(name)
@@ -281,8 +283,6 @@ def _cropped(
     """Returns a task's preprocessing, with what `--crop` changes of it."""
     if crop is None:
         return chosen
-    if crop not in CROPS:
-        raise DataError(f"--crop={crop}: expected one of {', '.join(CROPS)}.")
     if crop == "none":
         return None if chosen is None else chosen.unboxed()
     return dataclasses.replace(
@@ -305,6 +305,11 @@ def _parts(
     if not isinstance(data, str | pathlib.Path):
         parts = python_data.read_python(data, name, preprocessing, class_names)
         return None, "python", parts
+    if class_names is not None:
+        raise DataError(
+            f"The data of task {name!r}, {data}, has class names of its own; "
+            "leave class_names out."
+        )
     where = str(data)
     if not where:
         raise DataError(f"The data of task {name!r} is empty; give {_KINDS}.")

@@ -9,6 +9,10 @@ from typing import Any
 
 from packnet_tf.errors import DataError
 
+# The smallest alpha but 0: even then nearly all shares are 0 or 1, and below it
+# drawing one takes ever more numbers, since u ** (1 / alpha) becomes 0.
+_LEAST_ALPHA = 0.01
+
 # Name, usual setting, largest setting: the magnitude of RandAugment, and
 # alpha of the Beta(alpha, alpha) that shares are drawn from.
 MAX_MAGNITUDE = 10.0
@@ -27,8 +31,8 @@ class Augmentation:
     Attributes:
         randaugment: Magnitude of RandAugment's two operations, up to 10; 0
             for none.
-        mixup: alpha of MixUp (Zhang et al. 2018), up to 2; 0 for none.
-        cutmix: alpha of CutMix (Yun et al. 2019), up to 2; 0 for none. With
+        mixup: alpha of MixUp (Zhang et al. 2018), 0.01 to 2; 0 for none.
+        cutmix: alpha of CutMix (Yun et al. 2019), 0.01 to 2; 0 for none. With
             both, every image draws one of the two.
 
     Example:
@@ -47,6 +51,11 @@ class Augmentation:
             if not 0 <= value <= most:
                 raise DataError(
                     f"Augmentation {name}:{value:g}: expected 0 to {most:g}."
+                )
+            if name != "randaugment" and 0 < value < _LEAST_ALPHA:
+                raise DataError(
+                    f"Augmentation {name}:{value:g}: expected "
+                    f"{_LEAST_ALPHA:g} to {most:g}, or 0 for none."
                 )
 
     @property

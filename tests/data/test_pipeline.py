@@ -245,6 +245,8 @@ def test_odd_files_give_the_same_pixels_both_ways(image_folder):
 def test_fewer_images_than_a_batch():
     with pytest.raises(DataError, match="20 training images, fewer than a"):
         pipeline.training(array_source(), 16, 21)
+    with pytest.raises(DataError, match="batch size is 0; expected 1 or more"):
+        pipeline.training(array_source(), 16, 0)
 
 
 def test_loading_reports_progress():

@@ -215,6 +215,7 @@ def test_tasks_that_are_not_in_tfds_say_where_they_are(name, image_folder):
     [
         ("split_mnist/5", "expected split_mnist/0..4"),
         ("split_mnist", "expected split_mnist/0..4"),
+        ("permuted_mnist/\u00b2", "expected permuted_mnist/SEED with a seed"),
         ("permuted_mnist/x", "expected permuted_mnist/SEED with a seed"),
         ("permuted_mnist", "expected permuted_mnist/SEED with a seed"),
         ("cifar100_superclass/20", "expected cifar100_superclass/0..19"),
@@ -246,3 +247,25 @@ def test_table_names_every_task():
         assert name in table
     assert "1,281,167" in table and "2,040" in table
     assert all(entry.needs for entry in registry.registered().values())
+
+
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        ({"labels": (1,)}, "the labels are .1,.; expected two or more"),
+        ({"labels": (1, 1)}, "the labels are .1, 1.; expected two or more"),
+        ({"labels": (0, -1)}, "the labels are .0, -1.; expected two or more"),
+        ({"data": "folder", "test": ""}, "test='' is for data of TFDS"),
+        ({"data": "a.npz", "train": "all"}, "train='all' is for data of TFDS"),
+        ({"data": "folder", "image_key": "x"}, "image_key='x' is for data of"),
+    ],
+)
+def test_what_an_entry_cannot_have_is_named(entry, message):
+    with pytest.raises(DataError, match=f"TaskEntry 'own': {message}"):
+        registry.TaskEntry("own", **{"data": "tfds:mnist", **entry})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_permutation_has_a_seed(seed):
+    with pytest.raises(DataError, match=f"permutation={seed}: expected a seed"):
+        Preprocessing(permutation=seed)

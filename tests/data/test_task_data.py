@@ -101,3 +101,26 @@ def test_unusable_data(data, message):
 def test_only_tfds_has_features(image_folder, key):
     with pytest.raises(DataError, match=f"--{key}=x: .* leave the flag out"):
         open_task("own", str(image_folder()), **{key: "x"})
+
+
+def test_data_with_class_names_takes_no_others(image_folder, tmp_path):
+    x = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(6) % 2)
+    places = [
+        image_folder(),
+        tmp_path / "a.npz",
+        "bundled:digits",
+        "tfds:mnist",
+    ]
+    for place in map(str, places):
+        with pytest.raises(DataError, match="own; leave class_names out") as e:
+            open_task("own", place, class_names=["a", "b", "c"])
+        assert place in str(e.value)
+
+
+@pytest.mark.parametrize("preprocessing", [None, Preprocessing()])
+def test_an_unknown_crop_is_named(image_folder, preprocessing):
+    with pytest.raises(DataError, match="--crop=box: expected one of bbox"):
+        open_task(
+            "own", str(image_folder()), crop="box", preprocessing=preprocessing
+        )

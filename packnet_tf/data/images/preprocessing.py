@@ -55,6 +55,12 @@ class Preprocessing:
                     f"Preprocessing {name}={value!r}: expected one of "
                     f"{', '.join(legal)}."
                 )
+        seed = self.permutation
+        if seed is not None and not 0 <= seed < 2**32:
+            raise DataError(
+                f"Preprocessing permutation={seed}: expected a seed from 0 to "
+                "2**32 - 1, or None."
+            )
 
     def working_size(self, image_size: int) -> int:
         """Returns the short side of the image before the square is cut."""

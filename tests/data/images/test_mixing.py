@@ -25,6 +25,7 @@ def test_parse():
     assert Augmentation.parse("randaugment, mixup:0.4") == Augmentation(9, 0.4)
     assert not Augmentation.parse("randaugment").soft
     assert Augmentation.parse("cutmix").soft
+    assert Augmentation.parse("mixup:0,randaugment:0.001").mixup == 0
     facts = Augmentation.parse("cutmix").to_facts()
     assert Augmentation(**facts).cutmix == 1.0
 
@@ -37,6 +38,9 @@ def test_parse():
         ("mixup:nan", "'mixup:nan'"),
         ("mixup,mixup", "each once"),
         ("mixup:3", "mixup:3: expected 0 to 2"),
+        # Drawing a share would never end.
+        ("mixup:1e-9", "mixup:1e-09: expected 0.01 to 2, or 0 for none"),
+        ("cutmix:0.009", "cutmix:0.009: expected 0.01 to 2, or 0"),
         ("randaugment:-1", "randaugment:-1: expected 0 to 10"),
     ],
 )
