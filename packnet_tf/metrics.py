@@ -71,7 +71,7 @@ def average_accuracy(
         >>> average_accuracy(np.array([[0.9, np.nan], [0.5, 0.7]]))
         0.6
     """
-    _check(matrix)
+    matrix = _check(matrix)
     last = _measured(matrix[-1], "after the last task", tasks)
     return float(np.mean(last))
 
@@ -99,6 +99,7 @@ def forgetting(matrix: np.ndarray, tasks: np.ndarray | None = None) -> float:
         >>> forgetting(np.array([[0.75, np.nan], [0.5, 0.7]]))
         0.25
     """
+    matrix = _check(matrix)
     old = _old(matrix, tasks)
     if not len(old):
         return 0.0
@@ -131,6 +132,7 @@ def backward_transfer(
         >>> backward_transfer(np.array([[0.75, np.nan], [0.5, 0.7]]))
         -0.25
     """
+    matrix = _check(matrix)
     old = _old(matrix, tasks)
     if not len(old):
         return 0.0
@@ -164,7 +166,7 @@ def forward_transfer(matrix: np.ndarray, untrained: np.ndarray) -> float:
         >>> forward_transfer(R, np.array([0.1, 0.125]))
         0.125
     """
-    _check(matrix)
+    matrix = _check(matrix)
     start = _one_a_task(untrained, matrix, "untrained")[1:]
     before = _measured(
         np.diagonal(matrix, offset=1), "before it is learned", first=1
@@ -195,7 +197,7 @@ def intransigence(matrix: np.ndarray, reference: np.ndarray) -> np.ndarray:
         >>> intransigence(R, np.array([0.75, 0.625]))
         array([0.   , 0.125])
     """
-    _check(matrix)
+    matrix = _check(matrix)
     best = _one_a_task(reference, matrix, "reference")
     return best - _measured(np.diagonal(matrix), "after it was learned")
 
@@ -255,15 +257,17 @@ def bits_per_weight(size: int, weights: int) -> float:
     return 8 * size / weights
 
 
-def _check(matrix: np.ndarray) -> None:
-    """Refuses anything but a matrix of accuracies."""
-    shape = np.shape(matrix)
+def _check(matrix: Any) -> np.ndarray:
+    """Returns a matrix of accuracies as an array; refuses anything else."""
+    matrix = np.asarray(matrix, np.float64)
+    shape = matrix.shape
     if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
         raise PackNetError(
             f"The accuracy matrix has shape {shape}; expected [tasks, tasks] "
             "with 1 task or more."
         )
     _check_range(matrix, "The accuracy matrix")
+    return matrix
 
 
 def _check_range(values: Any, what: str) -> None:
@@ -281,7 +285,7 @@ def _measured(
     first: int = 0,
 ) -> np.ndarray:
     """Returns the accuracies of some tasks, if all were measured."""
-    places = np.arange(len(values)) if tasks is None else tasks
+    places = np.arange(len(values)) if tasks is None else np.asarray(tasks)
     chosen = values[places]
     missing = places[np.isnan(chosen)]
     if len(missing):
@@ -294,7 +298,6 @@ def _measured(
 
 def _old(matrix: np.ndarray, tasks: np.ndarray | None) -> np.ndarray:
     """Returns the places of the tasks that count, but for the last one."""
-    _check(matrix)
     old = np.arange(len(matrix) - 1)
     return old if tasks is None else old[np.isin(old, tasks)]
 

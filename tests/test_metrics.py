@@ -41,6 +41,18 @@ def test_values_by_hand():
     assert metrics.intransigence(LOWER, reference).tolist() == [0.125, 0, -0.5]
 
 
+def test_a_matrix_may_be_lists():
+    reference = [0.875, 0.25, 0.5]
+    rows = LOWER.tolist()
+    rows[0][1] = None
+    assert metrics.average_accuracy(rows, [0, 2]) == 0.75
+    for function in (metrics.forgetting, metrics.backward_transfer):
+        assert function(rows) == function(LOWER)
+        assert function(rows, [1]) == function(LOWER, np.array([1]))
+    assert metrics.intransigence(rows, reference).tolist() == [0.125, 0, -0.5]
+    assert metrics.forward_transfer(FORGETS.tolist(), [0, 0.25, 0.125]) > 0
+
+
 def test_what_never_changes_loses_exactly_nothing():
     assert metrics.forgetting(KEEPS) == 0.0
     assert metrics.backward_transfer(KEEPS) == 0.0

@@ -25,6 +25,7 @@ from packnet_tf.errors import ConversionError
 from packnet_tf.layers import TWINS, Masked
 from packnet_tf.tf_internals.layers import is_graph, layers_of
 
+_DEPTHWISE_KERNELS = ("private", "masked")
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
@@ -56,7 +57,8 @@ def mask_model(
 
     Raises:
         ConversionError: Naming the layers, if kernels would stay unmasked
-            without being skipped, or cannot be masked.
+            without being skipped, or cannot be masked; or if an argument
+            cannot be used.
 
     Example:
 
@@ -74,6 +76,11 @@ def mask_model(
         raise ConversionError(
             f"Model {model.name!r} is not built, so it has no weights yet; "
             "give it an Input, call build(), or call it on a batch first."
+        )
+    if depthwise not in _DEPTHWISE_KERNELS:
+        raise ConversionError(
+            f"mask_model(depthwise={depthwise!r}): expected one of "
+            f"{_DEPTHWISE_KERNELS}."
         )
     kept = chosen_layers(model, skip)
     depthwise_plain = _DEPTHWISE if depthwise == "private" else ()

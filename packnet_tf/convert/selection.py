@@ -25,12 +25,18 @@ def chosen_layers(
         skip: As for `mask_model`.
 
     Raises:
-        ConversionError: If `skip` has a name that no layer has.
+        ConversionError: If `skip` has a name that no layer has, or an entry
+            of another kind.
     """
     entries = as_list(skip)
     layers = layers_of(model, include_self=False)
     names = {layer.name for layer in layers}
     for entry in entries:
+        if not (isinstance(entry, str) or callable(entry)):
+            raise ConversionError(
+                f"skip={entry!r}: expected a layer's name, a class of layers, "
+                "or a function of a layer."
+            )
         if isinstance(entry, str) and entry not in names:
             close = difflib.get_close_matches(entry, names, n=3)
             hint = f"; did you mean {', '.join(close)}?" if close else "."
@@ -61,7 +67,8 @@ def skipped_layers(
         skip: As for `mask_model`.
 
     Raises:
-        ConversionError: If `skip` has a name that no layer has.
+        ConversionError: If `skip` has a name that no layer has, or an entry
+            of another kind.
     """
     return {
         id(part)

@@ -131,12 +131,17 @@ def build(
             return _from_file(name, image_size, head_layer)
         check_name(name)
         if name.lower() in _OWN:
-            return _own(name.lower(), image_size, weights, options)
+            return _own(name.lower(), image_size, weights, options, head_layer)
         return _application(name, image_size, weights, options, head_layer)
 
 
-def _own(name, image_size, weights, options) -> Network:
+def _own(name, image_size, weights, options, head_layer) -> Network:
     check_options(name, options, defaults_of(_OWN[name]))
+    if head_layer not in (None, "none"):
+        raise NetworkError(
+            f"--head_layer={head_layer}: {name} has no head; leave the flag "
+            "out."
+        )
     if weights != "none":
         raise NetworkError(
             f"--weights={weights}: {name} has no published weights; use "

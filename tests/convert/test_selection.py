@@ -49,6 +49,15 @@ def test_skip_of_an_unknown_name():
         mask_model(sequential(), skip="depthwize")
 
 
+def test_arguments_of_another_kind():
+    with pytest.raises(
+        ConversionError, match="skip=3: expected a layer's name"
+    ):
+        pn.PackNet(sequential(), skip=["fc", 3])
+    with pytest.raises(ConversionError, match="depthwise='privat'.: expected"):
+        mask_model(sequential(), depthwise="privat")
+
+
 @keras.saving.register_keras_serializable("test_skipping")
 class Scaled(layers.Layer):
     """Has a kernel of its own, which nobody declared."""

@@ -108,6 +108,7 @@ def test_in_a_strategy(name, mobilenet_file):
             {"weights": "gone.h5"},
             "--weights=gone.h5: no such file",
         ),
+        ("cnn", {"head_layer": "nope"}, "--head_layer=nope: cnn has no head"),
         ("gone.keras", {}, "--network=gone.keras: no such file"),
     ],
 )
