@@ -2,7 +2,8 @@
 
 Every state holds the whole network, so that an older one serves only those
 who want to go back to it. The record is written before anything is removed:
-it tells an interrupted removal from a loss.
+it tells an interrupted removal from a loss. A state that is there, and is not
+still to be removed, was put back and stays.
 """
 
 import dataclasses
@@ -14,15 +15,27 @@ from packnet_tf.storage.workdir import Workdir
 from packnet_tf.task import Digest
 
 
+def _checksum(states: tuple[int, ...], pending: tuple[int, ...]) -> str:
+    # Early releases wrote only the first, and these records are still read.
+    return checksums.checksum((states, pending) if pending else states)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Dropped:
-    """The content of `dropped.json`: numbers of states, and a checksum."""
+    """The content of `dropped.json`.
+
+    Attributes:
+        states: Numbers of the states that were dropped.
+        sha256: A checksum of the others.
+        pending: Those of the states that are still to be removed.
+    """
 
     states: tuple[int, ...]
     sha256: Digest
+    pending: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.sha256 != checksums.checksum(self.states):
+        if self.sha256 != _checksum(self.states, self.pending):
             raise ValueError("the checksum differs")
 
 
@@ -32,13 +45,7 @@ def dropped(workdir: Workdir) -> set[int]:
     Raises:
         StateError: If the record is damaged.
     """
-    found = checksums.read_checked(
-        workdir.dropped_path,
-        _Dropped,
-        "restore it from a copy, or remove it: then apps/verify.py misses the "
-        "states that were dropped",
-    )
-    return set() if found is None else {*found.states}
+    return _read(workdir)[0]
 
 
 def begin(workdir: Workdir, number: int) -> None:
@@ -48,8 +55,9 @@ def begin(workdir: Workdir, number: int) -> None:
         workdir: The workdir; hold its lock.
         number: The state's number.
     """
-    before = dropped(workdir)
-    _note(workdir, before, {one for one in before if one < number})
+    states, pending = _read(workdir)
+    earlier = {*range(number)}
+    _note(workdir, states & earlier, pending & earlier)
 
 
 def drop(workdir: Workdir, keep: int | None, served: Collection[int]) -> bool:
@@ -63,16 +71,16 @@ def drop(workdir: Workdir, keep: int | None, served: Collection[int]) -> bool:
     Returns:
         Whether there were any.
     """
-    there = [workdir.number_of(folder) for folder in workdir.state_folders()]
+    there = _there(workdir)
     if keep is not None:
-        before = dropped(workdir)
-        old = {one for one in there if one <= max(there) - keep}
-        _note(workdir, before, before | (old - set(served)))
+        states, pending = _read(workdir)
+        old = {one for one in there if one <= max(there) - keep} - {*served}
+        _note(workdir, states | old, pending | old)
     return bool(finish(workdir))
 
 
 def finish(workdir: Workdir) -> list[str]:
-    """Removes what is left of states that were dropped.
+    """Removes what is left of states that were dropped; never the newest.
 
     Args:
         workdir: The workdir; hold its lock.
@@ -80,18 +88,40 @@ def finish(workdir: Workdir) -> list[str]:
     Returns:
         One line for each state removed.
     """
-    gone, done = dropped(workdir), []
+    states, pending = _read(workdir)
+    newest, done = max(_there(workdir), default=0), []
     for folder in workdir.state_folders():
-        if workdir.number_of(folder) in gone:
+        number = workdir.number_of(folder)
+        if number in pending and number < newest:
             atomic_files.remove_folder(folder)
             done.append(f"removed {folder} (--keep_states)")
+    # Not those that were put back, nor those that will be written again.
+    left = {one for one in states - _there(workdir) if one < newest}
+    _note(workdir, left, set())
     return done
 
 
-def _note(workdir: Workdir, before: set[int], states: set[int]) -> None:
-    if states != before:
-        found = tuple(sorted(states))
-        record = _Dropped(found, checksums.checksum(found))
+def _there(workdir: Workdir) -> set[int]:
+    return {workdir.number_of(folder) for folder in workdir.state_folders()}
+
+
+def _read(workdir: Workdir) -> tuple[set[int], set[int]]:
+    """Returns the states that were dropped, and those still to be removed."""
+    found = checksums.read_checked(
+        workdir.dropped_path,
+        _Dropped,
+        "restore it from a copy, or remove it: then apps/verify.py misses the "
+        "states that were dropped",
+    )
+    if found is None:
+        return set(), set()
+    return {*found.states}, {*found.pending}
+
+
+def _note(workdir: Workdir, states: set[int], pending: set[int]) -> None:
+    if (states, pending) != _read(workdir):
+        found = tuple(sorted(states)), tuple(sorted(pending))
+        record = _Dropped(found[0], _checksum(*found), found[1])
         atomic_files.write_file(
             workdir.dropped_path, checksums.json_bytes(record)
         )

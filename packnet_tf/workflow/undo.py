@@ -41,19 +41,24 @@ def remove_task(workdir: Workdir, name: str) -> list[str]:
     ['removed runs/m/states/003-flowers', ...]
     """
     with workdir.lock():
+        dropped = retention.finish(workdir)
         newest = workdir.newest()
         training = _in_training(workdir, newest)
         if training == name:
             checkpoints.remove(workdir.training_path)
-            return [f"dropped {name}, which was not packed yet"]
-        if not is_packed(newest, name) and (done := _follow(workdir)):
-            return [*done, f"{name} was removed before"]
+            done = [*dropped, f"dropped {name}, which was not packed yet"]
+            return [*done, *_follow(workdir)]
+        if not is_packed(newest, name):
+            done = _follow(workdir)
+            if done and not dropped:
+                return [*done, f"{name} was removed before"]
         if training is not None:
             raise PhaseError(
                 f"Task {training!r} is in training; finish it, or remove it "
                 f"before {name!r}."
             )
-        return _back_to(workdir, _before(workdir, newest, name))
+        before = _before(workdir, newest, name)
+        return [*dropped, *_back_to(workdir, before)]
 
 
 def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
@@ -77,6 +82,7 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
             be written.
     """
     with workdir.lock():
+        dropped = retention.finish(workdir)
         newest = workdir.newest()
         training = _in_training(workdir, newest)
         if training == old:
@@ -89,6 +95,7 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
             not is_packed(newest, old)
             and is_packed(newest, new)
             and (done := _follow(workdir))
+            and not dropped
         ):
             return [f"{old} was renamed to {new} before", *done]
         task = newest.task(old)
@@ -100,7 +107,7 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
             )
         names = {**workdir.names, task.digest: new}
         write_names(workdir.names_path, names)
-        return [f"renamed {old} to {new}", *_follow(workdir)]
+        return [*dropped, f"renamed {old} to {new}", *_follow(workdir)]
 
 
 def roll_back(workdir: Workdir, which: str | int) -> list[str]:
@@ -120,7 +127,8 @@ def roll_back(workdir: Workdir, which: str | int) -> list[str]:
             workdir is in use or cannot be written.
     """
     with workdir.lock():
-        return _back_to(workdir, _find(workdir, which))
+        dropped = retention.finish(workdir)
+        return [*dropped, *_back_to(workdir, _find(workdir, which))]
 
 
 def _back_to(workdir: Workdir, state: StateInfo | None) -> list[str]:
@@ -214,9 +222,11 @@ def _in_training(workdir: Workdir, newest: StateInfo | None) -> str | None:
 def _follow(workdir: Workdir) -> list[str]:
     """Updates the workdir's new names and SavedModels to its states."""
     digests = {t.digest for state in workdir.states() for t in state.tasks}
+    # What is gone is no longer known as dropped.
+    done = retention.finish(workdir)
     names = workdir.names
     kept = {digest: name for digest, name in names.items() if digest in digests}
     if kept != names:
         # A task trained again to the same bytes would have the new name.
         write_names(workdir.names_path, kept)
-    return versions.recover_all(workdir)
+    return [*done, *versions.recover_all(workdir)]

@@ -1,11 +1,12 @@
 """How many states a workdir keeps: the newest, and those that are served."""
 
+import shutil
 import types
 
 import pytest
 from support import tiny_nets
 
-from packnet_tf.errors import FlagError, StateError
+from packnet_tf.errors import FlagError, StateError, TaskError
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving import models_config
 from packnet_tf.serving.models_config import stable_version, write_config
@@ -100,9 +101,40 @@ def test_going_back_past_them_is_refused(workdir):
         undo.remove_task(workdir, "c")
 
 
+def test_undo_finishes_an_interrupted_removal_first(workdir, monkeypatch):
+    three, copy = workdir.states()[0].path, workdir.path / "copy"
+    shutil.copytree(three, copy)
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "finish", lambda _: [])
+        retention.drop(workdir, 1, ())
+    with pytest.raises(StateError, match=r"state 003 any more \(--keep_s"):
+        undo.remove_task(workdir, "d")
+    assert numbers(workdir)[0] == [4]
+    with pytest.raises(StateError, match="no packed state 3"):
+        undo.roll_back(workdir, 3)
+    # Put back, it stays, whatever comes.
+    shutil.copytree(copy, three)
+    undo.remove_task(workdir, "d")
+    assert commit.recover(workdir, ServingConfig("net")) == []
+    add(workdir, states.load(workdir)[0], "e", None)
+    assert numbers(workdir) == ([3, 4], [3, 4])
+    assert verify(workdir).ok
+
+
+def test_no_task_is_said_to_be_removed_when_old_states_are(
+    workdir, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "finish", lambda _: [])
+        retention.drop(workdir, 1, ())
+    with pytest.raises(TaskError, match="Unknown task 'x'"):
+        undo.remove_task(workdir, "x")
+    assert numbers(workdir) == ([4], [4])
+
+
 def test_a_state_that_is_written_again_stays(workdir):
     undo.remove_task(workdir, "d")
-    retention._note(workdir, set(), {1, 2, 4})
+    retention._note(workdir, {1, 2, 4}, {4})
     add(workdir, states.load(workdir)[0], "d", None)
     assert commit.recover(workdir, ServingConfig("net")) == []
     assert numbers(workdir) == ([3, 4], [3, 4])
