@@ -99,7 +99,8 @@ def _addresses(name: str, found: Any) -> tuple[str, ...]:
         )
     for address in found:
         host, _, port = str(address).rpartition(":")
-        if not (isinstance(address, str) and host and port.isdigit()):
+        is_number = port.isascii() and port.isdigit()
+        if not (isinstance(address, str) and host and is_number):
             raise _refusal(f"names the {name} {address!r}", "HOST:PORT")
     return tuple(found)
 

@@ -46,6 +46,7 @@ def test_a_cluster(value, expected):
         (text({"worker": ["a"]}), "names the worker 'a'"),
         (text({"worker": [":1"]}), "names the worker ':1'"),
         (text({"worker": ["a:b"]}), "'a:b'"),
+        (text({"worker": ["a:²"]}), "'a:²'"),
         (text({"worker": [1]}), "names the worker 1"),
         (text({"worker": ["a:1", "a:1"]}), "names a:1 twice"),
         (text({"chief": ["a:1", "b:1"]}, "chief"), "has 2 chiefs"),
