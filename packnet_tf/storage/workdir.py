@@ -231,6 +231,13 @@ class Workdir:
             )
         return StateInfo(number, tasks[-1].name, folder, record, tasks)
 
+    def _is_readable(self, folder: pathlib.Path) -> bool:
+        try:
+            self.read_state(folder)
+        except StateError:
+            return False
+        return True
+
     @staticmethod
     def number_of(folder: pathlib.Path) -> int:
         """Returns the number of one of `state_folders`, unread."""
@@ -250,24 +257,30 @@ class Workdir:
         states = self.states()
         return states[-1] if states else None
 
-    def state(self, which: str | int | None = None) -> StateInfo:
+    def state(
+        self, which: str | int | None = None, *, past_damage: bool = False
+    ) -> StateInfo:
         """Returns one packed state.
 
         Args:
             which: Its number (int or text) or its task's name; the newest if
-                None. A number finds it even if other states are damaged.
+                None. What is a state's number is not taken for a name. A
+                number finds it even if other states are damaged.
+            past_damage: Whether a name does so too.
 
         Raises:
             StateError: If there is none; the message lists the states.
         """
 
         def chosen(folders: list[pathlib.Path]) -> list[pathlib.Path]:
-            its = [path for path in folders if is_meant(which, _parse(path)[0])]
-            return its or folders
+            its = [path for path in folders if _has_number(path, which)]
+            if its or not past_damage:
+                return its or folders
+            return [path for path in folders if self._is_readable(path)]
 
         states = self._read_listed(chosen)
         for state in reversed(states):
-            if which is None or is_meant(which, state.number, state.name):
+            if which in (None, state.name) or _has_number(state.path, which):
                 return state
         self.check_there()
         if which is None:
@@ -293,13 +306,13 @@ class Workdir:
         self._lock.check_there()
 
 
-def is_meant(
-    which: str | int | None, number: int, name: str | None = None
-) -> bool:
-    """Whether `which` is a state's number, that number as text, or its name."""
-    if isinstance(which, str) and which.isdigit() and int(which) == number:
-        return True
-    return which in (number, name)
+def _has_number(folder: pathlib.Path, which: str | int | None) -> bool:
+    """Whether `which` is the number of a state's folder, or it as text."""
+    number = _parse(folder)[0]
+    if isinstance(which, str):
+        # Not by `int`, which refuses some digits and many of them.
+        return which.lstrip("0") == str(number)
+    return which == number
 
 
 def _parse(folder: pathlib.Path) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from packnet_tf.errors import PhaseError, StateError, TaskError
 from packnet_tf.serving import versions
 from packnet_tf.storage import checkpoints, retention, states
 from packnet_tf.storage.renames import write_names
-from packnet_tf.storage.workdir import StateInfo, Workdir, is_meant
+from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.task import check_task_name
 from packnet_tf.workflow.preflight import is_packed
 
@@ -128,7 +128,8 @@ def roll_back(workdir: Workdir, which: str | int) -> list[str]:
     """
     with workdir.lock():
         dropped = retention.finish(workdir)
-        return [*dropped, *_back_to(workdir, _find(workdir, which))]
+        state = workdir.state(which, past_damage=True)
+        return [*dropped, *_back_to(workdir, state)]
 
 
 def _back_to(workdir: Workdir, state: StateInfo | None) -> list[str]:
@@ -185,26 +186,6 @@ def _before(
             f"copy{or_else}"
         )
     return before
-
-
-def _find(workdir: Workdir, which: str | int) -> StateInfo:
-    """Returns a state, even if later ones are damaged."""
-    found = []
-    for folder in workdir.state_folders():
-        try:
-            state = workdir.read_state(folder)
-        except StateError:
-            if is_meant(which, workdir.number_of(folder)):
-                raise
-            continue
-        if is_meant(which, state.number, state.name):
-            return state
-        found.append(folder.name)
-    known = ", ".join(found) or "none"
-    raise StateError(
-        f"{workdir.path} has no packed state {which!r}; the states are: "
-        f"{known}."
-    )
 
 
 def _in_training(workdir: Workdir, newest: StateInfo | None) -> str | None:

@@ -74,6 +74,13 @@ def test_unknown_states_are_named(tmp_path):
         Workdir(tmp_path).state("birds")
 
 
+@pytest.mark.parametrize("which", ["²", "9" * 5000, "-1", ""])
+def test_what_is_no_number_is_a_name(tmp_path, which):
+    (tmp_path / "states" / "001-a").mkdir(parents=True)
+    with pytest.raises(StateError, match="001-a/manifest"):
+        Workdir(tmp_path).state(which)
+
+
 def test_one_writer_at_a_time(tmp_path):
     workdir = Workdir(tmp_path / "w")
     with workdir.lock():
