@@ -12,6 +12,7 @@ from packnet_tf.storage import checkpoints, retention, states
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.workflow import preflight, shared_workdir
 from packnet_tf.workflow.datasets import Prepared
+from packnet_tf.workflow.follow import follow
 
 _PROBES = 8
 
@@ -69,26 +70,35 @@ def _write(
     # The state is complete; after an interruption `recover` does the rest.
     checkpoints.remove(workdir.training_path)
     versions.publish(workdir, state, serving)
+    _drop_old(workdir, serving)
+
+
+def _drop_old(workdir: Workdir, serving: ServingConfig) -> None:
     served = models_config.stable_versions(workdir.serving_path)
     if retention.drop(workdir, serving.keep_states, served):
         versions.recover_all(workdir)
 
 
-def recover(workdir: Workdir, serving: ServingConfig) -> list[str]:
-    """Finishes an interrupted commit.
+def recover(workdir: Workdir, serving: ServingConfig, task: str) -> list[str]:
+    """Finishes an interrupted commit, and interrupted changes of the states.
 
     Args:
         workdir: The workdir.
-        serving: Name and layout of the served model.
+        serving: Name and layout of the served model, and how many states
+            are kept.
+        task: The task that the command is for. If it is the newest packed,
+            its commit may have been interrupted before old states went.
 
     Returns:
         One line for each thing done.
     """
-    done = retention.finish(workdir)
-    done += versions.recover(workdir, serving)
+    done = follow(workdir, serving)
     folder = workdir.training_path
     record = checkpoints.read_record(folder)
-    if record and preflight.is_packed(workdir.newest(), record.name):
+    newest = workdir.newest()
+    if record and preflight.is_packed(newest, record.name):
         checkpoints.remove(folder)
         done.append(f"removed the checkpoint of {record.name}, packed")
+    if newest is not None and newest.name == task:
+        _drop_old(workdir, serving)
     return done

@@ -171,7 +171,7 @@ class Session:
         with shared_workdir.writing(self.workdir, self.strategy) as writes:
             if writes:
                 self.workdir.create(self._facts)
-                for line in recover(self.workdir, self.serving):
+                for line in recover(self.workdir, self.serving, options.task):
                     self._say(f"  {line}")
             shared_workdir.look_again(self.workdir, self.strategy)
             self.workdir.check_there()

@@ -1,17 +1,17 @@
 """Removes the newest task, renames tasks, and rolls a workdir back.
 
 Files of older tasks are never written to. Each step on disk leaves a valid
-workdir, and SavedModels are updated last; the next command that writes to the
-workdir finishes an interrupted change.
+workdir, and SavedModels are updated last; the next command that adds or undoes
+a task finishes an interrupted change.
 """
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import PhaseError, StateError, TaskError
-from packnet_tf.serving import versions
 from packnet_tf.storage import checkpoints, retention, states
 from packnet_tf.storage.renames import write_names
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.task import check_task_name
+from packnet_tf.workflow.follow import follow
 from packnet_tf.workflow.preflight import is_packed
 
 
@@ -47,9 +47,9 @@ def remove_task(workdir: Workdir, name: str) -> list[str]:
         if training == name:
             checkpoints.remove(workdir.training_path)
             done = [*dropped, f"dropped {name}, which was not packed yet"]
-            return [*done, *_follow(workdir)]
+            return [*done, *follow(workdir)]
         if not is_packed(newest, name):
-            done = _follow(workdir)
+            done = follow(workdir)
             if done and not dropped:
                 return [*done, f"{name} was removed before"]
         if training is not None:
@@ -94,7 +94,7 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
         if (
             not is_packed(newest, old)
             and is_packed(newest, new)
-            and (done := _follow(workdir))
+            and (done := follow(workdir))
             and not dropped
         ):
             return [f"{old} was renamed to {new} before", *done]
@@ -107,7 +107,7 @@ def rename_task(workdir: Workdir, old: str, new: str) -> list[str]:
             )
         names = {**workdir.names, task.digest: new}
         write_names(workdir.names_path, names)
-        return [*dropped, f"renamed {old} to {new}", *_follow(workdir)]
+        return [*dropped, f"renamed {old} to {new}", *follow(workdir)]
 
 
 def roll_back(workdir: Workdir, which: str | int) -> list[str]:
@@ -148,10 +148,8 @@ def _back_to(workdir: Workdir, state: StateInfo | None) -> list[str]:
             atomic_files.remove_folder(folder)
             done.append(f"removed {folder}")
     if state is None:
-        # It held the kernels of the first task before pruning.
-        workdir.origin_path.unlink(missing_ok=True)
         done.append(f"kept the network's options, {workdir.run_path}")
-    return [*done, *_follow(workdir)]
+    return [*done, *follow(workdir)]
 
 
 def _before(
@@ -198,16 +196,3 @@ def _in_training(workdir: Workdir, newest: StateInfo | None) -> str | None:
     # A commit was interrupted after the state was written.
     checkpoints.remove(workdir.training_path)
     return None
-
-
-def _follow(workdir: Workdir) -> list[str]:
-    """Updates the workdir's new names and SavedModels to its states."""
-    digests = {t.digest for state in workdir.states() for t in state.tasks}
-    # What is gone is no longer known as dropped.
-    done = retention.finish(workdir)
-    names = workdir.names
-    kept = {digest: name for digest, name in names.items() if digest in digests}
-    if kept != names:
-        # A task trained again to the same bytes would have the new name.
-        write_names(workdir.names_path, kept)
-    return [*done, *versions.recover_all(workdir)]

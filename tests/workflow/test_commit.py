@@ -87,9 +87,30 @@ def test_an_interrupted_removal_is_finished(workdir, monkeypatch):
         retention.drop(workdir, 1, served)  # 3 is served.
         retention.drop(workdir, 1, ())
     assert three.exists()
-    done = commit.recover(workdir, ServingConfig("net"))
+    done = commit.recover(workdir, ServingConfig("net"), "d")
     assert done[0] == f"removed {three} (--keep_states)"
     assert numbers(workdir) == ([4], [4])
+    assert verify(workdir).ok
+
+
+def test_a_commit_interrupted_before_is_finished_by_the_same_command(
+    workdir, monkeypatch
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    net = states.load(workdir)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(commit.versions, "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            add(workdir, net, "e", 1)
+    config = ServingConfig("net", keep_states=1)
+    # An older task's command does not decide about later states.
+    commit.recover(workdir, config, "d")
+    assert numbers(workdir) == ([3, 4, 5], [3, 4, 5])
+    commit.recover(workdir, config, "e")
+    # The third has the label.
+    assert numbers(workdir) == ([3, 5], [3, 5])
     assert verify(workdir).ok
 
 
@@ -115,7 +136,7 @@ def test_undo_finishes_an_interrupted_removal_first(workdir, monkeypatch):
     # Put back, it stays, whatever comes.
     shutil.copytree(copy, three)
     undo.remove_task(workdir, "d")
-    assert commit.recover(workdir, ServingConfig("net")) == []
+    assert commit.recover(workdir, ServingConfig("net"), "d") == []
     add(workdir, states.load(workdir)[0], "e", None)
     assert numbers(workdir) == ([3, 4], [3, 4])
     assert verify(workdir).ok
@@ -136,7 +157,7 @@ def test_a_state_that_is_written_again_stays(workdir):
     undo.remove_task(workdir, "d")
     retention._note(workdir, {1, 2, 4}, {4})
     add(workdir, states.load(workdir)[0], "d", None)
-    assert commit.recover(workdir, ServingConfig("net")) == []
+    assert commit.recover(workdir, ServingConfig("net"), "d") == []
     assert numbers(workdir) == ([3, 4], [3, 4])
 
 
@@ -146,7 +167,7 @@ def test_a_state_that_is_written_again_stays(workdir):
 def test_a_damaged_record_removes_nothing(content, workdir):
     workdir.dropped_path.write_bytes(content)
     for use in (
-        lambda: commit.recover(workdir, ServingConfig("net")),
+        lambda: commit.recover(workdir, ServingConfig("net"), "d"),
         lambda: retention.drop(workdir, 1, ()),
     ):
         with pytest.raises(StateError, match=r"dropped.json is damaged; rest"):
