@@ -181,15 +181,25 @@ def replaced_file(
 def remove_folder(path: pathlib.Path) -> None:
     """Removes a folder so that it is never seen half removed.
 
+    Of a link to a folder elsewhere, only the link goes.
+
     Raises:
         StateError: If it cannot be removed.
     """
     aside = _aside_of(path)
     with _named(path):
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside, ignore_errors=True)
         os.rename(path, aside)
         _sync(path.parent)
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside, ignore_errors=True)
+
+
+def _remove(path: pathlib.Path, *, ignore_errors: bool = False) -> None:
+    """Removes a file, a folder, or a link but not what it links to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors)
 
 
 def remove_file(path: pathlib.Path) -> None:
@@ -223,6 +233,6 @@ def remove_leftovers(folder: pathlib.Path) -> list[str]:
     for path in sorted(folder.iterdir()):
         if is_leftover(path):
             with _named(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                _remove(path)
             removed.append(path.name)
     return removed

@@ -119,6 +119,24 @@ def test_a_file_that_cannot_be_removed_is_named(tmp_path):
         atomic_files.remove_file(tmp_path / "folder")
 
 
+def test_of_a_link_only_the_link_goes(tmp_path):
+    states, elsewhere = tmp_path / "states", tmp_path / "elsewhere"
+    states.mkdir()
+    (elsewhere / "below").mkdir(parents=True)
+    (states / "2").symlink_to(elsewhere)
+    atomic_files.remove_folder(states / "2")
+    assert os.listdir(states) == []
+    (states / ".2.123.aside").symlink_to(elsewhere)
+    assert atomic_files.remove_leftovers(states) == [".2.123.aside"]
+    assert os.listdir(states) == []
+    # A process of the same number left one.
+    (states / f".2.{os.getpid()}.aside").symlink_to(elsewhere)
+    (states / "2").mkdir()
+    atomic_files.remove_folder(states / "2")
+    assert os.listdir(states) == []
+    assert os.listdir(elsewhere) == ["below"]
+
+
 def test_remove_folder(tmp_path):
     (tmp_path / "2" / "below").mkdir(parents=True)
     atomic_files.remove_folder(tmp_path / "2")

@@ -105,7 +105,8 @@ def unreadable(
         remedy: What to do about it, if there is more to say.
     """
     end = f"; {remedy}" if remedy else ""
-    return StateError(f"{path}: cannot be read ({error.strerror}){end}.")
+    reason = error.strerror or first_line(error)
+    return StateError(f"{path}: cannot be read ({reason}){end}.")
 
 
 def content_of(path: pathlib.Path, remedy: str = "") -> bytes | None:

@@ -1,7 +1,9 @@
 """Checks that packed states and SavedModels are as they were written."""
 
+import contextlib
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import PackNetError, StateError
@@ -97,14 +99,25 @@ def _still_there(path: pathlib.Path, found: list[Finding]) -> list[Finding]:
     return found if path.exists() else []
 
 
+@contextlib.contextmanager
+def _problems_of(subject: str, findings: list[Finding]) -> Iterator[None]:
+    """Turns what a check raises into a finding."""
+    try:
+        yield
+    except PackNetError as error:
+        findings.append(Finding(subject, False, str(error)))
+    except OSError as error:
+        problem = checksums.unreadable(error.filename or subject, error)
+        findings.append(Finding(subject, False, str(problem)))
+
+
 def _check_run(workdir: Workdir) -> list[Finding]:
     subject = str(workdir.run_path)
-    try:
-        if workdir.run is None:
-            return []
-    except StateError as error:
-        return [Finding(subject, False, str(error))]
-    return [Finding(subject, True, "facts of the network")]
+    findings: list[Finding] = []
+    with _problems_of(subject, findings):
+        if workdir.run is not None:
+            findings.append(Finding(subject, True, "facts of the network"))
+    return findings
 
 
 def _check_numbers(workdir: Workdir) -> list[Finding]:
@@ -131,52 +144,49 @@ def _check_numbers(workdir: Workdir) -> list[Finding]:
 
 def _check_state(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
     subject = str(folder)
-    try:
+    findings: list[Finding] = []
+    with _problems_of(subject, findings):
         state = workdir.read_state(folder)
-    except StateError as error:
-        return [Finding(subject, False, str(error))]
-    problems = checksums.check_digests(folder, state.manifest.files)
-    known = {*state.manifest.files, "manifest.json", "manifest.sha256"}
-    problems += [
-        f"{path} does not belong to a packed state"
-        for path in sorted(folder.iterdir())
-        if path.name not in known
-    ]
-    if problems:
-        return [Finding(subject, False, problem) for problem in problems]
-    findings = [Finding(subject, True, "files")]
-    try:
+        problems = checksums.check_digests(folder, state.manifest.files)
+        known = {*state.manifest.files, "manifest.json", "manifest.sha256"}
+        problems += [
+            f"{path} does not belong to a packed state"
+            for path in sorted(folder.iterdir())
+            if path.name not in known
+        ]
+        if problems:
+            return [Finding(subject, False, problem) for problem in problems]
+        findings.append(Finding(subject, True, "files"))
         # Loading checks the digests of all tasks, and masks with weights.
         net = load_outside(workdir, state.number, origin=True)
         findings.append(
             Finding(subject, True, f"{len(net.tasks)} task digests, masks")
         )
         answers = golden.replay_network(state, net)
-    except PackNetError as error:
-        return [*findings, Finding(subject, False, str(error))]
-    return [*findings, *_findings_of(subject, answers)]
+        findings += _findings_of(subject, answers)
+    return findings
 
 
 def _check_saved_model(workdir: Workdir, folder: pathlib.Path) -> list[Finding]:
     subject = str(folder)
-    problems = checksums.check_seal(folder)
-    if problems:
-        return [Finding(subject, False, problem) for problem in problems]
-    findings = [Finding(subject, True, "files")]
-    try:
-        state = versions.state_of(workdir, folder)
-    except StateError:
-        # Already reported for the state.
-        return findings
-    if state is None:
-        text = f"{folder} is of no packed state; the next command that "
-        text += "writes to the workdir repairs it"
-        return [*findings, Finding(subject, False, text)]
-    try:
+    findings: list[Finding] = []
+    with _problems_of(subject, findings):
+        problems = checksums.check_seal(folder)
+        if problems:
+            return [Finding(subject, False, problem) for problem in problems]
+        findings.append(Finding(subject, True, "files"))
+        try:
+            state = versions.state_of(workdir, folder)
+        except StateError:
+            # Already reported for the state.
+            return findings
+        if state is None:
+            text = f"{folder} is of no packed state; the next command that "
+            text += "writes to the workdir repairs it"
+            return [*findings, Finding(subject, False, text)]
         answers = golden.replay_saved_model(state, folder)
-    except StateError as error:
-        return [*findings, Finding(subject, False, str(error))]
-    return [*findings, *_findings_of(subject, answers)]
+        findings += _findings_of(subject, answers)
+    return findings
 
 
 def _findings_of(subject: str, answers: list[golden.Answered]) -> list[Finding]:

@@ -245,6 +245,44 @@ def test_what_was_being_written_is_no_part_of_it(workdir):
     assert report.ok, str(report)
 
 
+def test_a_network_that_is_missing_is_named(workdir):
+    (workdir.states_path / "002-b" / "net.keras").unlink()
+    # By the state, and by the SavedModel, whose limit is its size.
+    texts = _failed(workdir)
+    assert len(texts) == 2 and all("002-b/net.keras" in t for t in texts)
+
+
+def test_a_saved_model_without_assets_is_named(workdir):
+    folder = workdir.serving_path / "net" / "2"
+    shutil.rmtree(folder / "assets")
+    for file in (folder / "assets.extra").glob("packnet.*"):
+        file.unlink()
+    tasks = workdir.newest().tasks
+    checksums.seal_folder(folder, "0" * 64, tasks, "folded")
+    (text,) = _failed(workdir)
+    assert "net/2/assets: cannot be read (No such file" in text
+
+
+@pytest.mark.parametrize("name", ["check_digests", "refuse_damaged"])
+def test_a_state_that_goes_while_it_is_checked_is_skipped(
+    workdir, monkeypatch, name
+):
+    shutil.rmtree(workdir.serving_path)
+    two = workdir.states_path / "002-b"
+    real = getattr(checksums, name)
+
+    def check(path, *digests):
+        result = real(path, *digests)
+        if two in (path, path.parent) and two.exists():
+            os.rename(two, two.with_name(".002-b.1.aside"))
+        return result
+
+    monkeypatch.setattr(checksums, name, check)
+    report = verify.verify(workdir)
+    assert report.ok and not two.exists()
+    assert not any("002-b" in f.subject for f in report.findings)
+
+
 def test_one_bad_state_does_not_hide_the_others(workdir):
     (workdir.states_path / "001-a" / "manifest.json").unlink()
     (workdir.states_path / "002-b" / "more").touch()
