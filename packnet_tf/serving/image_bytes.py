@@ -16,6 +16,7 @@ from packnet_tf.data.images.pixel_path import (
 )
 from packnet_tf.data.images.preprocessing import Preprocessing
 
+_WEBP = ", WebP (no animated WebP)" if READS_WEBP else ""
 # Images decoded at once: more than a serving machine has cores.
 _PARALLEL = 16
 
@@ -81,8 +82,7 @@ def pixels_of(
                             tf.strings.as_string(bad), separator=", "
                         ),
                         " (counted from 0) cannot be decoded as an image; "
-                        "send JPEG, PNG, GIF, "
-                        f"{'WebP ' if READS_WEBP else ''}or 24-bit BMP files.",
+                        f"send JPEG, PNG, GIF{_WEBP} or 24-bit BMP files.",
                     ]
                 )
             ],

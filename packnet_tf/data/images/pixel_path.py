@@ -54,8 +54,8 @@ def decode_any(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one image file of any kind that TensorFlow reads faithfully.
 
     It is for graphs, which cannot call Pillow: JPEG, PNG, GIF (the first
-    frame, if it fills the canvas), 24-bit BMP and, if `READS_WEBP`, WebP (one
-    frame). EXIF orientation is ignored.
+    frame, if it fills the canvas), 24-bit BMP and, if `READS_WEBP`, WebP (not
+    animated). EXIF orientation is ignored.
 
     Args:
         encoded: Scalar string tensor, the bytes of a file.
@@ -88,7 +88,8 @@ def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_gif(encoded: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_gif(encoded)[0]
+    # `decode_gif` would decode all frames, in the memory of all.
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     # TensorFlow leaves out the canvas around a smaller frame.
     canvas = tf.io.decode_raw(tf.strings.substr(encoded, 6, 4), tf.uint16)
     fills = tf.reduce_all(
@@ -100,8 +101,18 @@ def _decode_gif(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:
+    # TensorFlow 2.21 writes an animation's frames beyond its memory, which
+    # ends the process.
+    flags = tf.io.decode_raw(tf.strings.substr(encoded, 20, 1), tf.uint8)
+    animated = (tf.strings.substr(encoded, 12, 4) == b"VP8X") & tf.reduce_any(
+        tf.bitwise.bitwise_and(flags, 2) > 0
+    )
+    check = tf.debugging.Assert(~animated, ["an animated WebP file"])
+    with tf.control_dependencies([check]):
+        # Whatever the order of execution, the op never sees an animation.
+        still = tf.where(animated, b"", encoded)
     # With an alpha channel, it refuses to give three.
-    return tf.io.decode_webp(encoded, channels=0)[0][..., :3]
+    return tf.io.decode_webp(still, channels=0)[0][..., :3]
 
 
 def working_image(
