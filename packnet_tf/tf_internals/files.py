@@ -15,6 +15,7 @@ from keras.src.saving.object_registration import GLOBAL_CUSTOM_NAMES
 from keras.src.utils import file_utils, io_utils
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import config as tf_config
+from tensorflow.python.framework import op_def_registry
 
 _Function = TypeVar("_Function", bound=Callable)
 _exchanged = threading.Lock()
@@ -171,6 +172,12 @@ def saved_model_of(content: bytes) -> Any:
         google.protobuf.message.DecodeError: If it is damaged.
     """
     return saved_model_pb2.SavedModel.FromString(content)
+
+
+def is_stateful(op: str) -> bool:
+    """Whether TensorFlow knows an operation, and it does more than answer."""
+    definition = op_def_registry.get(op)
+    return definition is not None and definition.is_stateful
 
 
 def deterministic_ops() -> bool:

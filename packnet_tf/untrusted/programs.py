@@ -13,26 +13,8 @@ from google.protobuf.message import DecodeError
 
 from packnet_tf.errors import StateError, first_line
 from packnet_tf.tf_internals.files import saved_model_of
+from packnet_tf.untrusted.operations import only_computes
 
-_OUTSIDE = re.compile(
-    r".*(PyFunc|File|Reader|Dataset|Iterator|Summary|Print|Save|Restore"
-    r"|Checkpoint|Rpc|Debug|Dump|Remote|Socket|Bigtable|Import|Library"
-    # These read or write files that they name themselves.
-    r"|Remap|codeProto|^Write|Send|Recv|Collective|Nccl|TPU|TRT|HostCompute).*"
-)
-_IN_MEMORY = {
-    # Fills a lookup table with tensors.
-    "LookupTableImportV2",
-    # Datasets made of tensors, which decode images.
-    "BatchDatasetV2",
-    "DatasetToSingleElement",
-    "IgnoreErrorsDataset",
-    "ParallelMapDatasetV2",
-    "RangeDataset",
-    "RewriteDataset",
-    "TensorSliceDataset",
-    "ZipDataset",
-}
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # TensorFlow's own programs for saving and restoring variables, which no other
 # program calls, and the operations that they may have.
@@ -79,19 +61,18 @@ def check_programs(folder: pathlib.Path) -> None:
         for name, nodes in nodes_of.items():
             own = _OWN.fullmatch(name) and name not in named
             for node in nodes:
-                if node.op in _IN_MEMORY or (own and node.op in _OF_OWN):
+                if only_computes(node.op) or (own and node.op in _OF_OWN):
                     continue
                 if node.op == "ReadFile" and (
                     {*node.input} <= assets.get(name, set())
                 ):
                     continue
-                if _OUTSIDE.fullmatch(node.op):
-                    raise StateError(
-                        f"{file}: its program {name} has the operation "
-                        f"{node.op}, which does more than compute; it is not "
-                        "loaded. Do not serve it; remove it, and the next "
-                        "command that writes exports it again."
-                    )
+                raise StateError(
+                    f"{file}: its program {name} has the operation "
+                    f"{node.op}, which does more than compute; it is not "
+                    "loaded. Do not serve it; remove it, and the next "
+                    "command that writes exports it again."
+                )
 
 
 def _asset_arguments(graph) -> dict[str, set[str]]:

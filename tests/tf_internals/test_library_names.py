@@ -68,6 +68,7 @@ MODULE_NAMES = [
         "_create_device_dataset",
     ),
     ("tensorflow.python.framework.config", "is_op_determinism_enabled"),
+    ("tensorflow.python.framework.op_def_registry", "get"),
 ]
 
 # What has them when it is made, and the names.
