@@ -23,7 +23,7 @@ from packnet_tf.model import heads
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving import warmup
 from packnet_tf.serving.functions import Program
-from packnet_tf.serving.signatures import signatures_of
+from packnet_tf.serving.signatures import names_ranked, signatures_of
 from packnet_tf.serving.weight_store import LAYOUTS, check_layout
 from packnet_tf.storage import checksums
 from packnet_tf.storage.default_strategy import outside_strategy
@@ -137,8 +137,9 @@ def _write(
             arrays = aside / "arrays"
             arrays.mkdir()
             program.write(arrays)
+            answers = program.answers(inputs)
             signatures = signatures_of(
-                net.tasks, program.answers(inputs), inputs, preprocessing
+                net.tasks, answers, inputs, preprocessing
             )
             module = program.module()
             module.class_names = _class_names(net, arrays)
@@ -151,8 +152,8 @@ def _write(
                 ) from error
             # The SavedModel has its own copies now.
             shutil.rmtree(arrays)
-            asked = [task.name for task in net.tasks if task.classes]
-            warmup.write(aside, signatures, asked or [""], path.parent.name)
+            ranked = names_ranked(net.tasks, answers)
+            warmup.write(aside, signatures, ranked, path.parent.name)
             checksums.seal_folder(aside, digest, net.tasks, layout)
 
 

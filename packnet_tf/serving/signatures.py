@@ -45,11 +45,7 @@ def signatures_of(
             answers[task.name], pixels_of(size, how)
         )
     made["all_tasks"] = _all_tasks(answers, inputs)
-    ranked = {
-        task.name: answers[task.name]
-        for task in tasks
-        if task.classes and _is_classifier(answers[task.name])
-    }
+    ranked = {name: answers[name] for name in names_ranked(tasks, answers)}
     if ranked:
         made["by_task"] = _by_task(ranked, inputs)
     certain = {
@@ -60,6 +56,17 @@ def signatures_of(
     if certain:
         made["auto"] = _auto(certain, inputs)
     return made
+
+
+def names_ranked(
+    tasks: Sequence[Task], answers: Mapping[str, _Function]
+) -> list[str]:
+    """Returns the tasks that `by_task` knows: those that classify an image."""
+    return [
+        task.name
+        for task in tasks
+        if task.classes and _is_classifier(answers[task.name])
+    ]
 
 
 def _takes_images(inputs: Any) -> bool:

@@ -33,7 +33,7 @@ def write(
     Args:
         folder: The SavedModel's folder.
         signatures: Its signatures, by name.
-        tasks: Names of the tasks, for `by_task`.
+        tasks: Names of the tasks that `by_task` knows, if there are any.
         model_name: Name of the model.
 
     Returns:
@@ -44,6 +44,7 @@ def write(
     except ImportError:
         return False
     path = folder / PATH
+    task = tasks[-1] if tasks else ""
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, function in sorted(signatures.items()):
@@ -51,7 +52,7 @@ def write(
             request.model_spec.name = model_name
             request.model_spec.signature_name = name
             for spec in function.input_signature:
-                request.inputs[spec.name].CopyFrom(_example(spec, tasks[-1]))
+                request.inputs[spec.name].CopyFrom(_example(spec, task))
             log = prediction_log_pb2.PredictionLog()
             log.predict_log.request.CopyFrom(request)
             writer.write(log.SerializeToString())

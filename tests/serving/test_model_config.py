@@ -3,11 +3,13 @@
 import json
 import os
 
+import keras
 import pytest
 import tensorflow as tf
 from support import tiny_nets
 
 from packnet_tf.errors import StateError
+from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving.models_config import stable_version, write_config
 from packnet_tf.serving.saved_model import export_saved_model
 
@@ -76,7 +78,8 @@ def path(net, tmp_path_factory):
     return export_saved_model(net, tmp_path_factory.mktemp("x") / "net" / "2")
 
 
-def test_a_warmup_request_for_each_signature(path):
+def warmed_up(path):
+    """Replays the warmup requests, and returns the signatures they name."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     file = path / "assets.extra" / "tf_serving_warmup_requests"
@@ -89,7 +92,7 @@ def test_a_warmup_request_for_each_signature(path):
         for record in v1.io.tf_record_iterator(str(file)):
             log = prediction_log_pb2.PredictionLog.FromString(record)
             request = log.predict_log.request
-            assert request.model_spec.name == "net"
+            assert request.model_spec.name == path.parent.name
             name = request.model_spec.signature_name
             signature = graph.signature_def[name]
             assert signature.inputs.keys() == request.inputs.keys()
@@ -103,7 +106,30 @@ def test_a_warmup_request_for_each_signature(path):
             assert all(len(value) == 1 for value in found.values())
             asked.add(name)
     served = {n for n in graph.signature_def if not n.startswith("__")}
-    assert asked == served and {"a_bytes", "by_task"} < asked
+    assert asked == served
+    return asked
+
+
+def test_a_warmup_request_for_each_signature(path):
+    assert {"a_bytes", "by_task"} < warmed_up(path)
+
+
+@pytest.mark.parametrize("first", [3, 0])
+def test_warmup_asks_by_task_for_a_task_that_it_knows(tmp_path, first):
+    inputs = keras.Input((8, 8, 3))
+    net = PackNet(keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs)))
+    pool = keras.layers.GlobalAveragePooling2D()
+    head = keras.Sequential([pool, keras.layers.Dense(3)]) if first else None
+    # The newest has scores for each pixel, which `by_task` does not know.
+    for name, classes, how in (
+        ("whole", first, head),
+        ("pixels", 2, keras.layers.Conv2D(2, 1)),
+    ):
+        if how is not None:
+            how.build((None, 6, 6, 4))
+        tiny_nets.add_packed(net, name, classes, head=how)
+    path = export_saved_model(net, tmp_path / "net" / "1")
+    assert ("by_task" in warmed_up(path)) == bool(first)
 
 
 def test_without_the_protos_there_is_no_warmup(net, tmp_path, monkeypatch):

@@ -39,11 +39,10 @@ def backbone(size=SIZE, dtype=None):
     return keras.Model(inputs, x)
 
 
-def add_packed(net, name, classes=3, seed=0, prune=True, **kwargs):
+def add_packed(net, name, classes=3, seed=0, prune=True, head=None, **kwargs):
     """Adds a task that differs from the others, and packs it."""
     random = np.random.default_rng(seed + 100 * len(net.tasks))
-    head = None
-    if classes:
+    if classes and head is None:
         head = keras.layers.Dense(classes)
         head.build((None, net.feature_count()))
         head.kernel.assign(random.normal(size=head.kernel.shape))
