@@ -4,8 +4,9 @@ A run takes minutes to hours, so mistakes are reported at its start.
 """
 
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from packnet_tf.data.task_data import TaskData
@@ -188,18 +189,33 @@ def facts_of_images(facts: ImageFacts) -> dict[str, Any]:
     return {name: every[name] for name in _IMAGES}
 
 
-def check_images(record: TrainingRecord, facts: ImageFacts) -> None:
-    """Refuses to continue a task on other images.
+def check_images(
+    record: TrainingRecord, facts: ImageFacts, class_names: Sequence[str]
+) -> None:
+    """Refuses to continue a task on other images, or on other classes.
 
-    Images that were held out of one phase would be trained on in the next.
+    Images that were held out of one phase would be trained on in the next,
+    and the head's outputs would change their meaning.
 
     Args:
         record: The record of the workdir's checkpoint.
         facts: Those of the images given now.
+        class_names: Names of their classes, in order.
 
     Raises:
         PhaseError: Naming the first fact that differs, and its value.
     """
+    begun = record.task and record.task.class_names
+    pairs = itertools.zip_longest(begun or class_names, class_names)
+    for number, (before, name) in enumerate(pairs):
+        if before != name:
+            raise PhaseError(
+                f"Task {record.name!r} was begun on other classes: class "
+                f"{number} (counted from 0) was {before!r}, and is now "
+                f"{name!r}; give the data with the same names of classes, or "
+                f"remove the task with apps/undo.py --remove={record.name} to "
+                "start it again."
+            )
     now = facts_of_images(facts)
     for name, before in (record.images or {}).items():
         if now.get(name) != before:

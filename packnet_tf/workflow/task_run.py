@@ -139,7 +139,7 @@ def _begin(run: TaskRun) -> None:
             _probe(run)
         return
     preflight.check_settings(found, options)
-    preflight.check_images(found, run.data.facts)
+    preflight.check_images(found, run.data.facts, run.data.class_names)
     run.record = dataclasses.replace(found, diverged=False)
     # The phase's optimizer must exist before its slots are restored.
     if found.phase in ("train", "retrain"):

@@ -105,3 +105,23 @@ def test_a_task_that_began_with_a_folder_is_held_to_it(begun):
     shutil.rmtree(folder / "val")
     with pytest.raises(PhaseError, match="begun on other images: train was 24"):
         run(workdir, open_task("own", str(folder)), "retrain")
+
+
+@pytest.mark.parametrize(
+    "phases", [("prune", "retrain", "pack"), ("train", "prune")]
+)
+def test_a_task_that_began_with_classes_is_held_to_their_order(begun, phases):
+    folder, workdir, run = begun
+    first, *others = open_task("own", str(folder)).class_names
+    run(workdir, open_task("own", str(folder)), "train")
+    for part in ("train", "test"):
+        (folder / part / first).rename(folder / part / "zebra")
+    with pytest.raises(
+        PhaseError, match=rf"class 0 .* was '{first}', and is now '{others[0]}'"
+    ):
+        run(workdir, open_task("own", str(folder)), *phases)
+    for part in ("train", "test"):
+        (folder / part / "zebra").rename(folder / part / first)
+    run(workdir, open_task("own", str(folder)), "prune", "retrain", "pack")
+    (task,) = Workdir(workdir).newest().tasks
+    assert list(task.class_names) == [first, *others]
