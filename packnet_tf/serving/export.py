@@ -7,7 +7,12 @@ import keras
 import numpy as np
 
 from packnet_tf import atomic_files
-from packnet_tf.errors import NetworkError, StateError
+from packnet_tf.errors import (
+    NetworkError,
+    PackNetError,
+    StateError,
+    first_line,
+)
 from packnet_tf.model.extract import extract
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving import models_config, versions
@@ -15,6 +20,7 @@ from packnet_tf.serving.formats import FORMS, check_form
 from packnet_tf.storage import golden, states
 from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.workdir import StateInfo, Workdir
+from packnet_tf.tf_internals.layers import layers_of
 
 # How far scores may differ from Keras's, relative to the largest one, since
 # other runtimes sum in another order.
@@ -132,11 +138,10 @@ def export_task(
         else atomic_files.whole_file
     )
     with write(output) as aside:
-        run = FORMS[form](model, aside)
-        if images is None:
+        found = _write(form, model, aside, images)
+        if found is None:
             return Exported(output)
         expected = np.asarray(model.predict(images, verbose=0))
-        found = run(images)
         difference = float(np.max(np.abs(found - expected), initial=0.0))
         if not difference <= TOLERANCE * max(1.0, np.abs(expected).max()):
             raise NetworkError(
@@ -145,6 +150,28 @@ def export_task(
                 f"cannot be written as {form}. Use another --format."
             )
     return Exported(output, difference)
+
+
+def _write(
+    form: str,
+    model: keras.Model,
+    path: pathlib.Path,
+    images: np.ndarray | None,
+) -> np.ndarray | None:
+    """Writes a model, and returns what the file answers to images, if any."""
+    try:
+        run = FORMS[form](model, path)
+        return None if images is None else run(images)
+    except (PackNetError, OSError):
+        raise
+    except Exception as error:
+        # The libraries of a format raise anything.
+        precisions = {layer.dtype_policy.name for layer in layers_of(model)}
+        raise NetworkError(
+            f"--format={form}: a network of precision "
+            f"{', '.join(sorted(precisions))} cannot be written, or answer, "
+            f"in it ({first_line(error)}); use another --format."
+        ) from error
 
 
 def _images(state: StateInfo, model: keras.Model) -> np.ndarray | None:

@@ -1,8 +1,9 @@
 """The file formats that one task can be exported to, and how to run them."""
 
+import contextlib
 import importlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -45,12 +46,21 @@ def check_form(form: str) -> None:
             ) from error
 
 
+@contextlib.contextmanager
+def _named(path: pathlib.Path, ending: str) -> Iterator[pathlib.Path]:
+    """Lets Keras write a file under a name by which it knows the format."""
+    file = path.with_name(path.name + ending)
+    try:
+        yield file
+        file.rename(path)
+    finally:
+        file.unlink(missing_ok=True)
+
+
 def _keras(model: keras.Model, path: pathlib.Path) -> Run:
-    # Keras chooses the format by the suffix.
-    file = path.with_name(path.name + ".keras")
-    model.save(file)
-    copy = keras.saving.load_model(file)
-    file.rename(path)
+    with _named(path, ".keras") as file:
+        model.save(file)
+        copy = keras.saving.load_model(file)
     return lambda images: np.asarray(copy.predict(images, verbose=0))
 
 
@@ -102,9 +112,8 @@ def _saved_model(model: keras.Model, path: pathlib.Path) -> Run:
 def _litert(model: keras.Model, path: pathlib.Path) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
-    file = path.with_name(path.name + ".tflite")
-    model.export(str(file), format="litert", verbose=False)
-    file.rename(path)
+    with _named(path, ".tflite") as file:
+        model.export(str(file), format="litert", verbose=False)
 
     def run(images: np.ndarray) -> np.ndarray:
         interpreter = Interpreter(model_path=str(path))
@@ -133,16 +142,15 @@ def _onnx(model: keras.Model, path: pathlib.Path) -> Run:
             "(Normalization) as inputs of the ONNX graph; use "
             "--format=saved_model and tf2onnx's --saved-model."
         )
-    file = path.with_name(path.name + ".onnx")
     # Keras does not infer the signature of a model that was never called.
     signature = keras.tree.map_structure(
         lambda given: tf.TensorSpec(given.shape, given.dtype, given.name),
         model.input,
     )
-    model.export(
-        str(file), format="onnx", verbose=False, input_signature=[signature]
-    )
-    file.rename(path)
+    with _named(path, ".onnx") as file:
+        model.export(
+            str(file), format="onnx", verbose=False, input_signature=[signature]
+        )
 
     def run(images: np.ndarray) -> np.ndarray:
         session: Any = onnxruntime.InferenceSession(

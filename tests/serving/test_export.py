@@ -130,6 +130,43 @@ def test_one_task_for_other_runtimes(made, tmp_path, form, package):
     assert sorted(os.listdir(tmp_path)) == [output.name]
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_what_other_libraries_cannot_do_is_one_line(
+    made, tmp_path, monkeypatch, asks
+):
+    def fail(*_, **__):
+        raise RuntimeError("no such type\nand a trace of it")
+
+    def write(model, path):
+        path.write_bytes(b"x")
+        return fail
+
+    if asks:
+        monkeypatch.setitem(export.FORMS, "keras", write)
+    else:
+        monkeypatch.setattr(keras.Model, "save", fail)
+    with pytest.raises(
+        NetworkError,
+        match=r"^--format=keras: .* precision float32 .* \(no such type\); .*$",
+    ):
+        export.export_task(made, "a", tmp_path / "a.keras", form="keras")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_precision_that_a_format_does_not_have(tmp_path):
+    pytest.importorskip("tf2onnx", reason="pip install packnet_tf[onnx]")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        net = PackNet(backbone())
+        workdir = tiny_nets.packed_workdir(tmp_path / "w", ("a",), net=net)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    output = tmp_path / "out" / "a.onnx"
+    with pytest.raises(NetworkError, match="onnx: .* mixed_bfloat16"):
+        export.export_task(workdir, "a", output, form="onnx")
+    assert os.listdir(output.parent) == []
+
+
 @pytest.mark.parametrize(
     ("form", "module"),
     [("litert", "ai_edge_litert.interpreter"), ("onnx", "onnxruntime")],
