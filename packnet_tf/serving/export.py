@@ -8,6 +8,7 @@ import numpy as np
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import (
+    FlagError,
     NetworkError,
     PackNetError,
     StateError,
@@ -112,12 +113,14 @@ def export_task(
     Args:
         workdir: The workdir.
         task: The task's name.
-        output: The file or folder to make.
+        output: The file or folder to make; of a Keras file the name ends in
+            `.keras`.
         form: One of `FORMS`.
         which: The state's number or name; the newest if None. A task's
             answers are the same in all.
 
     Raises:
+        FlagError: If `output` lacks the ending that Keras needs.
         StateError: If `output` exists, or there is no such state.
         TaskError: If the state has no such task, or a weight of it is NaN or
             infinite.
@@ -125,6 +128,11 @@ def export_task(
             network cannot be written in it, or the file's scores differ.
     """
     check_form(form)
+    if form == "keras" and output.suffix != ".keras":
+        raise FlagError(
+            f"--output={output}: Keras reads --format=keras only from a file "
+            "whose name ends in .keras; add it."
+        )
     atomic_files.check_absent(output)
     state = workdir.state(which)
     state.task(task)

@@ -11,11 +11,12 @@ import pytest
 import tensorflow as tf
 from support import ROOT, tiny_nets
 
-from packnet_tf.errors import NetworkError, StateError, TaskError
+from packnet_tf.errors import FlagError, NetworkError, StateError, TaskError
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving import export
 from packnet_tf.storage import states
+from packnet_tf.storage.workdir import Workdir
 
 SIZE = tiny_nets.SIZE
 
@@ -185,7 +186,15 @@ def test_a_file_that_answers_otherwise_is_refused(made, tmp_path, monkeypatch):
 
     monkeypatch.setitem(export.FORMS, "keras", wrong)
     with pytest.raises(NetworkError, match="differ from those of Keras by 0.0"):
-        export.export_task(made, "a", tmp_path / "a", form="keras")
+        export.export_task(made, "a", tmp_path / "a.keras", form="keras")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a", "a.h5", "a.keras.bak", "keras"])
+def test_a_name_that_keras_does_not_read_is_refused(tmp_path, name):
+    nowhere = Workdir(tmp_path / "w")  # No work is done before.
+    with pytest.raises(FlagError, match=f"{name}: Keras .* ends in .keras"):
+        export.export_task(nowhere, "a", tmp_path / name, form="keras")
     assert os.listdir(tmp_path) == []
 
 
