@@ -93,6 +93,15 @@ def evaluate_tasks(
     for name in (*places, *in_detail):
         net.task(name)
     size = test_data.image_size_of(workdir)
+    # Before the first is evaluated, which takes minutes.
+    found = {
+        task.name: test_data.find(
+            state.task(task.name), places.get(task.name), data_dir
+        )
+        if task.classes
+        else (None, "no head")
+        for task in net.tasks
+    }
     free, rows = 1.0, []
     weights = sum(
         int(np.prod(kernel.variable.shape)) for kernel in net.masked_kernels()
@@ -101,11 +110,7 @@ def evaluate_tasks(
         record = state.task(task.name)
         owned = record.weights / weights
         free -= owned
-        test, note = None, "no data"
-        if task.classes == 0:
-            note = "no head"
-        else:
-            test, note = test_data.find(record, places.get(task.name), data_dir)
+        test, note = found[task.name]
         share = count = None
         classes: tuple[ClassScore, ...] = ()
         if test is not None:

@@ -10,7 +10,7 @@ from packnet_tf.options.network import NetworkOptions
 from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import states
 from packnet_tf.storage.workdir import Workdir
-from packnet_tf.workflow import report
+from packnet_tf.workflow import report, test_data
 from packnet_tf.workflow.evaluate import evaluate_tasks, predict_files
 from packnet_tf.workflow.forecast import forecast
 
@@ -102,6 +102,19 @@ def test_an_older_state_has_fewer_lines(workdir):
     for which in (2, "2", "one"):
         rows = evaluate_tasks(workdir, which=which)
         assert [row.task for row in rows] == ["base", "one"]
+
+
+def test_no_task_is_evaluated_before_all_data_is_found(
+    workdir, image_folder, monkeypatch
+):
+    places = {"one": str(image_folder(NAMES)), "two": "/nowhere"}
+
+    def scores(*_):
+        raise AssertionError("a task was evaluated")
+
+    monkeypatch.setattr(test_data, "scores", scores)
+    with pytest.raises(DataError, match="/nowhere"):
+        evaluate_tasks(workdir, places)
 
 
 def test_wrong_places_are_named(workdir, image_folder):
