@@ -83,7 +83,8 @@ def export_saved_model(
     Raises:
         PhaseError: If a task is still in training, or there is none.
         PromiseError: If a packed task has changed.
-        TaskError: If a weight is NaN or infinite.
+        TaskError: If `preprocessing` names an unknown task, or a weight is
+            NaN or infinite.
         StateError: If the folder exists or cannot be written.
         NetworkError: If the layout is unknown, the input sizes are open, or
             the network holds state that cannot be exported.
@@ -106,6 +107,8 @@ def export_saved_model(
         raise PhaseError(
             f"Only packed networks are exported, but {what}; pack() first."
         )
+    for name in preprocessing or ():
+        net.task(name)
     net.verify_digests()
     problems = mask_problems(net)
     if problems:

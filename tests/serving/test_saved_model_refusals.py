@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from support import tiny_nets
 
+from packnet_tf.data.images.preprocessing import Preprocessing
 from packnet_tf.errors import (
     NetworkError,
     PhaseError,
     PromiseError,
     StateError,
+    TaskError,
 )
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.serving.saved_model import export_saved_model
@@ -26,6 +28,13 @@ def test_another_image_size_than_the_backbones_is_refused(net, tmp_path):
     export_saved_model(net, tmp_path / "3", image_size=tiny_nets.SIZE)
     with pytest.raises(NetworkError, match="image_size=64.*12 x 12"):
         export_saved_model(net, tmp_path / "4", image_size=64)
+
+
+def test_preprocessing_of_an_unknown_task_is_refused(net, tmp_path):
+    how = {"a": None, "wohle": Preprocessing()}
+    with pytest.raises(TaskError, match="'wohle'; the tasks are: a, b"):
+        export_saved_model(net, tmp_path / "3", preprocessing=how)
+    assert os.listdir(tmp_path) == []
 
 
 def test_an_unknown_layout_is_refused(net, tmp_path):
