@@ -82,7 +82,8 @@ def check_absent(path: pathlib.Path) -> None:
     Raises:
         StateError: If it exists.
     """
-    if path.exists():
+    # Also a link to nothing, which a folder does not replace.
+    if os.path.lexists(path):
         raise StateError(
             f"{path} exists already and is never overwritten; remove it "
             "first, or write elsewhere."

@@ -34,6 +34,15 @@ def test_new_folders_and_removals_are_forced_to_the_disk(tmp_path, monkeypatch):
     atomic_files.remove_file(tmp_path / "x" / "y" / "file")
 
 
+@pytest.mark.parametrize("target", ["there", "nowhere"])
+def test_a_link_is_not_overwritten(tmp_path, target):
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "2"
+    link.symlink_to(tmp_path / target)
+    with pytest.raises(StateError, match="2 exists already"):
+        atomic_files.check_absent(link)
+
+
 def test_a_folder_is_absent_after_an_error(tmp_path):
     with (
         pytest.raises(KeyError),
