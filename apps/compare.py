@@ -100,9 +100,11 @@ def main() -> None:
         with console.bar(f"opening {task}") as progress:
             opened = open_task(
                 task,
+                own["data"].get(task),
                 data_dir=flag.data_dir,
+                image_key=own["image_key"].get(task),
+                label_key=own["label_key"].get(task),
                 progress=progress,
-                **{key: given.get(task) for key, given in own.items()},
             )
         with console.bar(task) as progress:
             data.append(
