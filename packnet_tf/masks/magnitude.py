@@ -4,9 +4,9 @@ Weights are ranked by |value|, then by kernel, then by position in the
 flattened kernel. The authors' code cuts at the magnitude of a rank instead,
 so that ties prune too much and rank 0 fails.
 
-The threshold is found by radix selection, 16 bits at a time, in blocks:
-nothing is sorted or copied, so hardly any memory is needed beyond the new
-masks.
+The threshold is bracketed by a sample, and only the few weights between the
+brackets are sorted out; the others are counted in blocks. So hardly any memory
+is needed beyond the new masks.
 """
 
 import dataclasses
@@ -21,7 +21,10 @@ from packnet_tf.masks import ownership
 # What kernels can hold; all but the last are exact as float32.
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
-_DIGIT = 16  # bits of a key counted at a time
+# Every so many weights one is sampled: a prime, as kernels have patterns.
+_STEP = 97
+# Half the width of the brackets, in standard errors of a rank in the sample.
+_ERRORS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,18 +61,18 @@ class Ranked:
         Raises:
             PackNetError: If a weight of the task is NaN, which has no rank.
         """
-        integer = _integer(kind)
-        sign = integer.type(1 << (8 * kind.itemsize - 1))
-        infinity = np.array(np.inf, kind).view(integer)
+        infinity = _infinity(kind)
         everything = np.asarray(self.values).reshape(-1)
         mask = np.asarray(self.mask).reshape(-1)
         for block in ownership.blocks(everything.size):
             own = mask[block] == self.owner
             if block.start <= self.kept < block.stop:
                 own[self.kept - block.start] = False
-            # Several times faster than values[own].
-            values = np.compress(own, everything[block])
-            keys = values.astype(kind, copy=False).view(integer) & ~sign
+            values = everything[block]
+            if not own.all():
+                # Several times faster than values[own].
+                values = np.compress(own, values)
+            keys = _keys(values, kind)
             if keys.max(initial=0) > infinity:
                 raise PackNetError(
                     f"{self.name} holds NaN and cannot be ranked; the "
@@ -77,6 +80,18 @@ class Ranked:
                     "rate."
                 )
             yield block.start, own, keys
+
+    def sample(self, kind: np.dtype) -> np.ndarray:
+        """Returns the keys of some of the weights; see `blocks`."""
+        values = np.asarray(self.values).reshape(-1)[::_STEP]
+        own = np.asarray(self.mask).reshape(-1)[::_STEP] == self.owner
+        return _keys(values[own], kind)
+
+    @property
+    def count(self) -> int:
+        """How many weights may go."""
+        own = np.count_nonzero(np.asarray(self.mask) == self.owner)
+        return int(own) - (self.kept >= 0)
 
     def without_last(self, kind: np.dtype) -> "Ranked":
         """Returns these weights without the one ranked last."""
@@ -130,41 +145,65 @@ def free_smallest(
                 equal = np.flatnonzero(keys == limit)[:ties]
                 goes[equal] = True
                 ties -= equal.size
-            owners = np.where(
-                goes, np.uint8(ownership.FREE), np.uint8(one.owner)
-            )
-            np.place(flat[start : start + own.size], own, owners)
+            # 0, which is FREE, where they go; much faster than np.where.
+            owners = (~goes).view(np.uint8) * np.uint8(one.owner)
+            new = flat[start : start + own.size]
+            if owners.size == own.size:
+                new[:] = owners
+            else:
+                np.place(new, own, owners)
         masks.append(mask)
     return masks
 
 
 def _threshold(
     ranked: Sequence[Ranked], number: int, kind: np.dtype
-) -> tuple[np.unsignedinteger, int]:
-    """Returns the key of rank `number`, and how many equal keys to take.
-
-    Each pass of the radix selection counts 16 bits, from the top, of the keys
-    that match the result so far.
-    """
-    integer = _integer(kind)
-    prefix, rest = 0, number
-    bits = 8 * kind.itemsize
-    for shift in range(bits - _DIGIT, -1, -_DIGIT):
-        totals = np.zeros(1 << _DIGIT, np.int64)
+) -> tuple[Any, int]:
+    """Returns the key of rank `number`, and how many equal keys to take."""
+    most = _infinity(kind)
+    if not number:
+        return most.dtype.type(0), 0
+    low, high = _bracket(ranked, number, kind)
+    while True:
+        below, between = 0, []
         for one in ranked:
             for _, _, keys in one.blocks(kind):
-                if shift < bits - _DIGIT:
-                    top = keys >> integer.type(shift + _DIGIT)
-                    keys = keys[top == integer.type(prefix)]
-                digits = (keys >> integer.type(shift)).astype(np.uint16)
-                totals += np.bincount(digits, minlength=1 << _DIGIT)
-        reached = np.cumsum(totals)
-        digit = int(np.searchsorted(reached, rest))
-        if digit:
-            rest -= int(reached[digit - 1])
-        prefix = prefix << _DIGIT | digit
-    return integer.type(prefix), rest
+                below += int(np.count_nonzero(keys < low))
+                # Unsigned, so that those below `low` become large.
+                between.append(keys[keys - low <= high - low])
+        rank, keys = number - below, np.concatenate(between)
+        if rank > keys.size and high < most:
+            low, high = high, most
+        elif rank < 1:
+            low, high = low.dtype.type(0), low
+        else:
+            keys.partition(rank - 1)
+            limit = keys[rank - 1]
+            return limit, rank - int(np.count_nonzero(keys < limit))
 
 
-def _integer(kind: np.dtype) -> np.dtype:
-    return np.dtype(f"u{kind.itemsize}")
+def _bracket(
+    ranked: Sequence[Ranked], number: int, kind: np.dtype
+) -> tuple[Any, Any]:
+    """Returns two keys, most likely around that of rank `number`."""
+    sample = np.sort(np.concatenate([one.sample(kind) for one in ranked]))
+    share = min(1.0, number / max(1, sum(one.count for one in ranked)))
+    place = share * sample.size
+    half = _ERRORS * (place * (1 - share)) ** 0.5 + 1
+    low, high = sample.dtype.type(0), _infinity(kind)
+    if place >= half:
+        low = sample[int(place - half)]
+    if place + half < sample.size:
+        high = sample[int(place + half)]
+    return low, high
+
+
+def _keys(values: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Returns the bits of |value|; see `Ranked.blocks`."""
+    bits = values.astype(kind, copy=False).view(f"u{kind.itemsize}")
+    return bits & ~bits.dtype.type(1 << (8 * kind.itemsize - 1))
+
+
+def _infinity(kind: np.dtype) -> Any:
+    """Returns the largest key that a number has."""
+    return _keys(np.array([np.inf]), kind)[0]

@@ -60,6 +60,15 @@ def test_values_that_differ_in_their_last_bit_alone():
         assert freed(values, 37) == sorted(order[:37].tolist())
 
 
+@pytest.mark.parametrize("factor", [100.0, 0.01])
+def test_patterns_that_mislead_the_sample(factor):
+    values = np.random.default_rng(0).standard_normal(600_000).astype("f4")
+    values[::97] *= factor
+    order = np.argsort(np.abs(values), kind="stable")
+    for number in (1, 9_000, 300_000, 595_000, 600_000):
+        assert freed(values, number) == np.sort(order[:number]).tolist()
+
+
 def test_many_equal_values_over_several_blocks():
     values = np.random.default_rng(0).integers(-2, 3, 600_000).astype("f4")
     order = np.argsort(np.abs(values), kind="stable")[:400_001]
