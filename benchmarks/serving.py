@@ -62,6 +62,8 @@ _JSON = flags.DEFINE_string(
 # Disk of all tasks over that of one plain float32 SavedModel: unrounded, and
 # rounded to 16 bits with at most four tasks and with more.
 DISK_BARS = (1.10, 0.60, 0.70)
+# Seconds of loading ten tasks over those of ten plain SavedModels.
+LOAD_BAR, LOADED_TASKS = 1.0, 10
 # Latency over a plain model's.
 LATENCY_BAR = 1.05
 BATCHES = (1, 32)
@@ -273,9 +275,15 @@ def show(row):
         f"{verdict(disk, disk_bar(row))}; the tasks' own "
         f"{row['own_bytes'] / mega:.1f} MB"
     )
+    load = row["load_seconds"] / row["load_seconds_of_separate"]
     print(
         f"  load     {row['load_seconds']:9.2f} s;  separate ones "
-        f"{row['load_seconds_of_separate']:.2f} s"
+        f"{row['load_seconds_of_separate']:.2f} s; ratio "
+        + (
+            verdict(load, LOAD_BAR)
+            if row["tasks"] >= LOADED_TASKS
+            else f"{load:.3f}"
+        )
     )
     print(
         f"  memory   {row['memory'] / mega:9.1f} MB; separate ones "
