@@ -23,10 +23,10 @@ from packnet_tf.convert.selection import (
 from packnet_tf.convert.sharing import warn_of_shared
 from packnet_tf.errors import ConversionError
 from packnet_tf.layers import TWINS, Masked
+from packnet_tf.options.network import DEPTHWISE
 from packnet_tf.tf_internals.layers import is_graph, layers_of
 
-_DEPTHWISE_KERNELS = ("private", "masked")
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_DEPTHWISE_LAYERS = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
 def mask_model(
@@ -77,13 +77,12 @@ def mask_model(
             f"Model {model.name!r} is not built, so it has no weights yet; "
             "give it an Input, call build(), or call it on a batch first."
         )
-    if depthwise not in _DEPTHWISE_KERNELS:
+    if depthwise not in DEPTHWISE:
         raise ConversionError(
-            f"mask_model(depthwise={depthwise!r}): expected one of "
-            f"{_DEPTHWISE_KERNELS}."
+            f"mask_model(depthwise={depthwise!r}): expected one of {DEPTHWISE}."
         )
     kept = chosen_layers(model, skip)
-    depthwise_plain = _DEPTHWISE if depthwise == "private" else ()
+    depthwise_plain = _DEPTHWISE_LAYERS if depthwise == "private" else ()
     skipped = skipped_layers(model, [*as_list(skip), *depthwise_plain])
     refuse_unmaskable(model, skipped)
 

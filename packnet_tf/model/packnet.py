@@ -30,7 +30,7 @@ from packnet_tf.model.answers import Answers
 from packnet_tf.model.copies import Copies
 from packnet_tf.model.tasks import TaskBook, take_over
 from packnet_tf.model.training import Trainer
-from packnet_tf.options.network import PRECISIONS
+from packnet_tf.options.network import DEPTHWISE, PRECISIONS
 from packnet_tf.task import Task
 from packnet_tf.tf_internals.layers import layers_of
 
@@ -94,7 +94,7 @@ class PackNet(Copies, Answers, Trainer):
         super().__init__(name=name or "packnet", **kwargs)
         for option, value, legal in (
             ("private", private, ("per_task", "frozen")),
-            ("depthwise", depthwise, ("private", "masked")),
+            ("depthwise", depthwise, DEPTHWISE),
             ("packed_precision", packed_precision, PRECISIONS),
         ):
             if value not in legal:

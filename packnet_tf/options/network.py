@@ -15,6 +15,8 @@ option = options_of(NETWORK)
 
 # What packed weights may be rounded to, the first of them to nothing.
 PRECISIONS = ("float32", "bfloat16", "float16")
+# Whether depthwise kernels are private to each task, or masked like others.
+DEPTHWISE = ("private", "masked")
 
 # With larger images a single batch takes gigabytes.
 MAX_IMAGE_SIZE = 4096
@@ -108,7 +110,7 @@ class NetworkOptions:
         "Depthwise kernels: private variables, or masked like the other "
         "kernels.",
         "private",
-        choices=("private", "masked"),
+        choices=DEPTHWISE,
     )
     packed_precision: str = option(
         "What a packed task's weights are rounded to, for ever: bfloat16 and "
