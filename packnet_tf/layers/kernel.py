@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from packnet_tf.layers.memory import array_of
 from packnet_tf.tf_internals.layers import hidden_name
 
 
@@ -123,21 +124,6 @@ def choose(
     if other is None:
         other = tf.zeros_like(value)
     return tf.raw_ops.Select(condition=where, x=value, y=other)
-
-
-def array_of(variable: keras.Variable) -> np.ndarray:
-    """Returns what a variable holds now, as a read-only array.
-
-    Where it can, the array is the variable's own memory, so that reading a
-    large kernel costs nothing. TensorFlow gives the variable other memory
-    with the next change, so the array stays as it is.
-    """
-    with tf.init_scope():
-        tensor = tf.convert_to_tensor(variable.value)
-        try:
-            return np.asarray(memoryview(tensor))
-        except ValueError:  # Python's buffers know no bfloat16.
-            return tensor.numpy()
 
 
 _TRANSPOSED = (

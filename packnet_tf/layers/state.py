@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from packnet_tf.errors import StateError
 from packnet_tf.layers.kernel import MaskedKernel
+from packnet_tf.layers.memory import tensor_of, zeros_to_come
 from packnet_tf.layers.switch import TaskSwitch, Within, whole_kernels
 from packnet_tf.masks import codec, compact
+from packnet_tf.tf_internals.files import stored_array
 from packnet_tf.tf_internals.layers import AfterBuild, hidden_variables
 
 _filled = Within()
@@ -39,7 +41,7 @@ class MaskedState(AfterBuild):
     def add_weight(self, *args, **kwargs):
         """Adds a variable, as in Keras; see `values_follow`."""
         if _filled.depth:
-            kwargs["initializer"] = "zeros"
+            kwargs["initializer"] = zeros_to_come
         return super().add_weight(*args, **kwargs)
 
     def save_own_variables(self, store) -> None:
@@ -90,7 +92,7 @@ class MaskedState(AfterBuild):
             raise
 
     def _load(self, store) -> None:
-        own = {key: store[key] for key in store.keys()}
+        own = {key: stored_array(store, key) for key in store.keys()}
         masks = []
         if self.built:
             # Decompressed before anything is assigned, so that a damaged file
@@ -112,12 +114,12 @@ class MaskedState(AfterBuild):
                 owned = own.pop(f"{kernel.name}_owned", None)
                 if owned is not None:
                     dtype = tf.as_dtype(kernel.variable.dtype).as_numpy_dtype
-                    value = compact.with_free(owned, mask, dtype)
+                    value = tensor_of(compact.with_free(owned, mask, dtype))
                     own.update(dict.fromkeys(_keys_of(kernel, stock), value))
         with self._as_stock():
             super().load_own_variables(own)
         for kernel, mask in masks:
-            kernel.mask.assign(mask)
+            kernel.mask.assign(tensor_of(mask))
 
     def _stock_store(self) -> dict[str, Any]:
         """Returns the variables by the keys that the stock layer stores."""

@@ -14,6 +14,7 @@ import numpy as np
 import zstandard
 
 from packnet_tf.errors import PackNetError, StateError
+from packnet_tf.masks.aligned import aligned_zeros
 from packnet_tf.masks.ownership import FREE, blocks, check_mask
 
 _MAGIC = b"PNMK"
@@ -95,7 +96,7 @@ def unpack_bits(
         )
     if bits == 8:
         return packed.reshape(shape).copy()
-    flat = np.empty(expected * (8 // bits), np.uint8)
+    flat = aligned_zeros((expected * (8 // bits),), np.uint8)
     words = flat.view(_word(bits))
     steps: tuple[tuple[int, int], ...]
     if bits == 2:

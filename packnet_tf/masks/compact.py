@@ -4,9 +4,14 @@ What is left of a kernel has one dimension: its owned weights, in their order.
 The mask says where they were.
 """
 
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from packnet_tf.errors import StateError
+from packnet_tf.masks.aligned import aligned_zeros
 from packnet_tf.masks.ownership import FREE, blocks
 
 # A kernel of which less is owned is stored whole, so that a file cannot ask for
@@ -40,15 +45,18 @@ def without_free(value: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
         return None
     flat, owners = value.reshape(-1), mask.reshape(-1)
     found = np.empty(count, value.dtype)
+    # Of -0.0 not every bit is 0.
+    bits = np.dtype(f"u{value.dtype.itemsize}")
     done = 0
     for block in blocks(size):
         here = owners[block] != FREE
-        free = flat[block][~here]
-        if np.any(free) or np.any(np.signbit(free)):
+        end = done + int(np.count_nonzero(here))
+        owned = np.compress(here, flat[block], out=found[done:end])
+        if np.count_nonzero(owned.view(bits)) != np.count_nonzero(
+            flat[block].view(bits)
+        ):
             return None
-        owned = flat[block][here]
-        found[done : done + owned.size] = owned
-        done += owned.size
+        done = end
     return found
 
 
@@ -85,12 +93,16 @@ def with_free(
             "Use another copy of the file, or an earlier packed state."
         )
     owned = np.asarray(owned)
-    value = np.zeros(mask.size, dtype)
+    value = aligned_zeros((mask.size,), dtype)
     owners = mask.reshape(-1)
-    done = 0
-    for block in blocks(mask.size):
-        here = owners[block] != FREE
-        count = int(np.count_nonzero(here))
-        value[block][here] = owned[done : done + count]
-        done += count
+    parts = [*blocks(mask.size)]
+    counts = [int(np.count_nonzero(owners[block])) for block in parts]
+    ends = itertools.accumulate(counts)
+
+    def put(block: slice, count: int, end: int) -> None:
+        value[block][owners[block] != FREE] = owned[end - count : end]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Asked for the results, which are none, it raises what was raised.
+        [*pool.map(put, parts, counts, ends)]
     return value.reshape(mask.shape)

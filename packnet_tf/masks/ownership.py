@@ -20,6 +20,8 @@ MAX_TASKS = 255
 # Weights per block: whole bytes of packed bits, and small enough for the
 # processor's caches.
 _BLOCK = 1 << 18
+# Up to here, looking for each owner is quicker than `np.bincount`.
+_FEW = 16
 
 
 def check_free(task: str, share: float) -> None:
@@ -181,8 +183,13 @@ def count(mask: np.ndarray) -> dict[int, int]:
     check_mask(mask)
     totals = np.zeros(MAX_TASKS + 1, np.int64)
     flat = np.asarray(mask).reshape(-1)
+    highest = int(flat.max(initial=FREE))
     for block in blocks(flat.size):
-        totals += np.bincount(flat[block], minlength=MAX_TASKS + 1)
+        if highest < _FEW:
+            for owner in range(highest + 1):
+                totals[owner] += np.count_nonzero(flat[block] == owner)
+        else:
+            totals += np.bincount(flat[block], minlength=MAX_TASKS + 1)
     return {
         owner: int(number)
         for owner, number in enumerate(totals)

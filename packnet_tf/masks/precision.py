@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 
 from packnet_tf.errors import TaskError
+from packnet_tf.masks.aligned import aligned_zeros
 from packnet_tf.masks.ownership import blocks
 
 _DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype("f2")}
@@ -20,7 +21,7 @@ def rounded(array: np.ndarray, precision: str, name: str) -> np.ndarray:
         name: The array's name, for the message.
 
     Returns:
-        An array of the same dtype.
+        An array of the same dtype; if it was rounded, of `aligned_zeros`.
 
     Raises:
         TaskError: If a number is too large for the precision.
@@ -33,14 +34,17 @@ def rounded(array: np.ndarray, precision: str, name: str) -> np.ndarray:
     dtype = _DTYPES.get(precision)
     if dtype is None or array.dtype != _WHOLE:
         return array
-    with np.errstate(over="ignore"):  # Refused below.
-        values = array.astype(dtype).astype(array.dtype)
-    if not np.isfinite(values).all():
-        largest = np.abs(array).max()
-        raise TaskError(
-            f"{name} has numbers up to {largest:.3g}, which {precision} does "
-            "not hold; give the network packed_precision='bfloat16'."
-        )
+    values = aligned_zeros(array.shape, array.dtype)
+    for block in blocks(array.size):
+        part = values.reshape(-1)[block]
+        with np.errstate(over="ignore"):  # Refused below.
+            part[...] = array.reshape(-1)[block].astype(dtype)
+        if not np.isfinite(part).all():
+            largest = np.abs(array).max()
+            raise TaskError(
+                f"{name} has numbers up to {largest:.3g}, which {precision} "
+                "does not hold; give the network packed_precision='bfloat16'."
+            )
     return values
 
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from packnet_tf.errors import CapacityError, PhaseError, TaskError
 from packnet_tf.layers import MaskedKernel
+from packnet_tf.layers.memory import put, tensor_of
 from packnet_tf.masks import ownership
+from packnet_tf.masks.aligned import aligned_zeros
 from packnet_tf.model import fits, heads
 from packnet_tf.model.losses import check_activation
 from packnet_tf.model.tasks import TaskBook
@@ -146,7 +148,7 @@ def _fit_start(net, task, pretrained, images, active) -> None:
         net.activate(active.name)
         raise
     for kernel, value in zip(net.masked_kernels(), fitted.kernels, strict=True):
-        kernel.variable.assign(value)
+        put(kernel.variable, value)
     fitted.assign_statistics()
 
 
@@ -181,7 +183,8 @@ def claim_free(
             source = np.asarray(pretrained[index])
         elif origin == "random":
             scale = 0.1 * float(value.std())
-        new = value.copy()
+        new = aligned_zeros(value.shape, value.dtype)
+        new[...] = value
         # By blocks, as a large kernel has no room beside it for several.
         for block in ownership.blocks(new.size):
             start = zero
@@ -194,8 +197,8 @@ def claim_free(
                 new.reshape(-1)[block], start, casting="same_kind", where=free
             )
         claimed.append(int(mask.size - np.count_nonzero(mask)))
-        kernel.mask.assign(ownership.claim(mask, owner))
-        kernel.variable.assign(new)
+        put(kernel.mask, ownership.claim(mask, owner))
+        kernel.variable.assign(tensor_of(new))
     return tuple(claimed)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from packnet_tf.errors import PhaseError, TaskError
+from packnet_tf.layers.memory import put
 from packnet_tf.masks import ownership
 from packnet_tf.model.promise import verify_digests
 from packnet_tf.model.tasks import TaskBook
@@ -48,8 +49,8 @@ def remove_task(net: Any, name: str) -> None:
     for kernel in book.kernels:
         value, mask = kernel.value, kernel.owners
         # The task before sees all that is left.
-        kernel.variable.assign(ownership.view(value, mask, task.owner - 1))
-        kernel.mask.assign(ownership.release(mask, task.owner))
+        put(kernel.variable, ownership.view(value, mask, task.owner - 1))
+        put(kernel.mask, ownership.release(mask, task.owner))
     book.note_masks()
     book.drop_newest()
     # The next task gets the same number, and must not get its programs.

@@ -7,6 +7,7 @@ import numpy as np
 
 from packnet_tf.errors import PhaseError, PromiseError
 from packnet_tf.layers import MaskedKernel
+from packnet_tf.layers.memory import put
 from packnet_tf.masks import ownership, pruning
 from packnet_tf.masks.precision import subnormal
 from packnet_tf.model import fits
@@ -207,9 +208,9 @@ def _free_smallest(
         value = kernel.value
         if fitted is not None:
             value = fitted.kernels[place]
-        kernel.mask.assign(mask)
+        put(kernel.mask, mask)
         # The newest task sees all that is not free.
-        kernel.variable.assign(ownership.view(value, mask, task.owner))
+        put(kernel.variable, ownership.view(value, mask, task.owner))
     if fitted is not None:
         fitted.assign_statistics()
     book.note_masks()
@@ -235,4 +236,4 @@ def _settle(book: TaskBook, task: Task) -> None:
         odd = np.signbit(value) & (value == 0)
         odd |= subnormal(value) & (mask == task.owner)
         if np.any(odd):
-            kernel.variable.assign(np.where(odd, value.dtype.type(0), value))
+            put(kernel.variable, np.where(odd, value.dtype.type(0), value))

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from packnet_tf.errors import PackNetError, StateError, first_line
+from packnet_tf.layers.memory import put
 from packnet_tf.masks import ownership
 from packnet_tf.model import files
 from packnet_tf.model.tasks import TaskBook
@@ -113,9 +114,9 @@ def _keep_pruned(
     ):
         return
     for kernel, mask in zip(book.kernels, masks, strict=True):
-        kernel.mask.assign(mask)
+        put(kernel.mask, mask)
         value = kernel.value
-        kernel.variable.assign(ownership.view(value, mask, task.owner))
+        put(kernel.variable, ownership.view(value, mask, task.owner))
     warnings.warn(
         f"Task {task.name!r}: the weights that came back are of an epoch in "
         "which other weights were pruned. The masks stay as they are, and "

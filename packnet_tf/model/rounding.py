@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from packnet_tf.layers.memory import tensor_of
 from packnet_tf.masks.precision import rounded
 from packnet_tf.model.tasks import TaskBook
 from packnet_tf.options.network import PRECISIONS
@@ -30,8 +31,8 @@ def round_task(book: TaskBook, task: Task, precision: str) -> None:
             new = rounded(value, precision, name)
             if assigns and new is not value:
                 if mine is not None:
-                    new = np.where(mine, new, value)
-                variable.assign(new)
+                    np.copyto(new, value, where=~mine)
+                variable.assign(tensor_of(new))
 
 
 def _owned(

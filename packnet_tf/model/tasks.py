@@ -16,7 +16,7 @@ from packnet_tf.errors import (
     TaskError,
 )
 from packnet_tf.layers import Masked, MaskedKernel
-from packnet_tf.masks import ownership
+from packnet_tf.layers.switch import whole_kernels
 from packnet_tf.model import heads, inference, losses
 from packnet_tf.model.active import Active, answering_for
 from packnet_tf.model.private import PrivateBank, spoil
@@ -167,16 +167,19 @@ class TaskBook(Active):
             return
         self.bank.freeze(self._frozen and newest.owner > 1)
         try:
-            with self.switch.pin(answering_for(newest)):
+            # Keras looks at all attributes, and each view would be computed.
+            with self.switch.pin(answering_for(newest)), whole_kernels():
                 yield
         finally:
             self.bank.freeze(self._frozen and active.owner > 1)
 
     def capacity(self) -> float:
         """Returns the share of the prunable weights that is free."""
-        counts = ownership.totals(k.owners for k in self.kernels if k.prunable)
-        total = sum(counts.values())
-        return counts[ownership.FREE] / total if total else 0.0
+        # Keras asks each time it saves or loads a network.
+        masks = [k.owners for k in self.kernels if k.prunable]
+        total = sum(mask.size for mask in masks)
+        owned = sum(int(np.count_nonzero(mask)) for mask in masks)
+        return (total - owned) / total if total else 0.0
 
     def may_train(
         self, variables: Sequence[keras.Variable]

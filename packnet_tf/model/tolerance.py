@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from packnet_tf.errors import PackNetError
-from packnet_tf.layers.kernel import array_of
+from packnet_tf.layers.memory import array_of
 from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import Task
 

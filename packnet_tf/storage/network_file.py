@@ -2,91 +2,49 @@
 
 import contextlib
 import pathlib
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
-from typing import IO
+from typing import Any
 
-import h5py
 import keras
-import ml_dtypes
 import numpy as np
 
 from packnet_tf.errors import PromiseError, StateError, first_line
+from packnet_tf.layers.memory import array_of
 from packnet_tf.layers.state import values_follow
+from packnet_tf.layers.switch import whole_kernels
 from packnet_tf.masks import ownership
 from packnet_tf.masks.compact import MOST_TIMES
 from packnet_tf.masks.precision import narrowed
 from packnet_tf.model.packnet import PackNet
-from packnet_tf.options.network import PRECISIONS
-from packnet_tf.storage import checksums
+from packnet_tf.tf_internals.files import same_bytes
 from packnet_tf.tf_internals.layers import layers_of
 from packnet_tf.untrusted.archives import check_network_archive
-from packnet_tf.untrusted.members import WEIGHTS
 from packnet_tf.untrusted.variables import weights_budget
 
 
 def write_network(net: PackNet, file: pathlib.Path) -> None:
     """Writes a network without its optimizer, the same bytes every time.
 
+    Packed weights are not compared with their digests: read the file back.
+
     Args:
         net: The network, of any strategy, compiled or not.
-        file: The file to write; a temporary file is made beside it.
+        file: The file to write.
 
     Raises:
-        PromiseError: If a packed task has changed.
+        PromiseError: If a layer of a packed task has changed.
         StateError: If it has layers that could not be loaded again.
     """
     _refuse_code(net)
-    raw = file.with_suffix(".raw.keras")
-    narrows = net.packed_precision != PRECISIONS[0]
-    with _uncompiled(net), net.as_newest():
+
+    def stored(value: Any) -> np.ndarray:
+        is_variable = isinstance(value, keras.Variable)
+        array = array_of(value) if is_variable else np.asarray(value)
+        return narrowed(array, net.packed_precision)
+
+    with _uncompiled(net), net.as_newest(weights=False), same_bytes(stored):
         # `net.save` would write it beside its place and sync it for nothing.
-        keras.Model.save(net, raw)
-    with zipfile.ZipFile(raw) as old, zipfile.ZipFile(file, "w") as new:
-        for name in sorted(old.namelist()):
-            with (
-                old.open(name) as source,
-                # Opened by name alone, a member gets a fixed date.
-                new.open(name, "w", force_zip64=True) as target,
-            ):
-                if name == "metadata.json":
-                    # As Keras writes it, without the date.
-                    target.write(
-                        checksums.json_bytes(
-                            {"keras_version": keras.__version__}
-                        )
-                    )
-                elif name == WEIGHTS and narrows:
-                    _copy_narrowed(source, target, net.packed_precision)
-                else:
-                    shutil.copyfileobj(source, target, 1 << 20)
-    raw.unlink()
-
-
-def _copy_narrowed(
-    source: IO[bytes], target: IO[bytes], precision: str
-) -> None:
-    """Copies a file of weights with what was rounded in two bytes a value."""
-    with tempfile.TemporaryFile() as made:
-        with h5py.File(source, "r") as old, h5py.File(made, "w") as new:
-
-            def copy(name: str, part: h5py.Group | h5py.Dataset) -> None:
-                if isinstance(part, h5py.Group):
-                    copied = new.create_group(name)
-                else:
-                    value = narrowed(part[()], precision)
-                    copied = new.create_dataset(name, data=value)
-                    if value.dtype == ml_dtypes.bfloat16:
-                        # As Keras marks it.
-                        copied.attrs["dtype"] = "bfloat16"
-                for key, value in part.attrs.items():
-                    copied.attrs[key] = value
-
-            old.visititems(copy)
-        made.seek(0)
-        shutil.copyfileobj(made, target, 1 << 20)
+        keras.Model.save(net, file)
 
 
 def _refuse_code(net: PackNet) -> None:
@@ -130,7 +88,8 @@ def read_network(file: pathlib.Path) -> PackNet:
     """
     check_network_archive(file)
     try:
-        with weights_budget(file, MOST_TIMES), values_follow():
+        # Keras looks at all attributes, and each view would be computed.
+        with weights_budget(file, MOST_TIMES), values_follow(), whole_kernels():
             net = keras.saving.load_model(
                 str(file), compile=False, safe_mode=True
             )
@@ -192,8 +151,7 @@ def mask_problems(net: PackNet) -> list[str]:
     problems = []
     for kernel in net.masked_kernels():
         mask, value = kernel.owners, kernel.value
-        not_zero = (value != 0) | np.signbit(value)
-        if np.any(not_zero & (mask == ownership.FREE)):
+        if _holds_free(value.reshape(-1), mask.reshape(-1)):
             problems.append(f"free weights of {kernel.path} are not 0")
         if mask.max(initial=ownership.FREE) > len(net.tasks):
             problems.append(
@@ -201,3 +159,12 @@ def mask_problems(net: PackNet) -> list[str]:
                 f"are {len(net.tasks)} tasks"
             )
     return problems
+
+
+def _holds_free(value: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether a free weight of a flat kernel is anything but +0.0."""
+    for block in ownership.blocks(value.size):
+        not_zero = (value[block] != 0) | np.signbit(value[block])
+        if np.any(not_zero & (mask[block] == ownership.FREE)):
+            return True
+    return False

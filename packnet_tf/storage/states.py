@@ -6,6 +6,7 @@ its tasks.
 """
 
 import os
+import pathlib
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -73,12 +74,17 @@ def commit(
     path = workdir.state_path(newest.owner, newest.name)
     with atomic_files.whole_folder(path) as aside:
         write_network(net, aside / "net.keras")
-        _write_origin(workdir, net, first=before is None)
+        origin = _origin_digest(workdir, net, before)
 
         def read_back():
             file = aside / "net.keras"
             copy = read_network(file)
-            check_network(copy, {t.name: t.digest for t in net.tasks}, file)
+            try:
+                check_network(copy, {t.name: t.digest for t in net.tasks}, file)
+            except StateError:
+                # Is it the network that has changed, or the file?
+                net.verify_digests()
+                raise
             if before is not None and not net.book.sealed.is_certain(
                 net.tasks[:-1]
             ):
@@ -88,10 +94,7 @@ def commit(
             golden.write_probe(copy, probe_images, aside / "probe.npz")
 
         outside_strategy(read_back)
-        origin, run = (
-            checksums.digest_of_file(file) if file.exists() else None
-            for file in (workdir.origin_path, workdir.run_path)
-        )
+        run = _digest_if_there(workdir.run_path)
         manifest.write(
             aside,
             _packed_tasks(net, before, metrics, facts),
@@ -293,13 +296,19 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _write_origin(workdir: Workdir, net: PackNet, first: bool) -> None:
-    """Writes the unpruned kernels, once."""
+def _digest_if_there(file: pathlib.Path) -> str | None:
+    return checksums.digest_of_file(file) if file.exists() else None
+
+
+def _origin_digest(
+    workdir: Workdir, net: PackNet, before: StateInfo | None
+) -> str | None:
+    """Writes the unpruned kernels, once; returns their file's digest."""
+    file = workdir.origin_path
+    if before is not None and file.exists():
+        return before.manifest.origin or checksums.digest_of_file(file)
     arrays: dict[str, Any] = {**origin_arrays(net)}
-    if not arrays or not (first or not workdir.origin_path.exists()):
-        return
-    with (
-        atomic_files.whole_file(workdir.origin_path) as aside,
-        open(aside, "wb") as f,
-    ):
-        np.savez(f, **arrays)
+    if arrays:
+        with atomic_files.whole_file(file) as aside, open(aside, "wb") as f:
+            np.savez(f, **arrays)
+    return _digest_if_there(file)

@@ -105,10 +105,11 @@ def test_count_has_free_and_every_owner_present():
     assert ownership.count(mask) == {0: 0, 2: 2, 7: 1, 255: 1}
     assert ownership.count(np.zeros((3, 2), np.uint8)) == {0: 6}
     assert ownership.count(np.zeros((0, 2), np.uint8)) == {0: 0}
-    large = random_mask(2 * ownership._BLOCK + 3, 3)
-    assert ownership.count(large) == {
-        owner: int((large == owner).sum()) for owner in range(4)
-    }
+    for highest in (3, 15, 16, 40):
+        large = random_mask(2 * ownership._BLOCK + 3, highest)
+        assert ownership.count(large) == {
+            owner: int((large == owner).sum()) for owner in range(highest + 1)
+        }
 
 
 def test_digest_covers_what_the_owner_has_and_nothing_else():

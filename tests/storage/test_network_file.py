@@ -1,4 +1,5 @@
 import io
+import json
 import zipfile
 
 import h5py
@@ -8,6 +9,7 @@ import pytest
 from support import tiny_nets
 
 from packnet_tf.errors import StateError
+from packnet_tf.model.packnet import PackNet
 from packnet_tf.storage.network_file import (
     check_network,
     mask_problems,
@@ -34,6 +36,26 @@ def test_the_same_bytes_whatever_is_active_and_compiled(tmp_path):
         assert (tmp_path / name).read_bytes() == one, name
     assert len(list(tmp_path.iterdir())) == 4
     assert net.active_task.name == "a"
+
+
+def test_nothing_in_a_file_is_dated(tmp_path):
+    words = keras.Input((3,), dtype="string")
+    # Keras stores the vocabulary that a layer has found in a file of its own.
+    lookup = keras.layers.StringLookup()
+    lookup.adapt(["a", "b"])
+    tokens = keras.layers.Embedding(4, 2)(lookup(words))
+    net = PackNet(keras.Model(words, tokens))
+    tiny_nets.add_packed(net, "a")
+    write_network(net, tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        names = archive.namelist()
+        metadata = json.loads(archive.read("metadata.json"))
+        dates = {info.date_time for info in archive.infolist()}
+    assert any(name.startswith("assets/") for name in names), names
+    assert dates == {(1980, 1, 1, 0, 0, 0)}
+    assert metadata == {"keras_version": keras.__version__}
+    read = read_network(tmp_path / "net.keras")
+    assert read.digests() == net.digests()
 
 
 def test_plain_keras_reads_it(tmp_path):

@@ -124,6 +124,11 @@ def test_the_origin_is_kept_beside_the_states(made, workdir):
     workdir.origin_path.write_bytes(first[:-1] + b"x")
     with pytest.raises(StateError, match="origin.npz is not what was written"):
         states.load(workdir)
+    # Nor does a later state take the damage for what was written.
+    tiny_nets.add_packed(read, "d")
+    states.commit(workdir, read)
+    with pytest.raises(StateError, match="origin.npz is not what was written"):
+        states.load(workdir)
 
 
 def test_only_packed_networks_are_committed(empty):

@@ -5,6 +5,7 @@ Each of these fails by itself, with the name, when a library changes it.
 
 import importlib
 import inspect
+import zipfile
 
 import keras
 import numpy as np
@@ -63,6 +64,9 @@ MODULE_NAMES = [
         "train_validation_split",
     ),
     ("tensorflow.core.protobuf.saved_model_pb2", "SavedModel"),
+    ("keras.src.saving.saving_lib", "H5IOStore"),
+    ("keras.src.saving.saving_lib", "_serialize_model_as_json"),
+    ("keras.src.saving.saving_lib", "safe_get_h5_dataset"),
     (
         "tensorflow.python.data.ops.multi_device_iterator_ops",
         "_create_device_dataset",
@@ -200,6 +204,53 @@ def test_the_legacy_file_that_keras_has_begun_is_removed(tmp_path):
         Refused().save(tmp_path / "a.h5")
     assert not (tmp_path / "a.h5").exists()
     files.drop_legacy_file()  # There is none.
+
+
+def test_keras_writes_what_it_is_told_and_no_dates(tmp_path):
+    given = []
+
+    def stored(value):
+        given.append(value)
+        return np.full(value.shape, len(given), np.float16)
+
+    net = keras.Sequential([keras.Input((3,)), dense()])
+    with files.same_bytes(stored):
+        net.save(tmp_path / "a.keras")
+    assert [value is v for value, v in zip(given, net.weights, strict=True)]
+    with zipfile.ZipFile(tmp_path / "a.keras") as archive:
+        assert archive.testzip() is None
+        assert {i.date_time[0] for i in archive.infolist()} == {1980}
+        assert b"date" not in archive.read("metadata.json")
+    read = keras.saving.load_model(tmp_path / "a.keras")
+    assert [np.unique(w) for w in read.weights] == [[1], [2]]
+    # Afterwards everything is Keras's own again.
+    net.save(tmp_path / "b.keras")
+    with zipfile.ZipFile(tmp_path / "b.keras") as archive:
+        assert b"date" in archive.read("metadata.json")
+    read = keras.saving.load_model(tmp_path / "b.keras")
+    assert np.array_equal(read.weights[0], net.weights[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_value_of_a_file_is_read_without_a_copy(tmp_path, dtype):
+    found = {}
+
+    class Reading(keras.layers.Dense):
+        def load_own_variables(self, store):
+            for key in store.keys():
+                found[key] = files.stored_array(store, key), store[key]
+            super().load_own_variables(store)
+
+    net = keras.Sequential([keras.Input((3,)), Reading(2, dtype=dtype)])
+    net.save(tmp_path / "a.keras")
+    keras.saving.load_model(
+        tmp_path / "a.keras", custom_objects={"Reading": Reading}
+    )
+    assert len(found) == 2
+    for ours, theirs in found.values():
+        assert not ours.flags.owndata and not ours.flags.writeable
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        assert ours.tobytes() == theirs.tobytes()
 
 
 def test_keras_says_which_paths_are_remote_and_asks_before_it_overwrites(
