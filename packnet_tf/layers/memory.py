@@ -7,7 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from packnet_tf.masks.aligned import aligned_zeros
+from packnet_tf.masks.aligned import (
+    aligned_copy,
+    aligned_zeros,
+    is_aligned,
+)
 
 
 def array_of(variable: keras.Variable) -> np.ndarray:
@@ -34,6 +38,8 @@ def tensor_of(array: np.ndarray) -> tf.Tensor:
     # Not what others may hold, nor types that are not NumPy's own.
     if not array.flags.carray or array.dtype.kind not in "fiu":
         return tf.convert_to_tensor(array)
+    if not is_aligned(array):
+        array = aligned_copy(array)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
@@ -42,10 +48,7 @@ def put(variable: Any, array: np.ndarray) -> None:
 
     TensorFlow would keep the memory of the copy for good.
     """
-    array = np.asarray(array)
-    copied = aligned_zeros(array.shape, array.dtype)
-    copied[...] = array
-    variable.assign(tensor_of(copied))
+    variable.assign(tensor_of(aligned_copy(np.asarray(array))))
 
 
 def zeros_to_come(shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# TensorFlow copies what begins elsewhere (Eigen's EIGEN_MAX_ALIGN_BYTES).
+# TensorFlow ends the process where a tensor begins elsewhere (Eigen's
+# EIGEN_MAX_ALIGN_BYTES).
 _BYTES = 64
 
 
@@ -28,3 +29,15 @@ def aligned_zeros(shape: Sequence[int], dtype: np.dtype | type) -> np.ndarray:
     memory = np.zeros(size + _BYTES, np.uint8)
     start = -memory.ctypes.data % _BYTES
     return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def is_aligned(array: np.ndarray) -> bool:
+    """Whether an array begins where those of `aligned_zeros` do."""
+    return array.ctypes.data % _BYTES == 0
+
+
+def aligned_copy(array: np.ndarray) -> np.ndarray:
+    """Returns a copy of an array that begins at a multiple of 64 bytes."""
+    copied = aligned_zeros(array.shape, array.dtype)
+    copied[...] = array
+    return copied

@@ -14,7 +14,7 @@ import numpy as np
 import zstandard
 
 from packnet_tf.errors import PackNetError, StateError
-from packnet_tf.masks.aligned import aligned_zeros
+from packnet_tf.masks.aligned import aligned_copy, aligned_zeros
 from packnet_tf.masks.ownership import FREE, blocks, check_mask
 
 _MAGIC = b"PNMK"
@@ -95,7 +95,7 @@ def unpack_bits(
             f"shape {packed.shape}."
         )
     if bits == 8:
-        return packed.reshape(shape).copy()
+        return aligned_copy(packed).reshape(shape)
     flat = aligned_zeros((expected * (8 // bits),), np.uint8)
     words = flat.view(_word(bits))
     steps: tuple[tuple[int, int], ...]

@@ -10,7 +10,7 @@ from packnet_tf.errors import CapacityError, PhaseError, TaskError
 from packnet_tf.layers import MaskedKernel
 from packnet_tf.layers.memory import put, tensor_of
 from packnet_tf.masks import ownership
-from packnet_tf.masks.aligned import aligned_zeros
+from packnet_tf.masks.aligned import aligned_copy
 from packnet_tf.model import fits, heads
 from packnet_tf.model.losses import check_activation
 from packnet_tf.model.tasks import TaskBook
@@ -183,8 +183,7 @@ def claim_free(
             source = np.asarray(pretrained[index])
         elif origin == "random":
             scale = 0.1 * float(value.std())
-        new = aligned_zeros(value.shape, value.dtype)
-        new[...] = value
+        new = aligned_copy(value)
         # By blocks, as a large kernel has no room beside it for several.
         for block in ownership.blocks(new.size):
             start = zero

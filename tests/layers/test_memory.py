@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from packnet_tf.layers.memory import array_of, tensor_of, zeros_to_come
-from packnet_tf.masks.aligned import aligned_zeros
+from packnet_tf.masks.aligned import aligned_zeros, is_aligned
 
 
 def test_a_variable_takes_over_an_arrays_memory():
@@ -45,9 +45,10 @@ def test_two_variables_of_one_tensor_change_apart():
         np.arange(9).astype(ml_dtypes.bfloat16),
         np.float32(3),
         np.zeros((0, 3), np.float16),
-        np.arange(65, dtype=np.uint8)[1:],
+        aligned_zeros((65,), np.uint8)[1:],
+        aligned_zeros((9000,), np.float32)[1:],
     ],
-    ids=["read-only", "strided", "bfloat16", "scalar", "empty", "elsewhere"],
+    ids="read-only strided bfloat16 scalar empty elsewhere large".split(),
 )
 def test_any_array_becomes_a_tensor(array):
     array = np.asarray(array)
@@ -55,6 +56,9 @@ def test_any_array_becomes_a_tensor(array):
     assert tuple(tensor.shape) == array.shape
     assert tensor.numpy().dtype == array.dtype
     assert tensor.numpy().tobytes() == array.tobytes()
+    if array.size and array.dtype != ml_dtypes.bfloat16:
+        # TensorFlow ends the process where one begins elsewhere.
+        assert is_aligned(np.asarray(memoryview(tensor)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8", "bfloat16"])
