@@ -146,8 +146,13 @@ def _write(
             )
             module = program.module()
             module.class_names = _class_names(net, arrays)
+            # Traced already; given the functions, TensorFlow traces again.
+            traced = {
+                name: function.get_concrete_function()
+                for name, function in signatures.items()
+            }
             try:
-                tf.saved_model.save(module, str(aside), signatures=signatures)
+                tf.saved_model.save(module, str(aside), signatures=traced)
             except tf.errors.OpError as error:
                 raise StateError(
                     f"{path}: cannot be written ({error.message}); make room "
