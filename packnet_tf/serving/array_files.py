@@ -81,6 +81,10 @@ class Content:
             self._low = tf.io.read_file(assets["low"].asset_path)
             self._top = _decompressed(assets["top"])
 
+    def size(self, number: tf.Tensor) -> tf.Tensor:
+        """Returns the number of an array's weights, int64."""
+        return self._table.of(self._table.sizes, number)
+
     def weights(self, begin: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """Returns some of the stored weights, flat.
 

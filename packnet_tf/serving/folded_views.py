@@ -91,7 +91,8 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         newest = tf.constant(table.newest, tf.uint8)
 
         def of_array(number, listed):
-            array = self._array(content, number)
+            owners = _owners(content, number)
+            array = self._array(content, number, owners)
             shape = table.shape(number)
 
             def of_item(i, listed):
@@ -99,7 +100,7 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
                 view = tf.cond(
                     (lasts[i] >= newest[number]) & (first <= 2),
                     lambda: array,
-                    lambda: self._view(content, number, array, lasts[i], first),
+                    lambda: _view(array, owners, lasts[i], first),
                 )
                 return i + 1, tf.raw_ops.TensorListSetItem(
                     input_handle=listed,
@@ -129,41 +130,24 @@ class LoadedList(tf.saved_model.experimental.TrackableResource):
         )
         return listed
 
-    def _array(self, content: Content, number: tf.Tensor) -> tf.Tensor:
+    def _array(
+        self, content: Content, number: tf.Tensor, owners: tf.Tensor
+    ) -> tf.Tensor:
         """Returns the weights of all tasks, flat, with free weights as 0."""
         table = self._table
 
         def piece(begin, count, stored):
-            owners = content.owners(number, begin, count)
-            seen = tf.cast(tf.not_equal(owners, ownership.FREE), tf.int32)
+            here = owners[begin : begin + count]
+            seen = tf.cast(tf.not_equal(here, ownership.FREE), tf.int32)
             found = tf.cast(tf.reduce_sum(seen), tf.int64)
             # Free weights take the 0 in front.
             part = [tf.zeros([1], table.dtype), content.weights(stored, found)]
             made = tf.gather(tf.concat(part, 0), tf.cumsum(seen) * seen)
             return made, stored + found
 
-        size = table.of(table.sizes, number)
+        size = tf.size(owners, tf.int64)
         begin = table.of(table.begins, number)
         return _by_pieces(size, table.dtype, piece, begin)
-
-    def _view(
-        self,
-        content: Content,
-        number: tf.Tensor,
-        array: tf.Tensor,
-        last: tf.Tensor,
-        since: tf.Tensor | int,
-    ) -> tf.Tensor:
-        """Returns an array, flat, with what a task does not see as 0."""
-
-        def piece(begin, count, done):
-            owners = content.owners(number, begin, count)
-            seen = ownership.visible(owners, last, since)
-            part = array[begin : begin + count]
-            return choose(seen, part), done
-
-        size = self._table.of(self._table.sizes, number)
-        return _by_pieces(size, array.dtype, piece, tf.constant(0, tf.int64))
 
 
 class LoadedOwners(LoadedList):
@@ -175,18 +159,32 @@ class LoadedOwners(LoadedList):
         numbers = tf.constant([number for number, *_ in self._items], tf.int32)
 
         def of_array(i, listed):
-            def piece(begin, count, done):
-                return content.owners(numbers[i], begin, count), done
-
-            size = table.of(table.sizes, numbers[i])
-            owners = _by_pieces(size, tf.uint8, piece, tf.constant(0, tf.int64))
             return i + 1, tf.raw_ops.TensorListSetItem(
                 input_handle=listed,
                 index=i,
-                item=tf.reshape(owners, table.shape(numbers[i])),
+                item=tf.reshape(
+                    _owners(content, numbers[i]), table.shape(numbers[i])
+                ),
             )
 
         return self._loop(of_array, len(self._items), tf.uint8)
+
+
+def _owners(content: Content, number: tf.Tensor) -> tf.Tensor:
+    """Returns the owners of an array, flat."""
+
+    def piece(begin, count, done):
+        return content.owners(number, begin, count), done
+
+    size = content.size(number)
+    return _by_pieces(size, tf.uint8, piece, tf.constant(0, tf.int64))
+
+
+def _view(
+    array: tf.Tensor, owners: tf.Tensor, last: tf.Tensor, since: tf.Tensor | int
+) -> tf.Tensor:
+    """Returns an array, flat, with what a task does not see as 0."""
+    return choose(ownership.visible(owners, last, since), array)
 
 
 def _by_pieces(
