@@ -85,7 +85,7 @@ def verify(workdir: Workdir) -> Report:
             problem = models_config.config_problem(model)
             if problem is not None:
                 found = [Finding(str(model), False, problem)]
-                findings += _still_there(model / models_config.FILE, found)
+                findings += _still_there(model, found)
         for folder in sorted(workdir.serving_path.glob("*/*")):
             if atomic_files.is_leftover(folder):
                 continue  # The next writer removes it.

@@ -234,6 +234,10 @@ def test_a_version_that_was_not_announced_yet_is_no_failure(workdir):
     assert verify.verify(workdir).ok
     recover(workdir, ServingConfig("net"))
     assert b"value: 2" in file.read_bytes()
+    # Of two versions, only one can have been written just now.
+    file.unlink()
+    (text,) = _failed(workdir)
+    assert "models.config does not fit" in text and "No such file" in text
 
 
 def test_what_was_being_written_is_no_part_of_it(workdir):
