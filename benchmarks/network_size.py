@@ -137,36 +137,54 @@ def begin(steps: _Steps, folder: pathlib.Path) -> list[Row]:
     net = PackNet(backbone(), packed_precision=_PRECISION.value)
     for name in [*_CLASSES][:-1]:
         _add(steps, net, name, trained=False)
-    steps.run("commit", lambda: states.commit(Workdir(folder / "net"), net))
-    return []
+    path = folder / "net"
+
+    def commit():
+        shutil.rmtree(path, ignore_errors=True)
+        return states.commit(Workdir(path), net)
+
+    return [_beside_save(steps, "the first commit", commit, folder)]
 
 
-def session(steps: _Steps, folder: pathlib.Path) -> list[Row]:
-    """Adds the fourth task to it, as `add_task.py` does."""
-    workdir, path = Workdir(folder / "net"), folder / "plain.keras"
-    net, before = steps.run("load", lambda: states.load(workdir))
-    _add(steps, net, [*_CLASSES][-1], trained=True)
+def _beside_save(
+    steps: _Steps, what: str, commit: Callable[[], Any], folder: pathlib.Path
+) -> Row:
+    """Returns the seconds of a commit over those of a plain `model.save`."""
+    path = folder / "plain.keras"
     for _ in range(_TIMES):
-        if (newest := workdir.newest()) != before:
-            shutil.rmtree(newest.path)
-        state = steps.run("commit", lambda: states.commit(workdir, net))
+        steps.run("commit", commit)
     model = plain()
     for _ in range(_TIMES):
         path.unlink(missing_ok=True)
         steps.run("plain save", lambda: model.save(path))
-    precision = _PRECISION.value
-    commit, save = (steps.seconds[name] for name in ("commit", "plain save"))
+    save = steps.seconds["plain save"]
+    return (
+        f"{_PRECISION.value}: seconds of {what} over model.save ({save:.1f} s)",
+        steps.seconds["commit"] / save,
+        _COMMIT,
+    )
+
+
+def session(steps: _Steps, folder: pathlib.Path) -> list[Row]:
+    """Adds the fourth task to it, as `add_task.py` does."""
+    workdir = Workdir(folder / "net")
+    net, before = steps.run("load", lambda: states.load(workdir))
+    _add(steps, net, [*_CLASSES][-1], trained=True)
+
+    def commit():
+        if (newest := workdir.newest()) != before:
+            shutil.rmtree(newest.path)
+        return states.commit(workdir, net)
+
+    seconds = _beside_save(steps, "a later commit", commit, folder)
+    state, precision = workdir.newest(), _PRECISION.value
     return [
         (
             f"{precision}: packed state, MB",
             size_of(state.path) / 1e6,
             _STATE if precision == PRECISIONS[0] else _STATE_16,
         ),
-        (
-            f"{precision}: seconds of commit over model.save ({save:.1f} s)",
-            commit / save,
-            _COMMIT,
-        ),
+        seconds,
     ]
 
 

@@ -51,6 +51,6 @@ def put(variable: Any, array: np.ndarray) -> None:
     variable.assign(tensor_of(aligned_copy(np.asarray(array))))
 
 
-def zeros_to_come(shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:
+def zeros_to_come(shape: Sequence[int], dtype: str) -> tf.Tensor:
     """An initializer for variables that are assigned before they are read."""
     return tensor_of(aligned_zeros(shape, tf.as_dtype(dtype).as_numpy_dtype))

@@ -74,7 +74,6 @@ def commit(
     path = workdir.state_path(newest.owner, newest.name)
     with atomic_files.whole_folder(path) as aside:
         write_network(net, aside / "net.keras")
-        origin = _origin_digest(workdir, net, before)
 
         def read_back():
             file = aside / "net.keras"
@@ -94,6 +93,8 @@ def commit(
             golden.write_probe(copy, probe_images, aside / "probe.npz")
 
         outside_strategy(read_back)
+        # Only now, so that a network that is refused leaves nothing.
+        origin = _origin_digest(workdir, net, before)
         run = _digest_if_there(workdir.run_path)
         manifest.write(
             aside,

@@ -162,7 +162,7 @@ def test_free_weights_that_are_not_zero_are_refused(empty):
     kernel.variable.assign(np.where(mask == 0, np.float32(1), value))
     with pytest.raises(StateError, match="free weights"):
         states.commit(workdir, net)
-    assert workdir.states() == []
+    assert workdir.states() == [] and not workdir.origin_path.exists()
 
 
 def test_states_follow_each_other(made):
