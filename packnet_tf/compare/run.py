@@ -27,7 +27,12 @@ from packnet_tf.options.task import TaskOptions
 from packnet_tf.storage import checksums
 from packnet_tf.tf_internals.gradients import new_gradients_forgotten
 from packnet_tf.workflow.auto_fraction import check_validation
-from packnet_tf.workflow.datasets import Prepared, prepare, prepare_test
+from packnet_tf.workflow.datasets import (
+    Prepared,
+    prepare,
+    prepare_test,
+    validation_count,
+)
 from packnet_tf.workflow.train_loop import Say
 
 
@@ -93,8 +98,7 @@ class Comparison:
             parse_fraction(fraction, len(names))
         rates = self._compare.learning_rates
         for data in self._data:
-            own = data.validation is not None
-            validates = own or bool(self._options.validation_share)
+            validates = bool(validation_count(data, self._options))
             if len(rates) > 1 and not validates:
                 raise FlagError(
                     f"--learning_rates has {len(rates)} rates to choose "

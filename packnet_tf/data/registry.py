@@ -16,7 +16,12 @@ def register(entry: TaskEntry) -> None:
 
     Args:
         entry: The task.
+
+    Raises:
+        DataError: If it is not a `TaskEntry`.
     """
+    if not isinstance(entry, TaskEntry):
+        raise DataError(f"register() takes a TaskEntry; received {entry!r}.")
     _REGISTRY[entry.name] = entry
 
 

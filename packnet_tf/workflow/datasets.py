@@ -78,19 +78,11 @@ def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
     Raises:
         DataError: If there are no training images, or fewer than a batch.
     """
-    if data.train is None:
+    train, validation = _split(data, options)
+    whole = len(data.train or ())
+    if len(train) < options.batch_size <= whole:
         raise DataError(
-            f"The data of task {data.name!r} has no training images."
-        )
-    if data.validation is not None:
-        train, validation = data.train, data.validation
-    else:
-        train, validation = splits.split(
-            data.train, options.validation_share, options.seed
-        )
-    if len(train) < options.batch_size <= len(data.train):
-        raise DataError(
-            f"Of {len(data.train)} training images {len(validation)} are kept "
+            f"Of {whole} training images {len(validation)} are kept "
             f"for validation, which leaves {len(train)}, fewer than a batch "
             f"of {options.batch_size}; lower --batch_size or "
             "--validation_share."
@@ -122,6 +114,29 @@ def prepare(data: TaskData, image_size: int, options: TaskOptions) -> Prepared:
             augmentation=augmentation,
         ),
     )
+
+
+def validation_count(data: TaskData, options: TaskOptions) -> int:
+    """Returns how many images `prepare` would keep for validation.
+
+    With few images in a class that may be none, whatever the share.
+
+    Args:
+        data: The opened task.
+        options: Validation share and seed.
+    """
+    return len(_split(data, options)[1])
+
+
+def _split(data: TaskData, options: TaskOptions) -> tuple[Source, Source]:
+    """Returns the training and the validation images."""
+    if data.train is None:
+        raise DataError(
+            f"The data of task {data.name!r} has no training images."
+        )
+    if data.validation is not None:
+        return data.train, data.validation
+    return splits.split(data.train, options.validation_share, options.seed)
 
 
 def prepare_test(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from support.comparisons import COMPARE, OPTIONS
 
@@ -253,6 +254,12 @@ def test_a_fraction_is_found_only_with_validation_images(
     )
     # Nothing is written, so that a share can be given in the same folder.
     assert not (tmp_path / "c").exists()
+    # The last image of a class is never held out.
+    places = np.unique(data[0].train.labels, return_index=True)[1]
+    few = dataclasses.replace(data[0], train=data[0].train.subset(places))
+    share = {**auto, "validation_share": 0.5}
+    line = refused(lambda: compare(one, data=[few], **share))
+    assert line.startswith("--prune_fraction=auto: task 'first' has no valid")
     own = [dataclasses.replace(d, validation=d.test) for d in data]
     compare(one, data=own, **auto)
     compare(dataclasses.replace(one, methods=("individual",)), **auto)

@@ -229,6 +229,11 @@ def test_unknown_names(name, message):
         open_task(name)
 
 
+def test_only_entries_can_be_registered():
+    with pytest.raises(DataError, match="takes a TaskEntry; received 'x'"):
+        registry.register("x")
+
+
 def test_other_slashes_are_left_alone():
     assert registry.task_name("a/b") == "a/b"
     assert registry.task_name("split_mnist/3") == "split_mnist.3"
