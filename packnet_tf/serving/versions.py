@@ -9,6 +9,7 @@ import pathlib
 
 from packnet_tf import atomic_files
 from packnet_tf.errors import StateError
+from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.serving import LAYOUTS, ServingConfig
 from packnet_tf.serving.models_config import (
     FILE,
@@ -23,11 +24,13 @@ from packnet_tf.storage.workdir import StateInfo, Workdir
 
 
 def publish(
-    workdir: Workdir, state: StateInfo, config: ServingConfig
+    workdir: Workdir,
+    state: StateInfo,
+    config: ServingConfig,
+    net: PackNet | None = None,
 ) -> pathlib.Path:
     """Exports a packed state as a version of the workdir's served model.
 
-    The state is read from its file under the default strategy.
     `models.config`, for `tensorflow_model_server --model_config_file`, is
     written beside the versions: `latest` moves to the newest version and
     `stable` stays where it is. Hold `workdir.lock()`.
@@ -36,6 +39,7 @@ def publish(
         workdir: The workdir.
         state: The state.
         config: Name and layout of the served model.
+        net: See `export`.
 
     Returns:
         The SavedModel's folder.
@@ -44,13 +48,18 @@ def publish(
         StateError: If the version exists, or cannot be written.
     """
     folder = workdir.serving_path / config.model_name
-    path = export(workdir, state, folder / str(state.number), config.layout)
+    path = folder / str(state.number)
+    export(workdir, state, path, config.layout, net)
     write_config(folder, versions_of(folder))
     return path
 
 
 def export(
-    workdir: Workdir, state: StateInfo, path: pathlib.Path, layout: str
+    workdir: Workdir,
+    state: StateInfo,
+    path: pathlib.Path,
+    layout: str,
+    net: PackNet | None = None,
 ) -> pathlib.Path:
     """Writes a packed state's SavedModel without touching `models.config`.
 
@@ -59,6 +68,8 @@ def export(
         state: The state.
         path: The folder to make.
         layout: One of `LAYOUTS`.
+        net: The state's network as read from its file under the default
+            strategy; by default it is read here.
 
     Returns:
         The path.
@@ -67,7 +78,8 @@ def export(
         StateError: If the folder exists, or cannot be written.
     """
     atomic_files.check_absent(path)
-    net = load_outside(workdir, state.number)
+    if net is None:
+        net = load_outside(workdir, state.number)
     run = workdir.run
     return export_saved_model(
         net,

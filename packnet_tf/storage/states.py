@@ -62,6 +62,24 @@ def commit(
         StateError: If the state exists already, cannot be written, differs
             when read back, or the locked workdir is gone.
     """
+    return commit_and_read(
+        workdir, net, metrics=metrics, facts=facts, probe_images=probe_images
+    )[0]
+
+
+def commit_and_read(
+    workdir: Workdir,
+    net: PackNet,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    probe_images: np.ndarray | None = None,
+) -> tuple[StateInfo, PackNet]:
+    """Commits, and returns the state with its network as read back.
+
+    That network is of the default strategy, as of `load_outside`. Arguments
+    and errors are those of `commit`.
+    """
     newest = net.newest
     if newest is None or not newest.packed:
         raise PhaseError(
@@ -91,8 +109,9 @@ def commit(
             # From what was written, under the default strategy, as in
             # later replays.
             golden.write_probe(copy, probe_images, aside / "probe.npz")
+            return copy
 
-        outside_strategy(read_back)
+        copy = outside_strategy(read_back)
         # Only now, so that a network that is refused leaves nothing.
         origin = _origin_digest(workdir, net, before)
         run = _digest_if_there(workdir.run_path)
@@ -105,7 +124,7 @@ def commit(
             origin=origin,
             run=run,
         )
-    return workdir.read_state(path)
+    return workdir.read_state(path), copy
 
 
 def load(

@@ -60,7 +60,7 @@ def _write(
     # its number, the seed and the files.
     images = next(iter(prepared.train.epoch(0)))[0][:_PROBES]
     retention.begin(workdir, len(net.tasks))
-    state = states.commit(
+    state, copy = states.commit_and_read(
         workdir,
         net,
         metrics={**metrics, "capacity_left": net.capacity},
@@ -69,7 +69,7 @@ def _write(
     )
     # The state is complete; after an interruption `recover` does the rest.
     checkpoints.remove(workdir.training_path)
-    versions.publish(workdir, state, serving)
+    versions.publish(workdir, state, serving, copy)
     _drop_old(workdir, serving)
 
 

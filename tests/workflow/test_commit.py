@@ -72,6 +72,22 @@ def test_older_states_go_with_their_saved_models(workdir):
     assert report.ok, report
 
 
+def test_a_state_is_read_back_once(workdir, monkeypatch):
+    read = []
+
+    def noting(file, read_network=states.read_network):
+        read.append(read_network(file))
+        return read[-1]
+
+    net = states.load(workdir)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(states, "read_network", noting)
+        add(workdir, net, "e", 2)
+    # Once, to compare it; the SavedModel is of what was compared.
+    assert len(read) == 1
+    assert verify(workdir).ok
+
+
 def test_others_are_still_missed(workdir):
     newest = workdir.newest()
     newest.path.rename(newest.path.with_name("006-f"))
