@@ -24,8 +24,13 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import in_turn, stepper
-from packnet_tf.model.packnet import PackNet
-from packnet_tf.networks import build
+from benchmarks.trained import (
+    NETWORKS,
+    OPTIMIZERS,
+    batch_of,
+    packnet,
+    plain,
+)
 
 _PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved pairs in each row.")
 _STEPS = flags.DEFINE_integer(
@@ -42,107 +47,19 @@ _JSON = flags.DEFINE_string(
 
 # The median may be at most this. The control says how far chance alone goes.
 BAR = 1.03
-CLASSES = 30
-
-
-def mobilenet():
-    """MobileNet 0.75, the network of the main job."""
-    base = keras.applications.MobileNet(
-        alpha=0.75, include_top=False, weights=None, input_shape=(96, 96, 3)
-    )
-    return _pooled(base), 32
-
-
-def resnet50():
-    """ResNet-50 at the size at which a step takes about a second."""
-    base = keras.applications.ResNet50(
-        include_top=False, weights=None, input_shape=(64, 64, 3)
-    )
-    return _pooled(base), 32
-
-
-def vgg16():
-    """VGG-16 with fc6 and fc7 in the shared part, as the paper has it."""
-    base = keras.applications.VGG16(
-        include_top=False, weights=None, input_shape=(96, 96, 3)
-    )
-    x = keras.layers.Flatten()(base.output)
-    for name in ("fc6", "fc7"):
-        x = keras.layers.Dense(4096, activation="relu", name=name)(x)
-        x = keras.layers.Dropout(0.5, name=f"{name}_dropout")(x)
-    return keras.Model(base.input, x), 8
-
-
-def vit_tiny():
-    """ViT-Tiny, whose kernels are those of attention."""
-    network = build("vit", image_size=96, weights="none")
-    return network.backbone, 32
-
-
-NETWORKS = {
-    "mobilenet": mobilenet,
-    "resnet50": resnet50,
-    "vgg16": vgg16,
-    "vit_tiny": vit_tiny,
-}
 PHASES = ("train", "retrain", "train 3rd", "retrain 3rd")
-OPTIMIZERS = {
-    "sgd": lambda: keras.optimizers.SGD(1e-4, momentum=0.9),
-    "adam": lambda: keras.optimizers.Adam(1e-5),
-    "adamw": lambda: keras.optimizers.AdamW(1e-5, weight_decay=1e-4),
-}
-
-
-def _pooled(base):
-    x = keras.layers.GlobalAveragePooling2D()(base.output)
-    return keras.Model(base.input, x)
-
-
-def _plain(backbone, optimizer):
-    scores = keras.layers.Dense(CLASSES, activation="softmax")(backbone.output)
-    model = keras.Model(backbone.input, scores)
-    model.compile(
-        optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    return model
-
-
-def _packnet(backbone, optimizer, phase, x, y):
-    """A network with packed tasks and one in `phase`.
-
-    One task is packed, or two, of which a third one reads the base alone.
-    """
-    net = PackNet(backbone)
-    net.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    for name in ("base", "second")[: 2 if phase.endswith("3rd") else 1]:
-        net.add_task(name, CLASSES)
-        net.book.trains_with(net.loss)
-        net.prune(0.5)
-        net.pack()
-    net.add_task("added", CLASSES, reads="base")
-    if phase.startswith("retrain"):
-        net.book.trains_with(net.loss)
-        net.prune(0.75)
-    net.compile(
-        optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    return net
 
 
 def measure(network, optimizer, phase, pairs, steps):
     """Returns the ratios of one row."""
-    rng = np.random.default_rng(0)
-    backbone, batch = NETWORKS[network]()
-    size = backbone.input_shape[1]
-    x = tf.constant(rng.normal(size=(batch, size, size, 3)), tf.float32)
-    y = tf.constant(rng.integers(0, CLASSES, batch), tf.int32)
+    build = NETWORKS[network]
+    backbone = build()
+    x, y = map(tf.constant, batch_of(network, backbone.input_shape[1:]))
     make = OPTIMIZERS[optimizer]
     runs = {
-        "plain": stepper(_plain(backbone, make()), x, y),
-        "control": stepper(_plain(NETWORKS[network]()[0], make()), x, y),
-        "packnet": stepper(
-            _packnet(NETWORKS[network]()[0], make(), phase, x, y), x, y
-        ),
+        "plain": stepper(plain(backbone, make()), x, y),
+        "control": stepper(plain(build(), make()), x, y),
+        "packnet": stepper(packnet(build(), make(), phase), x, y),
     }
     for run in runs.values():
         run(2)
@@ -156,8 +73,8 @@ def measure(network, optimizer, phase, pairs, steps):
         "network": network,
         "optimizer": optimizer,
         "phase": phase,
-        "batch": batch,
-        "image_size": size,
+        "batch": len(x),
+        "image_size": x.shape[1],
         "pairs": pairs,
         "steps": steps,
         "plain_seconds": float(np.median(taken["plain"])),

@@ -82,6 +82,8 @@ def add_task(
             do not fit.
         CapacityError: If no weights are free, or 255 tasks exist.
         DataError: If the images are unsuitable.
+        StateError: If the unpruned kernels of a packed state can no longer be
+            read. Nothing is changed then.
     """
     book: TaskBook = net.book
     check_new_name(book.records, name)
@@ -123,9 +125,14 @@ def add_task(
         )
     book.turns.refuse_others("add_task()")
     net.keep_active()
-    task.claimed = claim_free(
-        book.kernels, owner, origin, book.bank.pretrained, seed
-    )
+    try:
+        task.claimed = claim_free(
+            book.kernels, owner, origin, book.bank.pretrained, seed
+        )
+    except BaseException:
+        if owner > 1:
+            give_back(book.kernels, owner)
+        raise
     book.note_masks()
     book.add(
         task,
@@ -199,6 +206,20 @@ def claim_free(
         put(kernel.mask, ownership.claim(mask, owner))
         kernel.variable.assign(tensor_of(new))
     return tuple(claimed)
+
+
+def give_back(kernels: Sequence[MaskedKernel], owner: int) -> None:
+    """Frees all weights of the newest task, which are then 0.
+
+    Args:
+        kernels: The masked kernels.
+        owner: The task's number, 2 or more.
+    """
+    for kernel in kernels:
+        value, mask = kernel.value, kernel.owners
+        # The task before sees all that is left.
+        put(kernel.variable, ownership.view(value, mask, owner - 1))
+        put(kernel.mask, ownership.release(mask, owner))
 
 
 def check_new_name(tasks: Sequence[Task], name: str) -> None:

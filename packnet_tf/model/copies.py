@@ -19,9 +19,11 @@ class Copies(Readings):
         with self.as_newest():
             make, given = super().__reduce__()
         active = self.active_task
+        kernels = self.pretrained_kernels
         kept = (
             None if active is None else active.name,
-            self.pretrained_kernels,
+            # Read now, where a workdir holds them.
+            None if kernels is None else [*kernels],
             self.pretrained_private,
         )
         return _copied, (make, given, *kept)

@@ -3,8 +3,7 @@
 from typing import Any
 
 from packnet_tf.errors import PhaseError, TaskError
-from packnet_tf.layers.memory import put
-from packnet_tf.masks import ownership
+from packnet_tf.model.claim import give_back
 from packnet_tf.model.promise import verify_digests
 from packnet_tf.model.tasks import TaskBook
 from packnet_tf.task import Task, check_task_name
@@ -46,11 +45,7 @@ def remove_task(net: Any, name: str) -> None:
         )
     verify_digests(book)
     net.activate(book.records[-2].name)
-    for kernel in book.kernels:
-        value, mask = kernel.value, kernel.owners
-        # The task before sees all that is left.
-        put(kernel.variable, ownership.view(value, mask, task.owner - 1))
-        put(kernel.mask, ownership.release(mask, task.owner))
+    give_back(book.kernels, task.owner)
     book.note_masks()
     book.drop_newest()
     # The next task gets the same number, and must not get its programs.

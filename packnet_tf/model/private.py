@@ -71,7 +71,7 @@ class PrivateBank:
                 functools.partial(self._choose, place),
                 switch.may_move,
             )
-        self.pretrained: list[np.ndarray] | None = None
+        self.pretrained: Sequence[np.ndarray] | None = None
         self.pretrained_private: list[np.ndarray] | None = None
 
     def _choose(self, place: int) -> tf.Variable:

@@ -44,11 +44,12 @@ class Readings:
         return self.book.capacity()
 
     @property
-    def pretrained_kernels(self) -> list[np.ndarray] | None:
+    def pretrained_kernels(self) -> Sequence[np.ndarray] | None:
         """Kernels before the base task was pruned, or None if unknown.
 
         They are the origin of new tasks with `origin="pretrained"`, and are
-        kept beside the files of the network, not inside them.
+        kept beside the files of the network, not inside them. Those of a
+        packed state are read from its workdir when they are asked for.
         """
         return self.book.bank.pretrained
 

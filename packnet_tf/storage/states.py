@@ -25,7 +25,7 @@ from packnet_tf.storage.network_file import (
     read_network,
     write_network,
 )
-from packnet_tf.storage.origin import origin_arrays, set_origin
+from packnet_tf.storage.origin import keep_origin, origin_arrays
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.tf_internals.layers import is_graph
 from packnet_tf.untrusted.archives import check_array_archive
@@ -140,8 +140,9 @@ def load(
     Args:
         workdir: The workdir, or its path.
         which: The state's number or name; the newest if None.
-        origin: Whether to read the unpruned kernels too, if they were kept.
-            Only new tasks need them.
+        origin: Whether the network has the unpruned kernels too, if they
+            were kept. Only new tasks need them, and read them from the
+            workdir.
 
     Returns:
         The network and the state.
@@ -171,8 +172,7 @@ def load(
     if origin and digest:
         checksums.refuse_damaged(workdir.origin_path, digest)
         check_array_archive(workdir.origin_path)
-        with np.load(workdir.origin_path, allow_pickle=False) as arrays:
-            set_origin(net, arrays)
+        keep_origin(net, workdir.origin_path)
     return net, state
 
 

@@ -153,6 +153,7 @@ def test_the_base_task_of_a_network_trained_here(tmp_path):
         ("switching", ["--tasks=2", "--pairs=1", "--images=16"], 4),
         ("network_size", ["--image_size=32", "--width=16"], 34),
         ("many_tasks", ["--tasks=5", "--each=12"], 8),
+        ("train_memory", ["--networks=mobilenet", "--steps=1"], 2),
     ],
 )
 def test_a_benchmark_prints_its_rows(tmp_path, program, options, rows):

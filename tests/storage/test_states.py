@@ -1,3 +1,4 @@
+import copy
 import errno
 import json
 import os
@@ -118,6 +119,14 @@ def test_the_origin_is_kept_beside_the_states(made, workdir):
     ):
         assert ours.tobytes() == theirs.tobytes()
     assert states.load(workdir, origin=False)[0].pretrained_kernels is None
+    copied = copy.deepcopy(read).pretrained_kernels
+    assert isinstance(copied, list)
+    for ours, theirs in zip(
+        read.pretrained_kernels[:2] + [read.pretrained_kernels[-1]],
+        copied[:2] + [copied[-1]],
+        strict=True,
+    ):
+        assert ours.tobytes() == theirs.tobytes()
     tiny_nets.add_packed(read, "c")
     states.commit(workdir, read)
     assert workdir.origin_path.read_bytes() == first
@@ -129,6 +138,31 @@ def test_the_origin_is_kept_beside_the_states(made, workdir):
     states.commit(workdir, read)
     with pytest.raises(StateError, match="origin.npz is not what was written"):
         states.load(workdir)
+
+
+def test_an_origin_that_is_lost_after_loading(workdir):
+    net, _ = states.load(workdir)
+    kept = workdir.origin_path.read_bytes()
+    before = [value.tobytes() for value in map(np.asarray, net.weights)]
+    free = net.capacity
+    with np.load(workdir.origin_path) as arrays:
+        other = dict(arrays)
+    other["kernel_1"] = other["kernel_1"][..., :-1]
+    np.savez(workdir.origin_path, **other)
+    with pytest.raises(StateError, match="is of another network: kernel 1 has"):
+        net.add_task("c", 3)
+    workdir.origin_path.unlink()
+    with pytest.raises(StateError, match="origin.npz cannot be read"):
+        net.add_task("c", 3)
+    # Nothing has changed, so that it can be put back.
+    assert [task.name for task in net.tasks] == ["a", "b"]
+    assert [v.tobytes() for v in map(np.asarray, net.weights)] == before
+    assert net.capacity == free
+    workdir.origin_path.write_bytes(kept)
+    net.add_task("c", 3)
+    assert net.capacity == 0
+    with pytest.raises(IndexError):
+        net.pretrained_kernels[len(net.pretrained_kernels)]
 
 
 def test_only_packed_networks_are_committed(empty):
