@@ -21,7 +21,8 @@ class StoredKernels(Sequence[np.ndarray]):
     """
 
     def __init__(self, file: pathlib.Path, shapes: Sequence[tuple[int, ...]]):
-        self._file = file
+        # Whatever the process's folder is by then.
+        self._file = file.absolute()
         self._shapes = list(shapes)
 
     def __len__(self) -> int:

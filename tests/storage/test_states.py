@@ -140,8 +140,10 @@ def test_the_origin_is_kept_beside_the_states(made, workdir):
         states.load(workdir)
 
 
-def test_an_origin_that_is_lost_after_loading(workdir):
-    net, _ = states.load(workdir)
+def test_an_origin_that_is_lost_after_loading(workdir, tmp_path, monkeypatch):
+    monkeypatch.chdir(workdir.path)
+    net, _ = states.load(".")
+    monkeypatch.chdir(tmp_path)
     kept = workdir.origin_path.read_bytes()
     before = [value.tobytes() for value in map(np.asarray, net.weights)]
     free = net.capacity
