@@ -18,7 +18,7 @@ from packnet_tf.model.extract import extract
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving import models_config, versions
 from packnet_tf.serving.formats import FORMS, check_form
-from packnet_tf.storage import golden, states
+from packnet_tf.storage import golden, retention, states
 from packnet_tf.storage.default_strategy import outside_strategy
 from packnet_tf.storage.workdir import StateInfo, Workdir
 from packnet_tf.tf_internals.layers import layers_of
@@ -83,8 +83,14 @@ def set_stable(
         The `models.config`.
 
     Raises:
-        StateError: If there is no such version.
+        StateError: If there is no such version, or its state is about to go.
     """
+    if version in retention.leaving(workdir):
+        raise StateError(
+            f"version {version} is of a state whose removal (--keep_states) "
+            "was interrupted, and the next task or undo finishes it; give "
+            "another version."
+        )
     folder = workdir.serving_path / config.model_name
     found = models_config.versions_of(folder)
     if not found:

@@ -48,6 +48,15 @@ def dropped(workdir: Workdir) -> set[int]:
     return _read(workdir)[0]
 
 
+def leaving(workdir: Workdir) -> set[int]:
+    """Returns the numbers of states whose removal was interrupted.
+
+    Raises:
+        StateError: If the record is damaged.
+    """
+    return _read(workdir)[1] & _there(workdir)
+
+
 def begin(workdir: Workdir, number: int) -> None:
     """Notes that a state is written, which may have been dropped once.
 

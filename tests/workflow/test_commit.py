@@ -9,6 +9,7 @@ from support import tiny_nets
 from packnet_tf.errors import FlagError, StateError, TaskError
 from packnet_tf.options.serving import ServingConfig
 from packnet_tf.serving import models_config
+from packnet_tf.serving.export import set_stable
 from packnet_tf.serving.models_config import stable_version, write_config
 from packnet_tf.storage import retention, states
 from packnet_tf.storage.workdir import Workdir
@@ -103,6 +104,9 @@ def test_an_interrupted_removal_is_finished(workdir, monkeypatch):
         retention.drop(workdir, 1, served)  # 3 is served.
         retention.drop(workdir, 1, ())
     assert three.exists()
+    with pytest.raises(StateError, match=r"version 3 is of a state whose remo"):
+        set_stable(workdir, 3, ServingConfig("net"))
+    set_stable(workdir, 4, ServingConfig("net"))
     done = commit.recover(workdir, ServingConfig("net"), "d")
     assert done[0] == f"removed {three} (--keep_states)"
     assert numbers(workdir) == ([4], [4])
