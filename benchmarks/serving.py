@@ -34,6 +34,7 @@ from absl import app, flags, logging
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import caller, in_turn
+from benchmarks.trained import mobilenet
 from packnet_tf.model.extract import extract
 from packnet_tf.model.packnet import PackNet
 from packnet_tf.options.network import PRECISIONS
@@ -93,15 +94,6 @@ for path in sys.argv[1:]:
 taken = time.perf_counter() - start
 print(taken, memory() - before)
 """
-
-
-def mobilenet():
-    """MobileNet 0.75 at 96 pixels, the network of the main job."""
-    base = keras.applications.MobileNet(
-        alpha=0.75, include_top=False, weights=None, input_shape=(96, 96, 3)
-    )
-    x = keras.layers.GlobalAveragePooling2D()(base.output)
-    return keras.Model(base.input, x)
 
 
 def vgg16():
